@@ -1,0 +1,1 @@
+"""Tessera: VQGAN and transformer image synthesis for ComfyUI. Imports nothing until it is asked to."""

@@ -1,0 +1,134 @@
+"""The canvas: a mosaic of codes with some cells known and the others to be filled.
+
+All unknown is synthesis; the lower half unknown, completion; a painted mask, inpainting; a ring around
+a picture, outpainting; larger than the window, a sliding window.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """indices [B, h, w] int64 and known [B, h, w] bool. Every method returns a new canvas.
+
+    Raises ValueError for tensors of other shapes.
+    """
+
+    indices: Tensor
+    known: Tensor
+
+    def __post_init__(self):
+        if self.indices.ndim != 3 or self.indices.shape != self.known.shape or not self.indices.numel():
+            raise ValueError(
+                f"a canvas needs indices and known of one shape [B, h, w] without a zero, "
+                f"got {tuple(self.indices.shape)} and {tuple(self.known.shape)}"
+            )
+
+    @classmethod
+    def empty(cls, batch: int, height: int, width: int) -> Canvas:
+        """All cells unknown; sizes in cells."""
+        if min(batch, height, width) < 1:
+            raise ValueError(f"a canvas of {batch} x {height} x {width} cells has none; use at least 1 x 1 x 1")
+        indices = torch.zeros(batch, height, width, dtype=torch.int64)
+        return cls(indices, torch.zeros_like(indices, dtype=torch.bool))
+
+    @classmethod
+    def filled(cls, indices: Tensor) -> Canvas:
+        """All cells known: [B, h, w] int64, as `VQGAN.encode_indices` gives them."""
+        return cls(indices.clone(), torch.ones_like(indices, dtype=torch.bool))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in cells."""
+        return self.indices.shape[1], self.indices.shape[2]
+
+    def forget(self, mask: Tensor) -> Canvas:
+        """Make the cells where `mask` [h, w] or [B, h, w] bool unknown."""
+        return Canvas(self.indices.clone(), self.known & ~mask.to(self.known.device))
+
+    def crop(self, top: int, left: int, height: int, width: int) -> Canvas:
+        """A rectangle of cells; ValueError if it leaves the canvas."""
+        self._check_inside(top, left, height, width)
+        part = (slice(None), slice(top, top + height), slice(left, left + width))
+        return Canvas(self.indices[part].clone(), self.known[part].clone())
+
+    def paste(self, other: Canvas, top: int, left: int) -> Canvas:
+        """Lay the known cells of `other` over this canvas; its unknown cells change nothing."""
+        height, width = other.size
+        self._check_inside(top, left, height, width)
+        part = (slice(None), slice(top, top + height), slice(left, left + width))
+        indices, known = self.indices.clone(), self.known.clone()
+        indices[part] = torch.where(other.known, other.indices, indices[part])
+        known[part] |= other.known
+        return Canvas(indices, known)
+
+    def roll(self, rows: int, columns: int) -> Canvas:
+        """Shift down and right; what leaves on one side enters on the other."""
+        shift, sides = (rows, columns), (1, 2)
+        return Canvas(self.indices.roll(shift, sides), self.known.roll(shift, sides))
+
+    def repeat(self, batch: int) -> Canvas:
+        """The same canvas `batch` times."""
+        return Canvas(self.indices.repeat(batch, 1, 1), self.known.repeat(batch, 1, 1))
+
+    def _check_inside(self, top: int, left: int, height: int, width: int) -> None:
+        own_height, own_width = self.size
+        inside = 0 <= top <= own_height - height and 0 <= left <= own_width - width
+        if not inside or height < 1 or width < 1:
+            raise ValueError(
+                f"{height}x{width} cells at row {top}, column {left} leave the canvas of {own_height}x{own_width}"
+            )
+
+
+def save_tensors(path: str | Path, kind: str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a small safetensors file marked with `kind`, under a temporary name first."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        stored = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+        save_file(stored, partial, {"format": "tessera/1", "kind": kind, **metadata})
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_tensors(path: str | Path, kind: str, names: set[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read what `save_tensors` wrote.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: truncated, or not a file of this kind with just these tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; give the path of a saved {kind}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+    except SafetensorError as error:
+        raise ValueError(f"{path.name} is truncated or not a safetensors file ({error})") from error
+    if metadata.get("kind") != kind or set(tensors) != names:
+        raise ValueError(f"{path.name} is not a saved {kind}; choose another file")
+    return tensors, metadata
+
+
+def save_canvas(path: str | Path, canvas: Canvas) -> None:
+    """Write a canvas."""
+    save_tensors(path, "canvas", {"indices": canvas.indices, "known": canvas.known}, {})
+
+
+def load_canvas(path: str | Path) -> Canvas:
+    """Read a canvas; errors as `load_tensors`."""
+    tensors, _ = load_tensors(path, "canvas", {"indices", "known"})
+    return Canvas(tensors["indices"].long(), tensors["known"].bool())

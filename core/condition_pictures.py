@@ -1,0 +1,59 @@
+"""Pictures that guide a picture, made ready for the condition's VQGAN (edges have a file of their own)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .image import check_images
+
+
+def depth(images: Tensor) -> Tensor:
+    """Inverse depth (near is bright), stretched to the full range picture by picture.
+
+    [B, 1 or 3, H, W], any scale -> [B, 1, H, W] in -1..1; a flat picture becomes all far (-1).
+    """
+    check_images(images, "the depth picture")
+    gray = images.float().mean(1, keepdim=True)
+    low, high = gray.amin((1, 2, 3), keepdim=True), gray.amax((1, 2, 3), keepdim=True)
+    return (gray - low) / (high - low).clamp(min=1e-6) * 2 - 1
+
+
+def segmentation(labels: Tensor, classes: int) -> Tensor:
+    """A label map as one channel a class: [B, H, W] int64 in 0..classes-1 -> [B, classes, H, W], 0 or 1.
+
+    Raises:
+        ValueError: a label the model does not know.
+    """
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise ValueError(
+            f"segmentation labels run from {low} to {high}, this model knows 0 to {classes - 1}; "
+            "use a label map of the dataset it was trained on"
+        )
+    return F.one_hot(labels, classes).movedim(-1, 1).float()
+
+
+def labels_from_colors(images: Tensor, palette: Tensor) -> Tensor:
+    """The label whose palette colour is nearest to each pixel: [B, 3, H, W] in -1..1, palette [n, 3] in
+    0..255 -> [B, H, W] int64 in 0..n-1."""
+    check_images(images, "the segmentation picture")
+    pixels = ((images.float().clamp(-1, 1) + 1) * 127.5).movedim(1, -1)  # [B, H, W, 3]
+    palette = palette.to(pixels)
+    best = pixels.new_full(pixels.shape[:3], torch.inf)
+    labels = torch.zeros(pixels.shape[:3], dtype=torch.int64, device=pixels.device)
+    for label, color in enumerate(palette):  # a colour at a time: the full table would be n times the picture
+        distance = (pixels - color).square().sum(-1)
+        labels[distance < best] = label
+        best = torch.minimum(best, distance)
+    return labels
+
+
+def low_resolution(images: Tensor, factor: int) -> Tensor:
+    """Scaled down by `factor` and back up, bicubic: what super-resolution starts from. Same shape."""
+    check_images(images)
+    height, width = images.shape[-2:]
+    if factor < 1 or min(height, width) < factor:
+        raise ValueError(f"factor {factor} does not fit a {width}x{height} picture; choose 1 to {min(height, width)}")
+    small = (max(1, height // factor), max(1, width // factor))
+    down = F.interpolate(images, small, mode="bicubic", antialias=True, align_corners=False)
+    return F.interpolate(down, (height, width), mode="bicubic", align_corners=False).clamp(-1, 1)

@@ -1,0 +1,101 @@
+"""Conditions: what guides a picture, as prefix tokens for any window of the canvas (section 3.2.2).
+
+Each condition answers one question, `prefix(window) -> [B or 1, P] int64`; a batch of one serves any
+number of pictures and is computed once for all of them.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .window import Window
+
+
+class Condition(Protocol):
+    """Anything that gives prefix tokens."""
+
+    def prefix(self, window: Window) -> Tensor:
+        """Tokens [B or 1, P] int64 that stand before the window's cells."""
+
+
+@dataclass(frozen=True)
+class ImageCondition:
+    """A condition picture as codes r of its own VQGAN: the codes under the window, row by row.
+
+    indices: [B or 1, h_c, w_c] int64, covering the same picture as the canvas, at its own stride.
+    canvas_size: (h, w) of the canvas in cells.
+    offset: first vocabulary row of condition codes; 0 where they share rows with image codes.
+    """
+
+    indices: Tensor
+    canvas_size: tuple[int, int]
+    offset: int = 0
+
+    def __post_init__(self):
+        (rows, columns), (height, width) = self.indices.shape[1:], self.canvas_size
+        if rows * width != columns * height:
+            raise ValueError(
+                f"the condition has {rows}x{columns} cells and the canvas {height}x{width}; "
+                "their sides must be in the same proportion"
+            )
+
+    def prefix(self, window: Window) -> Tensor:
+        """The condition's cells under the window."""
+        rows, height = self.indices.shape[1], self.canvas_size[0]
+        top, left, tall, wide = (v * rows // height for v in window)
+        return self.indices[:, top : top + tall, left : left + wide].flatten(1) + self.offset
+
+
+@dataclass(frozen=True)
+class ClassCondition:
+    """One class label a picture: labels [B or 1] int64, in 0..classes-1."""
+
+    labels: Tensor
+    classes: int
+    offset: int = 0
+
+    def __post_init__(self):
+        outside = self.labels[(self.labels < 0) | (self.labels >= self.classes)]
+        if len(outside):
+            raise ValueError(f"class label {int(outside[0])} does not exist; choose 0 to {self.classes - 1}")
+
+    def prefix(self, window: Window) -> Tensor:
+        """The label, whatever the window."""
+        return self.labels[:, None] + self.offset
+
+
+@dataclass(frozen=True)
+class CoordinatesCondition:
+    """Where on the canvas the window stands, for pictures that differ from place to place (3.2.3).
+
+    A pixel's coordinate is its number, row by row, as a share of all pixels; a cell has the mean of its
+    pixels', in `steps` steps.
+    """
+
+    canvas_size: tuple[int, int]
+    steps: int
+    stride: int
+    offset: int = 0
+
+    def prefix(self, window: Window) -> Tensor:
+        """The coordinates of the window's cells."""
+        height, width = (side * self.stride for side in self.canvas_size)  # pixels
+        middle = (self.stride - 1) / 2
+        rows = (torch.arange(window.top, window.top + window.height, dtype=torch.float64) * self.stride + middle) * width
+        columns = torch.arange(window.left, window.left + window.width, dtype=torch.float64) * self.stride + middle
+        share = (rows[:, None] + columns) / (height * width)
+        tokens = (share * self.steps).round().long().clamp(max=self.steps - 1)
+        return tokens.view(1, -1) + self.offset
+
+
+@dataclass(frozen=True)
+class NoCondition:
+    """Nothing guides the picture: a single start token."""
+
+    token: int = 0
+
+    def prefix(self, window: Window) -> Tensor:
+        """The start token, whatever the window."""
+        return torch.tensor([[self.token]])

@@ -1,0 +1,114 @@
+"""Building blocks shared by the encoder, the decoder and nothing else (paper section 3.1).
+
+The operations and their order are those of the released models, so that their weights fit:
+GroupNorm(32, eps 1e-6), swish, residual blocks, single-head attention over all positions,
+stride-2 convolution padded right and bottom only, nearest-neighbour upsampling.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """GroupNorm with the released models' 32 groups; `channels` must be a multiple of 32."""
+    return nn.GroupNorm(32, channels, eps=1e-6)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions, each after norm and swish, added to the input. [B, C, h, w] -> [B, C', h, w]"""
+
+    def __init__(self, channels_in: int, channels_out: int):
+        super().__init__()
+        self.norm1 = group_norm(channels_in)
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
+        self.norm2 = group_norm(channels_out)
+        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1)
+        if channels_in != channels_out:
+            self.nin_shortcut = nn.Conv2d(channels_in, channels_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual = self.conv1(F.silu(self.norm1(x)))
+        residual = self.conv2(F.silu(self.norm2(residual)))
+        if hasattr(self, "nin_shortcut"):
+            x = self.nin_shortcut(x)
+        return x + residual
+
+
+class AttentionBlock(nn.Module):
+    """Single-head self-attention over all positions (eq. 1), added to the input. [B, C, h, w] -> same"""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.norm = group_norm(channels)
+        self.q = nn.Conv2d(channels, channels, 1)
+        self.k = nn.Conv2d(channels, channels, 1)
+        self.v = nn.Conv2d(channels, channels, 1)
+        self.proj_out = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        normed = self.norm(x)
+        # [B, C, h, w] -> [B, 1, h*w, C]: one head as wide as the channels
+        q, k, v = (
+            layer(normed).flatten(2).transpose(1, 2).unsqueeze(1) for layer in (self.q, self.k, self.v)
+        )
+        attended = F.scaled_dot_product_attention(q, k, v)  # [B, 1, h*w, C]
+        attended = attended.squeeze(1).transpose(1, 2).reshape(x.shape)  # [B, C, h, w]
+        return x + self.proj_out(attended)
+
+
+class Downsample(nn.Module):
+    """Halve height and width. Pads right and bottom only, as the released models do."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.pad(x, (0, 1, 0, 1)))
+
+
+class Upsample(nn.Module):
+    """Double height and width: nearest neighbour, then a 3x3 convolution."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+class Level(nn.Module):
+    """One resolution: residual blocks, each followed by attention where the config asks for it,
+    then an optional change of resolution named `downsample` or `upsample`."""
+
+    def __init__(self, channels_in: int, channels_out: int, blocks: int, attention: bool):
+        super().__init__()
+        self.block = nn.ModuleList(
+            ResidualBlock(channels_in if i == 0 else channels_out, channels_out) for i in range(blocks)
+        )
+        self.attn = nn.ModuleList(AttentionBlock(channels_out) for _ in range(blocks if attention else 0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for i, block in enumerate(self.block):
+            x = block(x)
+            if self.attn:
+                x = self.attn[i](x)
+        if hasattr(self, "downsample"):
+            x = self.downsample(x)
+        if hasattr(self, "upsample"):
+            x = self.upsample(x)
+        return x
+
+
+class Middle(nn.Module):
+    """Block, attention, block at the lowest resolution: context from everywhere (section 3.1.1)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.block_1 = ResidualBlock(channels, channels)
+        self.attn_1 = AttentionBlock(channels)
+        self.block_2 = ResidualBlock(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block_2(self.attn_1(self.block_1(x)))

@@ -1,0 +1,33 @@
+"""Cheap numbers that say how alike two pictures are."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def psnr(a: Tensor, b: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB of each picture pair, [B, C, H, W] in -1..1 -> [B]."""
+    error = (a.clamp(-1, 1) - b.clamp(-1, 1)).square().flatten(1).mean(1)
+    return 10 * torch.log10(4 / error.clamp(min=1e-10))  # the range -1..1 has peak 2
+
+
+def ssim(a: Tensor, b: Tensor) -> Tensor:
+    """Structural similarity (Wang et al. 2004: 11-pixel Gaussian, sigma 1.5), [B, C, H, W] -> [B], 1 = equal."""
+    a, b = (a.clamp(-1, 1) + 1) / 2, (b.clamp(-1, 1) + 1) / 2
+    channels = a.shape[1]
+    position = torch.arange(11, device=a.device, dtype=a.dtype) - 5
+    line = torch.exp(-position.square() / (2 * 1.5**2))
+    line = line / line.sum()
+    kernel = (line[:, None] * line).expand(channels, 1, 11, 11)
+
+    def local_mean(x: Tensor) -> Tensor:
+        return F.conv2d(x, kernel, groups=channels)
+
+    mean_a, mean_b = local_mean(a), local_mean(b)
+    variance_a = local_mean(a * a) - mean_a.square()
+    variance_b = local_mean(b * b) - mean_b.square()
+    covariance = local_mean(a * b) - mean_a * mean_b
+    c1, c2 = 0.01**2, 0.03**2
+    similarity = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
+    similarity = similarity / ((mean_a.square() + mean_b.square() + c1) * (variance_a + variance_b + c2))
+    return similarity.flatten(1).mean(1)

@@ -1,0 +1,168 @@
+"""Our model file: one `.safetensors` whose metadata says what it holds, loaded strictly.
+
+Metadata: `format` ("tessera/1"), `kind` ("vqgan", "prior" or "bundle"), `config` (JSON: one entry a part),
+`license`, `trained_on`. Tensor names begin with their part: `vqgan.`, `condition.`, `prior.`.
+"""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from .vqgan import VQGAN, VQGANConfig
+
+FORMAT = "tessera/1"
+
+
+class ModelFile(NamedTuple):
+    """A model file's contents, not yet made into modules."""
+
+    path: Path
+    kind: str
+    config: dict[str, Any]
+    tensors: dict[str, Tensor]
+    license: str
+    trained_on: str
+
+
+def write_model_file(
+    path: str | Path,
+    kind: str,
+    config: dict[str, Any],
+    parts: dict[str, dict[str, Tensor]],
+    *,
+    half: bool = False,
+    license: str = "",
+    trained_on: str = "",
+) -> None:
+    """Write parts (name -> state dict) under a temporary name, then rename: never a half-written file.
+
+    Args:
+        half: store floating-point tensors as fp16.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {}
+    for part, state in parts.items():
+        for name, tensor in state.items():
+            tensor = tensor.detach().cpu().contiguous()
+            tensors[f"{part}.{name}"] = tensor.half() if half and tensor.is_floating_point() else tensor
+    metadata = {
+        "format": FORMAT,
+        "kind": kind,
+        "config": json.dumps(config),
+        "license": license,
+        "trained_on": trained_on,
+    }
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        save_file(tensors, partial, metadata)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_model_file(path: str | Path) -> ModelFile:
+    """Read a model file; tensors come back in float32.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: truncated, not safetensors, or not one of ours.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; give the path of a .safetensors model file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise ValueError(
+                    f"{path.name} is a safetensors file of another program (format {metadata.get('format')!r}, "
+                    f"expected {FORMAT!r}); choose a file made by Tessera"
+                )
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+    except SafetensorError as error:
+        raise ValueError(f"{path.name} is truncated or not a safetensors file ({error}); fetch it again") from error
+    try:
+        config = json.loads(metadata["config"])
+    except (KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path.name} has no readable config in its metadata; fetch it again") from error
+    tensors = {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}
+    return ModelFile(
+        path, metadata.get("kind", ""), config, tensors, metadata.get("license", ""), metadata.get("trained_on", "")
+    )
+
+
+def config_from(kind: type, values: Any, name: str) -> Any:
+    """A config dataclass from the JSON in a file; ValueError names the file and what does not fit."""
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ValueError(f"{name}: its config does not fit this version ({error}); update Tessera") from error
+
+
+def load_part(module: nn.Module, file: ModelFile, part: str) -> None:
+    """Fill `module` with the tensors named `<part>.*`, and mark it as for use, not for training.
+
+    Raises:
+        ValueError: names the missing, unexpected and misshapen tensors.
+    """
+    prefix = f"{part}."
+    given = {n.removeprefix(prefix): t for n, t in file.tensors.items() if n.startswith(prefix)}
+    wanted = module.state_dict()
+    problems = [f"{prefix}{n} is missing" for n in wanted if n not in given]
+    problems += [f"{prefix}{n} is unexpected" for n in given if n not in wanted]
+    problems += [
+        f"{prefix}{n} is {tuple(t.shape)} instead of {tuple(wanted[n].shape)}"
+        for n, t in given.items()
+        if n in wanted and t.shape != wanted[n].shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise ValueError(f"{file.path.name} does not hold what its config says: {', '.join(problems[:5])}{more}")
+    module.load_state_dict(given)
+    module.eval().requires_grad_(False)
+
+
+def part_config(file: ModelFile, part: str) -> dict[str, Any]:
+    """The config entry of a part; ValueError if the file holds none."""
+    if part not in file.config:
+        held = ", ".join(file.config) or "nothing"
+        raise ValueError(f"{file.path.name} holds {held}, not a {part}; choose another file")
+    return file.config[part]
+
+
+def vqgan_part(model: VQGAN) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Config and tensors of a VQGAN for use. A moving-average codebook is stored as a plain one: it is
+    used the same way, and its running sums matter to training only."""
+    config = dataclasses.asdict(model.config)
+    if config["codebook"] == "ema":
+        config["codebook"] = "nearest"
+    return config, {n: t for n, t in model.state_dict().items() if ".ema_" not in n}
+
+
+def save_vqgan(path: str | Path, model: VQGAN, **metadata: Any) -> None:
+    """Write a VQGAN as a file of kind "vqgan"; `metadata` as for `write_model_file`."""
+    config, tensors = vqgan_part(model)
+    write_model_file(path, "vqgan", {"vqgan": config}, {"vqgan": tensors}, **metadata)
+
+
+def build_vqgan(file: ModelFile, part: str, config: Any) -> VQGAN:
+    """The VQGAN that a file holds as `part`."""
+    with torch.device("meta"):
+        model = VQGAN(config_from(VQGANConfig, config, file.path.name))
+    model.to_empty(device="cpu")
+    load_part(model, file, part)
+    return model
+
+
+def load_vqgan(path: str | Path) -> VQGAN:
+    """The VQGAN of a "vqgan" or "bundle" file, ready for use. Raises ValueError as `read_model_file`."""
+    file = read_model_file(path)
+    return build_vqgan(file, "vqgan", part_config(file, "vqgan"))
