@@ -1,0 +1,1 @@
+"""Command-line programs around core: train both stages, evaluate, bundle, demo."""

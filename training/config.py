@@ -1,0 +1,213 @@
+"""Run configurations: dataclasses hold the defaults, a YAML file overrides them, `--set` overrides that."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from ..core.vqgan import VQGANConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which pictures, and how a training view of one is made."""
+
+    folder: str  # searched with its sub-folders
+    size: int = 256  # pixels per side of a training view
+    picture: Literal["color", "edges"] = "color"  # what a VQGAN learns to reconstruct
+    validation: float = 0.08  # share of the drawings held out
+    variants: str = ""  # regular expression; names equal after removing it are variants of one drawing
+    backgrounds: tuple[str, ...] = ("#ffffff",)  # colours behind transparency, or "random"
+    flip: bool = True
+    zoom: tuple[float, float] = (1.0, 1.0)  # 1 fits the whole picture (with alpha) or covers the view
+    shift: float = 0.0  # at most this share of the view, each way
+    hue: float = 0.0  # at most this share of the colour circle, each way
+    edge_low: tuple[float, float] = (50.0, 150.0)  # range of Canny's lower threshold; upper is twice it
+    edge_blur: tuple[float, float] = (0.6, 1.6)  # range of sigma in pixels
+    workers: int = 0  # loader processes
+
+    def __post_init__(self):
+        if not 0 < self.validation < 1:
+            raise ValueError(f"data.validation is {self.validation}; choose a share between 0 and 1, such as 0.08")
+        if self.size < 16:
+            raise ValueError(f"data.size is {self.size}; pictures of at least 16 pixels are needed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """How long and how fast. A step is one update of the weights."""
+
+    steps: int = 10_000
+    batch: int = 16  # pictures per process and micro-batch
+    accumulate: int = 1  # micro-batches per step
+    learning_rate: float = 5e-4
+    final_learning_rate: float = 0.02  # end of the cosine, as a share of learning_rate
+    warmup: int = 100  # steps
+    clip: float = 1.0  # gradient norm
+    ema: float = 0.999  # decay of the averaged weights that are validated and exported
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    seed: int = 0
+    log_every: int = 20  # steps
+    validate_every: int = 500
+    save_every: int = 500
+    save_minutes: float = 10.0
+
+    def __post_init__(self):
+        for name in ("steps", "batch", "accumulate", "log_every", "validate_every", "save_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"loop.{name} is {getattr(self, name)}; it must be at least 1")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"loop.ema is {self.ema}; choose a decay from 0 (off) to below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VQGANLossConfig:
+    """Weights of the first stage's losses (section 3.1.1). The adversary is off while its weight is 0."""
+
+    l1: float = 1.0
+    l2: float = 0.0
+    perceptual: Literal["lpips", "lpips-or-features", "features", "none"] = "lpips"
+    perceptual_weight: float = 1.0
+    adversarial_weight: float = 0.8
+    discriminator_start: int = 0  # step from which the discriminator trains, unheard
+    adversarial_start: int = 1000  # step from which its loss reaches the decoder ...
+    adversarial_ramp: int = 1000  # ... growing to full weight over so many steps: no dip in quality
+    restart_every: int = 50  # steps between restarts of dead codes; 0 for never
+
+
+@dataclass(frozen=True, kw_only=True)
+class VQGANRun:
+    """`train vqgan`: everything one run needs."""
+
+    output: str  # folder for state, logs, pictures and the weights
+    data: DataConfig
+    start_from: str = ""  # a vqgan or bundle file whose weights to go on from
+    model: VQGANConfig = field(default_factory=VQGANConfig)
+    loss: VQGANLossConfig = field(default_factory=VQGANLossConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorModelConfig:
+    """The transformer's free sizes; vocabulary and lengths follow from the VQGANs."""
+
+    layers: int = 8
+    width: int = 256
+    heads: int = 8
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorRun:
+    """`train prior`: everything one run needs."""
+
+    output: str
+    data: DataConfig
+    vqgan: str  # file of the first stage
+    condition: str = ""  # file of the condition's VQGAN; empty for an unconditional prior
+    start_from: str = ""  # a prior or bundle file whose weights to go on from
+    views: int = 8  # augmented views of each picture in the cached code file
+    keep: float = 0.9  # share of input codes left as they are (pkeep); the rest are replaced at random
+    weight_decay: float = 0.01
+    model: PriorModelConfig = field(default_factory=PriorModelConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+
+    def __post_init__(self):
+        if not 0 < self.keep <= 1:
+            raise ValueError(f"keep is {self.keep}; choose a share above 0 and up to 1, such as 0.9")
+        if self.views < 1:
+            raise ValueError(f"views is {self.views}; at least one view of each picture is needed")
+
+
+def load_config(kind: type, path: str | Path, overrides: list[str]) -> Any:
+    """Read a YAML file into the run dataclass `kind`.
+
+    Args:
+        kind: VQGANRun or PriorRun.
+        path: the YAML file.
+        overrides: `key.key=value` texts, the value in YAML, laid over the file.
+    Raises:
+        ValueError: not YAML, an unknown key (with the nearest known ones), a wrong type or value.
+        FileNotFoundError: no such file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; training/configs holds examples to copy")
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
+    tree = tree if tree is not None else {}
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        if not separator:
+            raise ValueError(f"--set {override} has no '='; write --set loop.steps=500")
+        set_in(tree, key.split("."), yaml.safe_load(value))
+    return build(kind, tree, "")
+
+
+def set_in(tree: dict, keys: list[str], value: Any) -> None:
+    """Set tree[k1][k2]... = value, making the branches on the way."""
+    for key in keys[:-1]:
+        tree = tree.setdefault(key, {})
+        if not isinstance(tree, dict):
+            raise ValueError(f"--set {'.'.join(keys)}: {key} is not a group of settings")
+    tree[keys[-1]] = value
+
+
+def build(kind: type, tree: Any, where: str) -> Any:
+    """A dataclass of `kind` from nested dictionaries; `where` is the dotted path, for messages."""
+    if not isinstance(tree, dict):
+        raise ValueError(f"{where or 'the file'} must be a group of `key: value` lines, found {tree!r}")
+    hints = typing.get_type_hints(kind)
+    values = {}
+    for key, value in tree.items():
+        name = f"{where}.{key}" if where else str(key)
+        if key not in hints:
+            near = difflib.get_close_matches(str(key), hints, n=3, cutoff=0.4) or sorted(hints)
+            raise ValueError(f"{name} is not a setting; did you mean {', '.join(near)}?")
+        values[key] = convert(hints[key], value, name)
+    required = [f.name for f in dataclasses.fields(kind) if is_required(f) and f.name not in values]
+    if required:
+        raise ValueError(f"{where or 'the file'} lacks {', '.join(required)}; add it")
+    return kind(**values)
+
+
+def is_required(item: dataclasses.Field) -> bool:
+    """True for a dataclass field without a default."""
+    return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+
+
+def convert(hint: Any, value: Any, name: str) -> Any:
+    """`value` as read from YAML in the type `hint`, or a ValueError that names the setting."""
+    origin = typing.get_origin(hint)
+    if dataclasses.is_dataclass(hint):
+        return build(hint, value, name)
+    if origin is Literal:
+        # YAML reads a bare `no` as False
+        value = "no" if value is False and "no" in typing.get_args(hint) else value
+        if value not in typing.get_args(hint):
+            raise ValueError(f"{name} is {value!r}; choose one of {', '.join(typing.get_args(hint))}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ValueError(f"{name} is {value!r}; it must be a list such as [1, 2]")
+        inner = typing.get_args(hint)
+        if Ellipsis not in inner and len(value) != len(inner):
+            raise ValueError(f"{name} has {len(value)} values; it needs {len(inner)}")
+        return tuple(convert(inner[0], item, name) for item in value)
+    if hint is float and isinstance(value, str | int) and not isinstance(value, bool):
+        try:
+            return float(value)  # YAML 1.1 reads 5e-4 as text
+        except ValueError:
+            pass
+    if isinstance(hint, types.UnionType):
+        hint = typing.get_args(hint)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise ValueError(f"{name} is {value!r}; it must be of type {getattr(hint, '__name__', hint)}")
+    return value

@@ -1,0 +1,192 @@
+"""Pictures from a folder: the train/validation split, augmented views, and an endless resumable stream."""
+
+import hashlib
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image, ImageColor
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ..core.edges import canny
+from ..core.image import read_picture
+from .config import DataConfig
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+SMALLEST_SIDE = 16  # pixels; smaller pictures teach nothing
+
+logger = logging.getLogger("tessera")
+
+
+def find_pictures(config: DataConfig) -> list[Path]:
+    """Picture files below the folder, sorted by name. Corrupt and tiny ones are named and left out.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: no usable picture in it.
+    """
+    folder = Path(config.folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"data.folder {folder} is not a folder; set it to where your pictures are")
+    usable = []
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
+        try:
+            with Image.open(path) as picture:
+                width, height = picture.size
+        except Exception as error:
+            logger.warning("skipped %s: not readable as a picture (%s)", path, error)
+            continue
+        if min(width, height) < SMALLEST_SIDE:
+            logger.warning("skipped %s: %dx%d pixels is too small", path, width, height)
+            continue
+        usable.append(path)
+    if not usable:
+        raise ValueError(f"data.folder {folder} holds no usable picture; PNG, JPEG, WebP, BMP and TIFF are read")
+    return usable
+
+
+def split_pictures(paths: list[Path], config: DataConfig) -> tuple[list[Path], list[Path]]:
+    """Training and validation pictures. A drawing's side is drawn from a hash of its name without the
+    variant suffix, so variants stay together and adding pictures never moves old ones across.
+
+    Raises:
+        ValueError: one side would be empty.
+    """
+    sides: tuple[list[Path], list[Path]] = ([], [])
+    for path in paths:
+        drawing = re.sub(config.variants, "", path.stem) if config.variants else path.stem
+        digest = hashlib.sha256(drawing.encode()).digest()
+        fraction = int.from_bytes(digest[:8], "big") / 2**64
+        sides[fraction < config.validation].append(path)
+    if not all(sides):
+        raise ValueError(
+            f"of {len(paths)} pictures {len(sides[1])} fall into validation at data.validation "
+            f"{config.validation}; use more pictures or another share"
+        )
+    return sides
+
+
+class Views(Dataset):
+    """Views of pictures: item (epoch, i) is picture i as augmented in that epoch, the same every time.
+
+    Args:
+        paths: picture files.
+        config: how a view is made.
+        seed: base of all randomness.
+        augment: False gives the plain centred picture on the first background.
+    """
+
+    def __init__(self, paths: list[Path], config: DataConfig, seed: int, augment: bool):
+        self.paths, self.config, self.seed, self.augment = paths, config, seed, augment
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
+        """`color` [3, H, W] and `edges` [1, H, W], both in -1..1."""
+        epoch, index = key
+        rng = np.random.default_rng([self.seed, epoch, index])
+        pixels = render_view(self.load(index), self.config, rng if self.augment else None)
+        if self.augment:
+            low, blur = rng.uniform(*self.config.edge_low), rng.uniform(*self.config.edge_blur)
+        else:
+            low, blur = sum(self.config.edge_low) / 2, sum(self.config.edge_blur) / 2
+        lines = canny(pixels, low, 2 * low, blur)
+        color = torch.from_numpy(pixels).permute(2, 0, 1).float() / 127.5 - 1
+        return {"color": color, "edges": torch.from_numpy(lines).unsqueeze(0).float() / 127.5 - 1}
+
+    def load(self, index: int) -> Image.Image:
+        """Picture `index`, or the next readable one, naming those that are not."""
+        for offset in range(len(self.paths)):
+            path = self.paths[(index + offset) % len(self.paths)]
+            try:
+                return read_picture(path)
+            except ValueError as error:
+                logger.warning("skipped %s", error)
+        raise ValueError(f"none of {len(self.paths)} pictures can be read")
+
+
+def render_view(picture: Image.Image, config: DataConfig, rng: np.random.Generator | None) -> np.ndarray:
+    """One square view: placed, mirrored, laid on a background, recoloured. [size, size, 3] uint8 RGB.
+
+    Pictures with transparency are fitted into the view and lie on the background; opaque ones cover it.
+    Without `rng` the view is plain: centred, unchanged, on the first background.
+    """
+    size = config.size
+    has_alpha = picture.mode == "RGBA"
+    rgba = np.asarray(picture.convert("RGBA"), dtype=np.float32) / 255
+    rgba[..., :3] *= rgba[..., 3:]  # premultiplied, or resampling bleeds hidden colours into the outline
+    height, width = rgba.shape[:2]
+    zoom, shift, flip, hue = 1.0, np.zeros(2), False, 0.0
+    background = config.backgrounds[0]
+    if rng is not None:
+        zoom = rng.uniform(*config.zoom)
+        shift = rng.uniform(-config.shift, config.shift, 2) * size
+        flip = config.flip and rng.random() < 0.5
+        hue = rng.uniform(-config.hue, config.hue)
+        background = config.backgrounds[rng.integers(len(config.backgrounds))]
+    if has_alpha:
+        scale = zoom * size / max(height, width)
+    else:
+        scale = max(zoom, 1.0) * size / min(height, width)
+        slack = np.array([width, height]) * scale / 2 - size / 2  # how far it may move and still cover
+        shift = np.clip(shift, -slack, slack)
+    if scale < 1:  # shrink by area first: a bilinear warp alone would alias
+        shrunk = (max(1, round(width * scale)), max(1, round(height * scale)))
+        rgba = cv2.resize(rgba, shrunk, interpolation=cv2.INTER_AREA)
+        height, width, scale = rgba.shape[0], rgba.shape[1], 1.0
+    mirror = -1.0 if flip else 1.0
+    centre = np.array([(width - 1) / 2, (height - 1) / 2])
+    matrix = np.array([[scale * mirror, 0, 0], [0, scale, 0]])
+    matrix[:, 2] = (size - 1) / 2 + shift - matrix[:, :2] @ centre
+    border = cv2.BORDER_CONSTANT if has_alpha else cv2.BORDER_REPLICATE
+    rgba = cv2.warpAffine(rgba, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=border)
+    if background == "random":
+        behind = rng.uniform(0, 1, 3).astype(np.float32) if rng is not None else np.ones(3, np.float32)
+    else:
+        behind = np.array(ImageColor.getrgb(background)[:3], dtype=np.float32) / 255
+    rgb = rgba[..., :3] + (1 - rgba[..., 3:]) * behind
+    if hue:
+        hsv = cv2.cvtColor(rgb.clip(0, 1).astype(np.float32), cv2.COLOR_RGB2HSV)
+        hsv[..., 0] = (hsv[..., 0] + hue * 360) % 360
+        rgb = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    return (rgb.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+class EndlessOrder(Sampler):
+    """(epoch, index) pairs without end, reshuffled each epoch, beginning at item `start` of the stream.
+
+    Of every `world` batches process `rank` takes one, so several processes see what one would.
+    """
+
+    def __init__(self, length: int, seed: int, batch: int, start: int = 0, rank: int = 0, world: int = 1):
+        self.length, self.seed, self.batch = length, seed, batch
+        self.start, self.rank, self.world = start, rank, world
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        position = self.start
+        epoch, order = -1, None
+        while True:
+            if position // self.length != epoch:
+                epoch = position // self.length
+                generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+                order = torch.randperm(self.length, generator=generator).tolist()
+            if (position - self.start) // self.batch % self.world == self.rank:
+                yield epoch, order[position % self.length]
+            position += 1
+
+
+def endless(dataset: Dataset, seed: int, batch: int, start: int, workers: int, rank: int, world: int) -> Iterator:
+    """Batches without end from item `start` of the shuffled stream; resuming there continues it exactly."""
+    order = EndlessOrder(len(dataset), seed, batch, start, rank, world)
+    return iter(DataLoader(dataset, batch, sampler=order, num_workers=workers))
+
+
+def once(dataset: Dataset, batch: int) -> DataLoader:
+    """Every item once, in order, as epoch 0."""
+    return DataLoader(dataset, batch, sampler=[(0, i) for i in range(len(dataset))])

@@ -1,0 +1,140 @@
+"""What a run writes down: CSV, tensorboard, picture strips, and one health line in plain words."""
+
+import csv
+import logging
+import os
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..core.image import to_pictures
+
+logger = logging.getLogger("tessera")
+
+
+class RunLog:
+    """Writes `<name>.csv` files, tensorboard events and pictures below `folder`.
+
+    Only the main process should be `active`; the others' calls do nothing.
+    """
+
+    def __init__(self, folder: Path, start: int, active: bool):
+        self.folder, self.active = folder, active
+        self.board = None
+        if not active:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.glob("*.csv"):
+            drop_rows_after(path, start)
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            logger.warning("tensorboard is not installed; logging to CSV only")
+        else:
+            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1)
+
+    def scalars(self, name: str, step: int, values: dict[str, float]) -> None:
+        """Append one row to `<name>.csv`; the first row decides the columns."""
+        if not self.active:
+            return
+        path = self.folder / f"{name}.csv"
+        row = {"step": step, **values}
+        if path.exists():
+            with path.open(newline="", encoding="utf-8") as file:
+                columns = next(csv.reader(file))
+        else:
+            columns = list(row)
+        with path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
+            if file.tell() == 0:
+                writer.writeheader()
+            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+        if self.board:
+            for key, value in values.items():
+                self.board.add_scalar(f"{name}/{key}", value, step)
+
+    def picture(self, name: str, step: int, image: Tensor) -> None:
+        """Save [3, H, W] in -1..1 as `pictures/<name>-<step>.png`."""
+        if not self.active:
+            return
+        path = self.folder / "pictures" / f"{name}-{step:07d}.png"
+        path.parent.mkdir(exist_ok=True)
+        to_pictures(image.unsqueeze(0))[0].save(path)
+        if self.board:
+            self.board.add_image(name, (image.clamp(-1, 1) + 1) / 2, step)
+
+    def say(self, text: str) -> None:
+        """One line for a person."""
+        if self.active:
+            logger.info(text)
+
+    def close(self) -> None:
+        """Flush what tensorboard still holds."""
+        if self.board:
+            self.board.close()
+
+
+def drop_rows_after(path: Path, step: int) -> None:
+    """Remove CSV rows beyond `step`: they belong to work lost since the last save."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    kept = rows[:1] + [row for row in rows[1:] if row and row[0].isdigit() and int(row[0]) <= step]
+    partial = path.with_suffix(".csv.partial")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(kept)
+    os.replace(partial, path)
+
+
+def grid(images: Tensor, columns: int) -> Tensor:
+    """[N, C, H, W] -> one picture [3, rows*H, columns*W], row by row, the rest black."""
+    images = images.expand(-1, 3, -1, -1).cpu()
+    rows = -(-len(images) // columns)
+    missing = rows * columns - len(images)
+    images = torch.cat([images, images.new_full((missing, *images.shape[1:]), -1.0)])
+    images = images.unflatten(0, (rows, columns))  # [rows, columns, 3, H, W]
+    return images.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)
+
+
+def read_csv(path: Path) -> dict[str, list[float]]:
+    """Columns of a run's CSV; empty fields are NaN."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {key: [float(row[key] or "nan") for row in rows] for key in (rows[0] if rows else {})}
+
+
+def draw_curves(folder: Path, path: Path) -> None:
+    """Draw every column of the run's CSV files over the step, one small plot each, into one PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    plots = []
+    for source in sorted(folder.glob("*.csv")):
+        columns = read_csv(source)
+        steps = columns.pop("step", [])
+        plots += [(f"{source.stem} {name}", steps, values) for name, values in columns.items()]
+    if not plots:
+        raise ValueError(f"{folder} holds no log to draw; train first")
+    rows = -(-len(plots) // 4)
+    figure, axes = pyplot.subplots(rows, 4, figsize=(14, 2.6 * rows), squeeze=False, layout="constrained")
+    for axis in axes.flat[len(plots) :]:
+        axis.remove()
+    for axis, (title, steps, values) in zip(axes.flat, plots, strict=False):
+        axis.plot(steps, values, linewidth=1)
+        axis.set_title(title, fontsize=9)
+        axis.tick_params(labelsize=7)
+    partial = path.with_suffix(".partial.png")
+    figure.savefig(partial, dpi=90)
+    pyplot.close(figure)
+    os.replace(partial, path)
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Write a picture under a temporary name, then rename: no half-written file is left."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    picture.save(partial)
+    os.replace(partial, path)
