@@ -1,0 +1,248 @@
+"""The transformer prior: which code comes next, given a prefix and the cells before (section 3.2, eq. 6).
+
+    prefix tokens, cells --embedding + position--> blocks (causal attention, MLP) --> logits over K codes
+
+Decoder-only, learned positions, pre-norm, exact GELU: the released models' operations. Three ways through
+it give the same logits: `forward` (all cells at once, for training), `prefill` (a stretch of tokens into a
+cache) and `decode_one` (one more token, for sampling).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FEW_ROWS = 64  # batches up to this size decode block by block; beyond, a plain product is as fast
+BLOCKS = 16  # of a weight matrix; spread over the processor's threads
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig:
+    """Everything that decides the shape of a prior. ValueError for values that no model can be built from."""
+
+    layers: int = 24
+    width: int = 1024
+    heads: int = 16
+    codebook_size: int = 1024  # K, the codes it can predict
+    vocab_size: int = 1024  # rows of the embedding: codes, then whatever else the prefix speaks in
+    prefix_length: int = 256  # tokens
+    window: int = 16  # cells per side
+    unmasked: int = 0  # the first so many tokens see each other both ways (released: n_unmasked)
+    dropout: float = 0.0
+
+    def __post_init__(self):
+        for name in ("layers", "width", "heads", "codebook_size", "prefix_length", "window"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} does not divide by heads {self.heads}; choose a multiple")
+        if self.vocab_size < self.codebook_size:
+            raise ValueError(f"vocab_size {self.vocab_size} is below codebook_size {self.codebook_size}; raise it")
+        if not 0 <= self.unmasked <= self.prefix_length:
+            raise ValueError(f"unmasked is {self.unmasked}; choose 0 to prefix_length {self.prefix_length}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; choose 0 (off) to below 1")
+
+    @property
+    def context(self) -> int:
+        """Longest sequence: the prefix and all cells of a window."""
+        return self.prefix_length + self.window**2
+
+
+class KVCache:
+    """Keys and values of the tokens seen so far, room for the whole context taken at once.
+
+    kv: [layers, 2, B, heads, context, width/heads]; `length` tokens of it are filled.
+    """
+
+    def __init__(self, kv: Tensor, length: int = 0):
+        self.kv, self.length = kv, length
+
+    @property
+    def batch(self) -> int:
+        """How many sequences it holds."""
+        return self.kv.shape[2]
+
+    def expand(self, batch: int) -> KVCache:
+        """A cache of one sequence copied for `batch` that go on from there; itself where that is 1."""
+        if batch == self.batch:
+            return self
+        shape = list(self.kv.shape)
+        shape[2] = batch
+        kv = self.kv.new_empty(shape)
+        kv[..., : self.length, :] = self.kv[..., : self.length, :]
+        return KVCache(kv, self.length)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention (eq. 1); queries, keys and values from one product."""
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        self.heads = config.heads
+        self.qkv = nn.Linear(config.width, 3 * config.width)
+        self.proj = nn.Linear(config.width, config.width)
+
+    def forward(self, x: Tensor, mask: Tensor | None, kv: Tensor | None, start: int) -> Tensor:
+        """[B, T, C] -> [B, T, C].
+
+        Args:
+            mask: [T, start + T] bool, True where a token may look; None is causal from the start.
+            kv: one layer's cache [2, B, heads, context, d], filled up to `start` and written from there on.
+        """
+        batch, length, _ = x.shape
+        # [B, T, 3C] -> [3, B, heads, T, d]
+        q, k, v = self.qkv(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        if kv is not None:
+            end = start + length
+            kv[0, :, :, start:end], kv[1, :, :, start:end] = k, v
+            k, v = kv[:, :, :, :end]
+        attended = F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None)
+        return self.proj(attended.transpose(1, 2).reshape(x.shape))  # [B, heads, T, d] -> [B, T, C]
+
+    def decode_one(self, x: Tensor, kv: Tensor, position: int) -> Tensor:
+        """One token [B, C] at `position` -> [B, C]; its key and value go into the cache."""
+        qkv = linear_few_rows(x, self.qkv).view(len(x), 3, self.heads, -1)  # [B, 3, heads, d]
+        kv[:, :, :, position] = qkv[:, 1:].transpose(0, 1)
+        k, v = kv[:, :, :, : position + 1]
+        attended = F.scaled_dot_product_attention(qkv[:, 0].unsqueeze(2), k, v)  # [B, heads, 1, d]
+        return linear_few_rows(attended.reshape(x.shape), self.proj)
+
+
+class Block(nn.Module):
+    """Attention, then an MLP four times as wide, each on the normalized stream and added to it."""
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        self.ln1 = nn.LayerNorm(config.width)
+        self.attn = Attention(config)
+        self.ln2 = nn.LayerNorm(config.width)
+        self.mlp = nn.Sequential(
+            nn.Linear(config.width, 4 * config.width), nn.GELU(), nn.Linear(4 * config.width, config.width)
+        )
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, mask: Tensor | None, kv: Tensor | None = None, start: int = 0) -> Tensor:
+        """[B, T, C] -> [B, T, C]; arguments as `Attention.forward`."""
+        x = x + self.dropout(self.attn(self.ln1(x), mask, kv, start))
+        return x + self.dropout(self.mlp(self.ln2(x)))
+
+    def decode_one(self, x: Tensor, kv: Tensor, position: int) -> Tensor:
+        """One token [B, C] -> [B, C]."""
+        x = x + self.attn.decode_one(self.ln1(x), kv, position)
+        widen, activation, narrow = self.mlp
+        return x + linear_few_rows(activation(linear_few_rows(self.ln2(x), widen)), narrow)
+
+
+class Transformer(nn.Module):
+    """The prior. Tokens are rows of one embedding: codes 0..K-1 first, the prefix's own after them."""
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        self.config = config
+        self.tok_emb = nn.Embedding(config.vocab_size, config.width)
+        self.pos_emb = nn.Parameter(torch.zeros(1, config.context, config.width))
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.ln_f = nn.LayerNorm(config.width)
+        self.head = nn.Linear(config.width, config.codebook_size, bias=False)
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+                if getattr(module, "bias", None) is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, prefix: Tensor, cells: Tensor) -> Tensor:
+        """Logits of every cell from the prefix and the cells before it.
+
+        Args:
+            prefix: [B, P] int64.
+            cells: [B, n] int64 in 0..K-1, row by row; the last one is predicted but not looked at.
+        Returns:
+            [B, n, K].
+        """
+        tokens = torch.cat([prefix, cells[:, :-1]], 1)
+        x = self.dropout(self.tok_emb(tokens) + self.pos_emb[:, : tokens.shape[1]])
+        mask = self.mask(0, tokens.shape[1])
+        for block in self.blocks:
+            x = block(x, mask)
+        return self.head(self.ln_f(x[:, prefix.shape[1] - 1 :]))
+
+    def loss(self, prefix: Tensor, cells: Tensor, keep: float = 1.0) -> Tensor:
+        """Mean negative log-likelihood of the cells, nats per code (eq. 6); the prefix is not predicted.
+
+        Args:
+            prefix: [B, P] int64.
+            cells: [B, n] int64.
+            keep: share of the input cells left as they are; the others are replaced by random codes, so
+                that the model learns to go on from its own mistakes.
+        """
+        seen = cells
+        if keep < 1:
+            noise = torch.randint_like(cells, self.config.codebook_size)
+            seen = torch.where(torch.rand(cells.shape, device=cells.device) < keep, cells, noise)
+        return F.cross_entropy(self(prefix, seen).flatten(0, 1).float(), cells.flatten())
+
+    def new_cache(self, batch: int) -> KVCache:
+        """An empty cache for `batch` sequences."""
+        config, weight = self.config, self.tok_emb.weight
+        shape = (config.layers, 2, batch, config.heads, config.context, config.width // config.heads)
+        return KVCache(weight.new_empty(shape))
+
+    @torch.no_grad()
+    def prefill(self, tokens: Tensor, cache: KVCache) -> Tensor:
+        """Append tokens [B, T] to the cache; logits [B, K] of what follows them."""
+        start, end = cache.length, cache.length + tokens.shape[1]
+        x = self.tok_emb(tokens) + self.pos_emb[:, start:end]
+        mask = self.mask(start, end)
+        for block, kv in zip(self.blocks, cache.kv, strict=True):
+            x = block(x, mask, kv, start)
+        cache.length = end
+        return linear_few_rows(self.ln_f(x[:, -1]), self.head)
+
+    @torch.no_grad()
+    def decode_one(self, tokens: Tensor, cache: KVCache) -> Tensor:
+        """Append one token a sequence, [B], to the cache; logits [B, K] of what follows."""
+        position = cache.length
+        x = self.tok_emb(tokens) + self.pos_emb[0, position]  # [B, C]
+        for block, kv in zip(self.blocks, cache.kv, strict=True):
+            x = block.decode_one(x, kv, position)
+        cache.length = position + 1
+        return linear_few_rows(self.ln_f(x), self.head)
+
+    def mask(self, start: int, end: int) -> Tensor | None:
+        """Who may look where, [end - start, end] bool; None where plain causality from 0 says it all."""
+        if start == 0 and self.config.unmasked == 0:
+            return None
+        place = torch.arange(end, device=self.pos_emb.device)
+        return (place <= place[start:, None]) | (torch.maximum(place, place[start:, None]) < self.config.unmasked)
+
+    def decay_groups(self, weight_decay: float) -> list[dict]:
+        """Optimiser groups: weight decay for the weights of linear layers only."""
+        decayed = {id(m.weight) for m in self.modules() if isinstance(m, nn.Linear)}
+        with_decay = [p for p in self.parameters() if id(p) in decayed]
+        without = [p for p in self.parameters() if id(p) not in decayed]
+        return [{"params": with_decay, "weight_decay": weight_decay}, {"params": without, "weight_decay": 0.0}]
+
+
+def linear_few_rows(x: Tensor, layer: nn.Linear) -> Tensor:
+    """`layer(x)` for x [B, C_in] of few rows -> [B, C_out], two to three times as fast on a processor.
+
+    A product with one row costs the time to read the weights, and the processor's library reads them with
+    one thread only. As a batch of products, one for each block of output rows, all threads read.
+    """
+    rows, blocks = len(x), math.gcd(layer.out_features, BLOCKS)
+    if not x.is_cpu or rows > FEW_ROWS or x.dtype != torch.float32:
+        return layer(x)
+    weight = layer.weight.view(blocks, -1, layer.in_features)  # [blocks, C_out/blocks, C_in]
+    if rows == 1:
+        # the strides of a transposed row, not those of a column, choose the fast kernel
+        out = torch.bmm(weight, x.t().expand(blocks, -1, -1)).view(1, -1)
+    else:
+        out = torch.bmm(x.expand(blocks, -1, -1), weight.transpose(1, 2))  # [blocks, B, C_out/blocks]
+        out = out.transpose(0, 1).flatten(1)
+    return out if layer.bias is None else out.add_(layer.bias)
