@@ -58,9 +58,7 @@ def nearest_code(latents: Tensor, codes: Tensor) -> Tensor:
     """
     half_norms = codes.square().sum(1) * 0.5  # [K]; argmin |e|^2/2 - z.e
     rows = max(1, SEARCH_TILE // len(codes))
-    tiles = (
-        torch.addmm(half_norms, tile, codes.t(), alpha=-1).argmin(1) for tile in latents.split(rows)
-    )
+    tiles = (torch.addmm(half_norms, tile, codes.t(), alpha=-1).argmin(1) for tile in latents.split(rows))
     return torch.cat(list(tiles))
 
 

@@ -83,7 +83,9 @@ class CoordinatesCondition:
         """The coordinates of the window's cells."""
         height, width = (side * self.stride for side in self.canvas_size)  # pixels
         middle = (self.stride - 1) / 2
-        rows = (torch.arange(window.top, window.top + window.height, dtype=torch.float64) * self.stride + middle) * width
+        rows = (
+            torch.arange(window.top, window.top + window.height, dtype=torch.float64) * self.stride + middle
+        ) * width
         columns = torch.arange(window.left, window.left + window.width, dtype=torch.float64) * self.stride + middle
         share = (rows[:, None] + columns) / (height * width)
         tokens = (share * self.steps).round().long().clamp(max=self.steps - 1)
