@@ -181,11 +181,7 @@ class Transformer(nn.Module):
             keep: share of the input cells left as they are; the others are replaced by random codes, so
                 that the model learns to go on from its own mistakes.
         """
-        seen = cells
-        if keep < 1:
-            noise = torch.randint_like(cells, self.config.codebook_size)
-            seen = torch.where(torch.rand(cells.shape, device=cells.device) < keep, cells, noise)
-        return F.cross_entropy(self(prefix, seen).flatten(0, 1).float(), cells.flatten())
+        return cell_loss(self(prefix, corrupt(cells, keep, self.config.codebook_size)), cells)
 
     def new_cache(self, batch: int) -> KVCache:
         """An empty cache for `batch` sequences."""
@@ -227,6 +223,19 @@ class Transformer(nn.Module):
         with_decay = [p for p in self.parameters() if id(p) in decayed]
         without = [p for p in self.parameters() if id(p) not in decayed]
         return [{"params": with_decay, "weight_decay": weight_decay}, {"params": without, "weight_decay": 0.0}]
+
+
+def corrupt(cells: Tensor, keep: float, codebook_size: int) -> Tensor:
+    """Cells [B, n] with all but a share `keep` of them replaced by random codes (the released pkeep)."""
+    if keep >= 1:
+        return cells
+    noise = torch.randint_like(cells, codebook_size)
+    return torch.where(torch.rand(cells.shape, device=cells.device) < keep, cells, noise)
+
+
+def cell_loss(logits: Tensor, cells: Tensor) -> Tensor:
+    """Mean negative log-likelihood of cells [B, n] under logits [B, n, K], nats per code (eq. 6)."""
+    return F.cross_entropy(logits.flatten(0, 1).float(), cells.flatten())
 
 
 def linear_few_rows(x: Tensor, layer: nn.Linear) -> Tensor:
