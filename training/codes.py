@@ -1,0 +1,88 @@
+"""Cached code files: the second stage reads codes, so every view is encoded once (section 3.2)."""
+
+import dataclasses
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from ..core.canvas import load_tensors, save_tensors
+from ..core.vqgan import VQGAN
+from .config import PriorRun
+from .data import Views
+
+logger = logging.getLogger("tessera")
+
+
+class CodeViews(Dataset):
+    """Codes of pictures in several views: item (epoch, i) is view `epoch mod views` of picture i.
+
+    cells: [views, N, n] int, condition: [views, N, P] int; P is 0 without a condition.
+    """
+
+    def __init__(self, cells: Tensor, condition: Tensor):
+        self.cells, self.condition = cells, condition
+
+    def __len__(self) -> int:
+        return self.cells.shape[1]
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
+        """`cells` [n] and `condition` [P], int64."""
+        epoch, index = key
+        view = epoch % len(self.cells)
+        return {"cells": self.cells[view, index].long(), "condition": self.condition[view, index].long()}
+
+
+def cached_codes(
+    views: Views, number: int, run: PriorRun, vqgan: VQGAN, condition_vqgan: VQGAN | None, accelerator: Accelerator
+) -> CodeViews:
+    """Codes of `number` views of each picture, from the run's cache file where it was made the same way."""
+    fingerprint = describe(views, number, run)
+    path = Path(run.output) / f"codes-{hashlib.sha256(fingerprint.encode()).hexdigest()[:16]}.safetensors"
+    if accelerator.is_main_process and not path.exists():
+        logger.info("encoding %d views of %d pictures into %s", number, len(views), path.name)
+        cells, condition = encode_views(views, number, run.loop.batch, vqgan, condition_vqgan, accelerator)
+        save_tensors(path, "codes", {"cells": cells, "condition": condition}, {"made_from": fingerprint})
+    accelerator.wait_for_everyone()
+    tensors, _ = load_tensors(path, "codes", {"cells", "condition"})
+    return CodeViews(tensors["cells"], tensors["condition"])
+
+
+def describe(views: Views, number: int, run: PriorRun) -> str:
+    """All that decides the codes, as text: a cache made from something else is not used."""
+    facts = {
+        "data": dataclasses.asdict(views.config),
+        "pictures": [path.name for path in views.paths],
+        "seed": views.seed,
+        "views": number,
+        "augment": views.augment,
+        "precision": run.loop.precision,
+        "models": [hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in (run.vqgan, run.condition) if p],
+    }
+    return json.dumps(facts, sort_keys=True)
+
+
+@torch.inference_mode()
+def encode_views(
+    views: Views, number: int, batch: int, vqgan: VQGAN, condition_vqgan: VQGAN | None, accelerator: Accelerator
+) -> tuple[Tensor, Tensor]:
+    """Cells [views, N, n] and condition codes [views, N, P], int32."""
+    order = [(view, index) for view in range(number) for index in range(len(views))]
+    loader = DataLoader(views, batch, sampler=order, num_workers=views.config.workers)
+    cells, condition = [], []
+    for pictures in tqdm(loader, desc="encoding", unit="batch", disable=None):
+        with accelerator.autocast():
+            cells.append(vqgan.encode_indices(pictures["color"].to(accelerator.device)).flatten(1).cpu())
+            if condition_vqgan is None:
+                condition.append(cells[-1][:, :0])
+            else:
+                lines = pictures["edges"].to(accelerator.device)
+                condition.append(condition_vqgan.encode_indices(lines).flatten(1).cpu())
+    shape = (number, len(views))
+    return torch.cat(cells).unflatten(0, shape).int(), torch.cat(condition).unflatten(0, shape).int()

@@ -1,0 +1,197 @@
+"""The second stage: train a transformer to predict the codes of pictures (section 3.2, eq. 6)."""
+
+import dataclasses
+import logging
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from ..core.bundle import Bundle, load_prior, save_prior
+from ..core.canvas import Canvas
+from ..core.conditioning import ImageCondition, NoCondition
+from ..core.model_file import load_vqgan
+from ..core.sampling import sample
+from ..core.transformer import Transformer, TransformerConfig, cell_loss, corrupt
+from ..core.vqgan import VQGAN
+from ..core.warp import SamplingSettings
+from .codes import CodeViews, cached_codes
+from .config import PriorRun
+from .data import Views, endless, find_pictures, once, split_pictures
+from .log import grid
+from .loop import average_of, make_accelerator, train
+from .vqgan import spread
+
+logger = logging.getLogger("tessera")
+
+PREVIEW_PICTURES = 8
+PREVIEW_TEMPERATURE = 0.9
+
+
+class PriorTask:
+    """Loss, validation and sample grid of the second stage; see `loop.Task`."""
+
+    def __init__(
+        self, run: PriorRun, learned: CodeViews, held_out: CodeViews, vqgan: VQGAN, condition_vqgan: VQGAN | None
+    ):
+        self.run, self.held_out, self.vqgan, self.condition_vqgan = run, held_out, vqgan, condition_vqgan
+        cells, prefix_length = learned.cells.shape[-1], max(1, learned.condition.shape[-1])
+        self.codes = vqgan.config.codebook_size
+        condition_codes = condition_vqgan.config.codebook_size if condition_vqgan else 1
+        config = TransformerConfig(
+            **dataclasses.asdict(run.model),
+            codebook_size=self.codes,
+            vocab_size=self.codes + condition_codes,
+            prefix_length=prefix_length,
+            window=math.isqrt(cells),
+        )
+        model = Transformer(config)
+        if run.start_from:
+            model.load_state_dict(load_prior(run.start_from).state_dict())
+        self.modules: dict[str, nn.Module] = {"model": model}
+        groups = model.decay_groups(run.weight_decay)
+        self.optimizers = {"model": torch.optim.AdamW(groups, betas=(0.9, 0.95))}
+        self.averaged = average_of(model, run.loop.ema)
+        self.memory: dict[str, Tensor] = {}
+        self.baseline = baselines(learned, held_out, self.codes)
+
+    def step(self, batches: list[dict[str, Tensor]], step: int, accelerator: Accelerator) -> dict[str, float]:
+        """One update on a batch of code mosaics."""
+        model, total = self.modules["model"], 0.0
+        for batch in batches:
+            seen = corrupt(batch["cells"], self.run.keep, self.codes)
+            loss = cell_loss(model(prefix_of(batch, self.codes), seen), batch["cells"])
+            accelerator.backward(loss / len(batches))
+            total += loss.item() / len(batches)
+        norm = accelerator.clip_grad_norm_(model.parameters(), self.run.loop.clip)
+        self.optimizers["model"].step()
+        self.optimizers["model"].zero_grad()
+        return {"nll": total, "gradient_norm": float(norm)}
+
+    def validate(self) -> dict[str, float]:
+        """Held-out likelihood of the averaged weights, beside what knowing less would give."""
+        nll = held_out_nll(self.averaged.module, self.held_out, self.run.loop.batch)
+        unigram = self.baseline.unigram
+        return {"nll": nll, "unigram": unigram, "uniform": self.baseline.uniform, "below_unigram": 1 - nll / unigram}
+
+    def preview(self) -> dict[str, Tensor]:
+        """Held-out drawings: the condition, the reconstruction, and two samples of the averaged weights."""
+        return {"samples": sample_grid(self.bundle(), self.held_out, PREVIEW_PICTURES, self.run.loop.seed)}
+
+    def bundle(self) -> Bundle:
+        """The averaged prior with the first stages it was trained on."""
+        kind = "edges" if self.condition_vqgan else "none"
+        return Bundle(self.vqgan, self.averaged.module, kind, self.condition_vqgan)
+
+    def health(self, report: dict[str, float]) -> str:
+        """How much the prior knows already."""
+        gain = 1 - report["nll"] / self.baseline.unigram
+        if gain <= 0:
+            return "no better than code frequencies yet"
+        return f"{gain:.0%} below code frequencies alone"
+
+    def export(self, folder: Path) -> Path:
+        """The averaged weights as `prior.safetensors`."""
+        path = folder / "prior.safetensors"
+        save_prior(path, self.averaged.module, trained_on=self.run.data.folder)
+        return path
+
+
+class Baselines(NamedTuple):
+    """Nats per code without a prior: all codes equally likely, or as frequent as in training."""
+
+    uniform: float
+    unigram: float
+
+
+def baselines(learned: CodeViews, held_out: CodeViews, codes: int) -> Baselines:
+    """Both on the held-out codes; frequencies with one added to each, so that no code is impossible."""
+    counts = torch.bincount(learned.cells.flatten().long(), minlength=codes).double() + 1
+    surprise = -(counts / counts.sum()).log()
+    return Baselines(math.log(codes), surprise[held_out.cells.flatten().long()].mean().item())
+
+
+def prefix_of(batch: dict[str, Tensor], codes: int) -> Tensor:
+    """The prefix [B, P] of a batch: condition codes in rows after those of the picture codes, or, without
+    a condition, the one start token there."""
+    condition = batch["condition"]
+    if condition.shape[1] == 0:
+        return torch.full_like(batch["cells"][:, :1], codes)
+    return condition + codes
+
+
+@torch.inference_mode()
+def held_out_nll(prior: Transformer, held_out: CodeViews, batch: int) -> float:
+    """Mean negative log-likelihood over all held-out cells, nats per code."""
+    device, codes = prior.pos_emb.device, prior.config.codebook_size
+    total = 0.0
+    for items in once(held_out, batch):
+        cells = items["cells"].to(device)
+        logits = prior(prefix_of(items, codes).to(device), cells)
+        total += F.cross_entropy(logits.flatten(0, 1).float(), cells.flatten(), reduction="sum").item()
+    return total / (len(held_out) * held_out.cells.shape[-1])
+
+
+@torch.inference_mode()
+def sample_grid(bundle: Bundle, held_out: CodeViews, number: int, seed: int) -> Tensor:
+    """A column for each of `number` held-out drawings: condition, reconstruction, two samples."""
+    chosen = spread(len(held_out), number)
+    side = bundle.prior.config.window
+    truth = held_out.cells[0, chosen].long().view(-1, side, side)
+    device = bundle.prior.pos_emb.device
+    rows = [bundle.decode(Canvas.filled(truth))]
+    condition = NoCondition(bundle.vqgan.config.codebook_size)
+    if bundle.condition_vqgan is not None:
+        codes = held_out.condition[0, chosen].long()
+        cells = math.isqrt(codes.shape[1])
+        codes = codes.view(-1, cells, cells).to(device)
+        rows.insert(0, bundle.condition_vqgan.decode_indices(codes).expand(-1, 3, -1, -1))
+        condition = ImageCondition(codes, (side, side), bundle.vqgan.config.codebook_size)
+    settings = SamplingSettings(temperature=PREVIEW_TEMPERATURE)
+    for offset in (0, len(chosen)):
+        state = sample(bundle.prior, condition, bundle.empty_canvas(len(chosen)), seed + offset, settings)
+        rows.append(bundle.decode(state.canvas))
+    return grid(torch.cat([row.cpu() for row in rows]), len(chosen))
+
+
+def load_stages(run: PriorRun, accelerator: Accelerator) -> tuple[VQGAN, VQGAN | None]:
+    """The first stages a prior is trained on; ValueError where they don't fit the data."""
+    vqgan = load_vqgan(run.vqgan).to(accelerator.device)
+    condition = load_vqgan(run.condition).to(accelerator.device) if run.condition else None
+    if vqgan.config.image_channels != 3 or (condition and condition.config.image_channels != 1):
+        raise ValueError("vqgan needs a file for colour pictures (3 channels), condition one for edges (1 channel)")
+    for model, name in ((vqgan, "vqgan"), (condition, "condition")):
+        if model and run.data.size % model.config.stride:
+            raise ValueError(
+                f"data.size {run.data.size} is not a multiple of {model.config.stride}, the stride of {name}"
+            )
+    return vqgan, condition
+
+
+def load_codes(run: PriorRun, accelerator: Accelerator, vqgan: VQGAN, condition: VQGAN | None) -> list[CodeViews]:
+    """Training codes in `run.views` augmented views, held-out codes in one plain view."""
+    learned, held_out = split_pictures(find_pictures(run.data), run.data)
+    logger.info("%d pictures to learn from, %d held out", len(learned), len(held_out))
+    return [
+        cached_codes(Views(paths, run.data, run.loop.seed, augment), number, run, vqgan, condition, accelerator)
+        for paths, number, augment in ((learned, run.views, True), (held_out, 1, False))
+    ]
+
+
+def train_prior(run: PriorRun) -> bool:
+    """Train or resume one second stage; True when finished, False when stopped early."""
+    accelerator = make_accelerator(run.loop)
+    vqgan, condition = load_stages(run, accelerator)
+    learned, held_out = load_codes(run, accelerator, vqgan, condition)
+    task = PriorTask(run, learned, held_out, vqgan, condition)
+
+    def stream(start: int) -> Any:
+        return endless(
+            learned, run.loop.seed, run.loop.batch, start, 0, accelerator.process_index, accelerator.num_processes
+        )
+
+    return train(task, stream, run.loop, Path(run.output), accelerator)
