@@ -1,0 +1,52 @@
+"""`python -m tessera COMMAND`: picks the command's module and imports no other."""
+
+import argparse
+import importlib
+import sys
+
+COMMANDS = {
+    "demo": (".training.demo", "make pictures with the embedded weights and show what they came from"),
+    "train": (".training.train", "train a VQGAN or a prior on a folder of pictures; resumes by itself"),
+    "evaluate": (".training.evaluate", "measure trained weights on held-out pictures"),
+    "bundle": (".training.bundle", "join VQGAN, condition and prior into one model file"),
+    "bench": (".benchmarks.command", "measure speed and memory against named baselines"),
+}
+
+
+def build_parser(chosen: str | None) -> argparse.ArgumentParser:
+    """The parser with all commands listed and the arguments of `chosen` declared."""
+    parser = argparse.ArgumentParser(prog="python -m tessera", description="VQGAN and transformer image synthesis.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (module_name, summary) in COMMANDS.items():
+        if name != chosen:
+            commands.add_parser(name, help=summary)
+            continue
+        module = importlib.import_module(module_name, __package__)
+        command = commands.add_parser(
+            name, help=summary, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; its exit code, or 2 after one line about what is wrong with the input."""
+    chosen = next((argument for argument in arguments if not argument.startswith("-")), None)
+    try:
+        args = build_parser(chosen).parse_args(arguments)
+        return args.run(args)
+    except (ValueError, FileNotFoundError) as error:
+        problem = " ".join(str(error).split())
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith(__package__):
+            raise
+        problem = f"the package {error.name} is missing; install all with: pip install -e '.[training]'"
+    except KeyboardInterrupt:
+        return 130
+    print(f"tessera: error: {problem}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,103 @@
+"""The rules that keep the tree readable, checked on the source itself."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LAYERS = ("core", "nodes", "training", "benchmarks")
+HOST = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "nodes", "server", "execution"}
+SOURCES = sorted([*ROOT.glob("*.py"), *(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))])
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports_of(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """(level, dotted name's parts) of each import; `from ..core import image` is (2, ["core", "image"])."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            yield from ((0, alias.name.split(".")) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            stem = node.module.split(".") if node.module else []
+            yield from ((node.level, [*stem, alias.name]) for alias in node.names)
+
+
+def imported_layer(path: Path, level: int, parts: list[str]) -> str | None:
+    """The layer that a relative import reaches, or None."""
+    package = path.relative_to(ROOT).parts[:-1]
+    target = [*package[: len(package) - level + 1], *parts]
+    return target[0] if level and target[0] in LAYERS else None
+
+
+def calls_of(path: Path) -> Iterator[tuple[str, ast.Call]]:
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+
+
+@pytest.mark.parametrize(
+    ("layer", "allowed"),
+    [
+        ("core", {"core"}),
+        ("training", {"training", "core"}),
+        ("nodes", {"nodes", "core"}),
+        ("benchmarks", {"benchmarks", "training", "core"}),
+    ],
+)
+def test_imports_go_down_only(layer, allowed):
+    for path in (ROOT / layer).rglob("*.py"):
+        reached = {imported_layer(path, *found) for found in imports_of(path)} - {None}
+        assert reached <= allowed, name_of(path)
+
+
+def test_imports_within_the_repository_are_relative():
+    own = {"tessera", "core", "training", "benchmarks"}
+    for path in SOURCES:
+        absolute = {parts[0] for level, parts in imports_of(path) if level == 0}
+        assert not absolute & own, name_of(path)
+
+
+def test_only_nodes_import_the_host():
+    for path in SOURCES:
+        absolute = {parts[0] for level, parts in imports_of(path) if level == 0}
+        assert not absolute & HOST or name_of(path) == "nodes/host.py", name_of(path)
+
+
+def test_no_file_is_a_drawer():
+    drawers = {"util", "utils", "misc", "helper", "helpers", "common"}
+    assert not [name_of(path) for path in [*SOURCES, *(ROOT / "tests").rglob("*.py")] if path.stem in drawers]
+
+
+def test_core_never_prints():
+    for path in (ROOT / "core").rglob("*.py"):
+        assert "print" not in {name for name, _ in calls_of(path)}, name_of(path)
+
+
+def test_nothing_is_evaluated_or_unpickled():
+    for path in SOURCES:
+        names = {name for name, _ in calls_of(path)}
+        assert not names & {"eval", "exec", "pickle.load", "pickle.loads"}, name_of(path)
+
+
+def test_torch_loads_weights_only():
+    for path in SOURCES:
+        for name, call in calls_of(path):
+            safe = any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in call.keywords)
+            assert name != "torch.load" or safe, f"{name_of(path)}:{call.lineno}"
+
+
+def test_root_package_imports_nothing_at_module_level():
+    assert not [node for node in tree_of(ROOT / "__init__.py").body if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
+def test_test_files_have_unique_names():
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert len(names) == len(set(names)), sorted(name for name in names if names.count(name) > 1)
