@@ -1,6 +1,6 @@
 """A bundle: everything from a condition picture to a new picture, in one file.
 
-    picture --condition VQGAN--> prefix --prior--> canvas --VQGAN--> picture
+picture --condition VQGAN--> prefix --prior--> canvas --VQGAN--> picture
 """
 
 from __future__ import annotations
@@ -43,6 +43,15 @@ class Bundle:
     prior: Transformer
     condition_kind: ConditionKind
     condition_vqgan: VQGAN | None
+
+    def __post_init__(self):
+        codes, prior_codes = self.vqgan.config.codebook_size, self.prior.config.codebook_size
+        own = self.condition_vqgan.config.codebook_size if self.condition_vqgan else 1
+        if codes != prior_codes or codes + own != self.prior.config.vocab_size:
+            raise ValueError(
+                f"the prior speaks of {prior_codes} codes and {self.prior.config.vocab_size - prior_codes} of the "
+                f"condition, the VQGANs have {codes} and {own}; use the files it was trained with"
+            )
 
     def condition(self, pictures: Tensor | None = None) -> ImageCondition | NoCondition:
         """What guides a sample.
@@ -96,9 +105,18 @@ def load_bundle(path: str | Path) -> Bundle:
     if kind not in get_args(ConditionKind):
         raise ValueError(f"{file.path.name} has a condition of kind {kind!r}, which this version lacks; update Tessera")
     condition_vqgan = build_vqgan(file, "condition", condition["vqgan"]) if "vqgan" in condition else None
-    return Bundle(
-        build_vqgan(file, "vqgan", part_config(file, "vqgan")), build_prior(file), kind, condition_vqgan
-    )
+    return Bundle(build_vqgan(file, "vqgan", part_config(file, "vqgan")), build_prior(file), kind, condition_vqgan)
+
+
+def load_condition_vqgan(path: str | Path) -> VQGAN:
+    """The condition's VQGAN of a bundle, or the VQGAN of a "vqgan" file; errors as `read_model_file`."""
+    file = read_model_file(path)
+    if file.kind == "vqgan":
+        return build_vqgan(file, "vqgan", part_config(file, "vqgan"))
+    condition = part_config(file, "condition")
+    if "vqgan" not in condition:
+        raise ValueError(f"{file.path.name} has no condition VQGAN: its prior takes no picture; choose another file")
+    return build_vqgan(file, "condition", condition["vqgan"])
 
 
 def prior_part(prior: Transformer) -> tuple[dict[str, Any], dict[str, Tensor]]:

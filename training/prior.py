@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ..core.bundle import Bundle, load_prior, save_prior
+from ..core.bundle import Bundle, load_condition_vqgan, load_prior, save_prior
 from ..core.canvas import Canvas
 from ..core.conditioning import ImageCondition, NoCondition
 from ..core.model_file import load_vqgan
@@ -161,7 +161,7 @@ def sample_grid(bundle: Bundle, held_out: CodeViews, number: int, seed: int) -> 
 def load_stages(run: PriorRun, accelerator: Accelerator) -> tuple[VQGAN, VQGAN | None]:
     """The first stages a prior is trained on; ValueError where they don't fit the data."""
     vqgan = load_vqgan(run.vqgan).to(accelerator.device)
-    condition = load_vqgan(run.condition).to(accelerator.device) if run.condition else None
+    condition = load_condition_vqgan(run.condition).to(accelerator.device) if run.condition else None
     if vqgan.config.image_channels != 3 or (condition and condition.config.image_channels != 1):
         raise ValueError("vqgan needs a file for colour pictures (3 channels), condition one for edges (1 channel)")
     for model, name in ((vqgan, "vqgan"), (condition, "condition")):

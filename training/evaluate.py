@@ -1,0 +1,84 @@
+"""Measure a trained stage on the held-out pictures: the figures of a model card.
+
+vqgan: PSNR (dB), SSIM, the share of the codes used. prior: nats per code, beside what knowing only the
+frequencies of the codes (unigram) or nothing at all (uniform) would give.
+"""
+
+import argparse
+import dataclasses
+import json
+import logging
+import sys
+from pathlib import Path
+
+from torch import Tensor
+
+from .config import PriorRun, VQGANRun, load_config
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("stage", choices=("vqgan", "prior"), help="what the YAML file trains")
+    parser.add_argument("config", type=Path, help="the YAML file of the run: names the pictures and the split")
+    parser.add_argument(
+        "--bundle", type=Path, help="measure the part of this bundle instead of the weights in the run's output folder"
+    )
+    parser.add_argument("--sheet", type=Path, help="also draw held-out pictures and what the model makes of them here")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting of the YAML file"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the figures; 0 when done."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    if args.stage == "vqgan":
+        figures, sheet = measure_vqgan(load_config(VQGANRun, args.config, args.set), args.bundle)
+    else:
+        figures, sheet = measure_prior(load_config(PriorRun, args.config, args.set), args.bundle)
+    if args.sheet:
+        from ..core.image import to_pictures
+        from .log import save_picture
+
+        save_picture(to_pictures(sheet.unsqueeze(0))[0], args.sheet)
+    if args.json:
+        print(json.dumps(figures))
+    else:
+        for name, value in figures.items():
+            print(f"{name:>16}  {value:.4f}")
+    return 0
+
+
+def measure_vqgan(run: VQGANRun, bundle: Path | None) -> tuple[dict[str, float], Tensor]:
+    """Figures of `vqgan.evaluate_vqgan` and a strip of reconstructions."""
+    import torch
+
+    from ..core.bundle import load_condition_vqgan
+    from ..core.model_file import load_vqgan
+    from .data import Views, find_pictures, split_pictures
+    from .vqgan import PREVIEW_PICTURES, evaluate_vqgan, reconstruction_strip, spread
+
+    load = load_condition_vqgan if run.data.picture == "edges" and bundle else load_vqgan
+    model = load(bundle or Path(run.output) / "vqgan.safetensors")
+    _, held_out = split_pictures(find_pictures(run.data), run.data)
+    views = Views(held_out, run.data, run.loop.seed, augment=False)
+    shown = [views[0, i][run.data.picture] for i in spread(len(views), PREVIEW_PICTURES)]
+    return evaluate_vqgan(model, views, run.loop.batch), reconstruction_strip(model, torch.stack(shown))
+
+
+def measure_prior(run: PriorRun, bundle: Path | None) -> tuple[dict[str, float], Tensor]:
+    """Figures of `prior.PriorTask.validate` and a grid of samples."""
+    from ..core.bundle import load_bundle
+    from .loop import make_accelerator
+    from .prior import PriorTask, load_codes, load_stages
+
+    weights = bundle or Path(run.output) / "prior.safetensors"
+    if bundle:
+        kind = load_bundle(bundle).condition_kind
+        run = dataclasses.replace(run, vqgan=str(bundle), condition="" if kind == "none" else str(bundle))
+    run = dataclasses.replace(run, start_from=str(weights))
+    accelerator = make_accelerator(run.loop)
+    stages = load_stages(run, accelerator)
+    task = PriorTask(run, *load_codes(run, accelerator, *stages), *stages)
+    return task.validate(), task.preview()["samples"]
