@@ -9,15 +9,14 @@ cache) and `decode_one` (one more token, for sampling).
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-FEW_ROWS = 64  # batches up to this size decode block by block; beyond, a plain product is as fast
-BLOCKS = 16  # of a weight matrix; spread over the processor's threads
+from .decoding import Decoder
+from .kv_cache import KVCache, LayerCache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,31 +52,6 @@ class TransformerConfig:
         return self.prefix_length + self.window**2
 
 
-class KVCache:
-    """Keys and values of the tokens seen so far, room for the whole context taken at once.
-
-    kv: [layers, 2, B, heads, context, width/heads]; `length` tokens of it are filled.
-    """
-
-    def __init__(self, kv: Tensor, length: int = 0):
-        self.kv, self.length = kv, length
-
-    @property
-    def batch(self) -> int:
-        """How many sequences it holds."""
-        return self.kv.shape[2]
-
-    def expand(self, batch: int) -> KVCache:
-        """A cache of one sequence copied for `batch` that go on from there; itself where that is 1."""
-        if batch == self.batch:
-            return self
-        shape = list(self.kv.shape)
-        shape[2] = batch
-        kv = self.kv.new_empty(shape)
-        kv[..., : self.length, :] = self.kv[..., : self.length, :]
-        return KVCache(kv, self.length)
-
-
 class Attention(nn.Module):
     """Multi-head self-attention (eq. 1); queries, keys and values from one product."""
 
@@ -87,30 +61,20 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.width, 3 * config.width)
         self.proj = nn.Linear(config.width, config.width)
 
-    def forward(self, x: Tensor, mask: Tensor | None, kv: Tensor | None, start: int) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, past: LayerCache | None, start: int) -> Tensor:
         """[B, T, C] -> [B, T, C].
 
         Args:
             mask: [T, start + T] bool, True where a token may look; None is causal from the start.
-            kv: one layer's cache [2, B, heads, context, d], filled up to `start` and written from there on.
+            past: this layer's keys and values up to `start`; those of x are appended.
         """
         batch, length, _ = x.shape
         # [B, T, 3C] -> [3, B, heads, T, d]
         q, k, v = self.qkv(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        if kv is not None:
-            end = start + length
-            kv[0, :, :, start:end], kv[1, :, :, start:end] = k, v
-            k, v = kv[:, :, :, :end]
+        if past is not None:
+            k, v = past.append(k, v, start)
         attended = F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None)
         return self.proj(attended.transpose(1, 2).reshape(x.shape))  # [B, heads, T, d] -> [B, T, C]
-
-    def decode_one(self, x: Tensor, kv: Tensor, position: int) -> Tensor:
-        """One token [B, C] at `position` -> [B, C]; its key and value go into the cache."""
-        qkv = linear_few_rows(x, self.qkv).view(len(x), 3, self.heads, -1)  # [B, 3, heads, d]
-        kv[:, :, :, position] = qkv[:, 1:].transpose(0, 1)
-        k, v = kv[:, :, :, : position + 1]
-        attended = F.scaled_dot_product_attention(qkv[:, 0].unsqueeze(2), k, v)  # [B, heads, 1, d]
-        return linear_few_rows(attended.reshape(x.shape), self.proj)
 
 
 class Block(nn.Module):
@@ -126,16 +90,10 @@ class Block(nn.Module):
         )
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, mask: Tensor | None, kv: Tensor | None = None, start: int = 0) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, past: LayerCache | None = None, start: int = 0) -> Tensor:
         """[B, T, C] -> [B, T, C]; arguments as `Attention.forward`."""
-        x = x + self.dropout(self.attn(self.ln1(x), mask, kv, start))
+        x = x + self.dropout(self.attn(self.ln1(x), mask, past, start))
         return x + self.dropout(self.mlp(self.ln2(x)))
-
-    def decode_one(self, x: Tensor, kv: Tensor, position: int) -> Tensor:
-        """One token [B, C] -> [B, C]."""
-        x = x + self.attn.decode_one(self.ln1(x), kv, position)
-        widen, activation, narrow = self.mlp
-        return x + linear_few_rows(activation(linear_few_rows(self.ln2(x), widen)), narrow)
 
 
 class Transformer(nn.Module):
@@ -185,9 +143,8 @@ class Transformer(nn.Module):
 
     def new_cache(self, batch: int) -> KVCache:
         """An empty cache for `batch` sequences."""
-        config, weight = self.config, self.tok_emb.weight
-        shape = (config.layers, 2, batch, config.heads, config.context, config.width // config.heads)
-        return KVCache(weight.new_empty(shape))
+        c = self.config
+        return KVCache.empty(c.layers, batch, c.heads, c.context, c.width // c.heads, like=self.tok_emb.weight)
 
     @torch.no_grad()
     def prefill(self, tokens: Tensor, cache: KVCache) -> Tensor:
@@ -195,20 +152,19 @@ class Transformer(nn.Module):
         start, end = cache.length, cache.length + tokens.shape[1]
         x = self.tok_emb(tokens) + self.pos_emb[:, start:end]
         mask = self.mask(start, end)
-        for block, kv in zip(self.blocks, cache.kv, strict=True):
-            x = block(x, mask, kv, start)
+        for block, past in zip(self.blocks, cache.layers, strict=True):
+            x = block(x, mask, past, start)
         cache.length = end
-        return linear_few_rows(self.ln_f(x[:, -1]), self.head)
+        return self.head(self.ln_f(x[:, -1]))
 
     @torch.no_grad()
     def decode_one(self, tokens: Tensor, cache: KVCache) -> Tensor:
         """Append one token a sequence, [B], to the cache; logits [B, K] of what follows."""
-        position = cache.length
-        x = self.tok_emb(tokens) + self.pos_emb[0, position]  # [B, C]
-        for block, kv in zip(self.blocks, cache.kv, strict=True):
-            x = block.decode_one(x, kv, position)
-        cache.length = position + 1
-        return linear_few_rows(self.ln_f(x), self.head)
+        if cache.decoder is None:
+            cache.decoder = Decoder(self, cache.layers)
+        logits = cache.decoder(tokens, cache.length)
+        cache.length += 1
+        return logits
 
     def mask(self, start: int, end: int) -> Tensor | None:
         """Who may look where, [end - start, end] bool; None where plain causality from 0 says it all."""
@@ -236,22 +192,3 @@ def corrupt(cells: Tensor, keep: float, codebook_size: int) -> Tensor:
 def cell_loss(logits: Tensor, cells: Tensor) -> Tensor:
     """Mean negative log-likelihood of cells [B, n] under logits [B, n, K], nats per code (eq. 6)."""
     return F.cross_entropy(logits.flatten(0, 1).float(), cells.flatten())
-
-
-def linear_few_rows(x: Tensor, layer: nn.Linear) -> Tensor:
-    """`layer(x)` for x [B, C_in] of few rows -> [B, C_out], two to three times as fast on a processor.
-
-    A product with one row costs the time to read the weights, and the processor's library reads them with
-    one thread only. As a batch of products, one for each block of output rows, all threads read.
-    """
-    rows, blocks = len(x), math.gcd(layer.out_features, BLOCKS)
-    if not x.is_cpu or rows > FEW_ROWS or x.dtype != torch.float32:
-        return layer(x)
-    weight = layer.weight.view(blocks, -1, layer.in_features)  # [blocks, C_out/blocks, C_in]
-    if rows == 1:
-        # the strides of a transposed row, not those of a column, choose the fast kernel
-        out = torch.bmm(weight, x.t().expand(blocks, -1, -1)).view(1, -1)
-    else:
-        out = torch.bmm(x.expand(blocks, -1, -1), weight.transpose(1, 2))  # [blocks, B, C_out/blocks]
-        out = out.transpose(0, 1).flatten(1)
-    return out if layer.bias is None else out.add_(layer.bias)

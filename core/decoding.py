@@ -1,0 +1,80 @@
+"""One more token, as fast as the processor can read the weights.
+
+The operations are those of `transformer.Block`. But a product of a weight matrix with a few rows costs the
+time to read the matrix, and how fast that goes depends on its layout, so each matrix is laid out once for
+the number of sequences at hand, and a token then costs little besides the reading.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from .kv_cache import LayerCache
+
+if TYPE_CHECKING:
+    from .transformer import Block, Transformer
+
+BLOCKS = 16  # of a weight matrix for one or two rows; the processor's threads share them
+
+
+def few_rows(layer: nn.Linear, rows: int) -> Callable[[Tensor], Tensor]:
+    """`layer` for inputs [rows, C_in] only, laid out for speed on a processor; its weights must not change.
+
+    With one or two rows: a batch of products, one for each block of output rows, since the library reads a
+    single matrix with one thread. With more: the layout of oneDNN, a copy, where torch has it.
+    """
+    weight, bias = layer.weight, layer.bias
+    if not weight.is_cpu or weight.dtype != torch.float32:
+        return layer
+    if rows <= 2:
+        blocks = math.gcd(layer.out_features, BLOCKS)
+        weight = weight.view(blocks, -1, layer.in_features)  # [blocks, C_out/blocks, C_in]
+
+        def by_blocks(x: Tensor) -> Tensor:
+            # the strides of transposed rows, not those of columns, choose the fast kernel
+            out = torch.bmm(weight, x.t().expand(blocks, -1, -1))  # [blocks, C_out/blocks, rows]
+            out = out.view(1, -1) if rows == 1 else out.flatten(0, 1).t().contiguous()
+            return out if bias is None else out.add_(bias)
+
+        return by_blocks
+    if not torch.backends.mkldnn.is_available():
+        return layer
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
+    return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+
+
+class BlockDecoder:
+    """A block for one token a sequence; keys and values go into its layer's cache."""
+
+    def __init__(self, block: Block, past: LayerCache):
+        widen, self.activation, narrow = block.mlp
+        layers = (block.attn.qkv, block.attn.proj, widen, narrow)
+        self.qkv, self.proj, self.widen, self.narrow = (few_rows(layer, past.own.shape[1]) for layer in layers)
+        self.ln1, self.ln2, self.heads, self.past = block.ln1, block.ln2, block.attn.heads, past
+
+    def __call__(self, x: Tensor, position: int) -> Tensor:
+        """[B, C] -> [B, C]"""
+        q, k, v = self.qkv(self.ln1(x)).view(len(x), 3, self.heads, -1).unbind(1)  # each [B, heads, d]
+        x = x + self.proj(self.past.attend_one(q, k, v, position).reshape(x.shape))
+        return x + self.narrow(self.activation(self.widen(self.ln2(x))))
+
+
+class Decoder:
+    """A transformer for one token a sequence, for one cache."""
+
+    def __init__(self, prior: Transformer, layers: list[LayerCache]):
+        self.prior = prior
+        self.blocks = [BlockDecoder(block, past) for block, past in zip(prior.blocks, layers, strict=True)]
+        self.head = few_rows(prior.head, layers[0].own.shape[1])
+
+    def __call__(self, tokens: Tensor, position: int) -> Tensor:
+        """Tokens [B] at `position` -> logits [B, K] of what follows."""
+        x = self.prior.tok_emb(tokens) + self.prior.pos_emb[0, position]  # [B, C]
+        for block in self.blocks:
+            x = block(x, position)
+        return self.head(self.prior.ln_f(x))
