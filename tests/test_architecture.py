@@ -81,7 +81,7 @@ def test_core_never_prints():
         assert "print" not in {name for name, _ in calls_of(path)}, name_of(path)
 
 
-def test_nothing_is_evaluated_or_unpickled():
+def test_no_source_calls_eval_exec_or_pickle_load():
     for path in SOURCES:
         names = {name for name, _ in calls_of(path)}
         assert not names & {"eval", "exec", "pickle.load", "pickle.loads"}, name_of(path)
