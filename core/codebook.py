@@ -7,6 +7,7 @@ and `GumbelCodebook` (a categorical choice relaxed by Gumbel noise while trainin
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -16,7 +17,9 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from .vqgan import VQGANConfig
 
-SEARCH_TILE = 1 << 18  # distances held at once by the nearest-code search: 1 MB in float32
+# The nearest-code search holds distances of so many codes to so many latents at once: 4 MB in float32
+CODES_TILE, LATENTS_TILE = 2048, 512
+GROUP = 32  # codes; the minimum of each group comes first, since a place costs much more to find than a value
 
 
 class Quantized(NamedTuple):
@@ -47,8 +50,8 @@ def code_statistics(counts: Tensor) -> CodeStatistics:
 def nearest_code(latents: Tensor, codes: Tensor) -> Tensor:
     """Index of the nearest code for each latent (eq. 2), the first one on ties.
 
-    |z|^2 is the same for every code and left out; the distances are made tile by tile, so memory
-    stays at SEARCH_TILE numbers however large N and K are.
+    |z|^2 is the same for every code and left out; the distances are made and used tile by tile, so memory
+    stays the same however large N and K are.
 
     Args:
         latents: [N, D].
@@ -56,10 +59,26 @@ def nearest_code(latents: Tensor, codes: Tensor) -> Tensor:
     Returns:
         [N] int64 in 0..K-1.
     """
-    half_norms = codes.square().sum(1) * 0.5  # [K]; argmin |e|^2/2 - z.e
-    rows = max(1, SEARCH_TILE // len(codes))
-    tiles = (torch.addmm(half_norms, tile, codes.t(), alpha=-1).argmin(1) for tile in latents.split(rows))
-    return torch.cat(list(tiles))
+    return torch.cat([nearest_in_tiles(tile, codes) for tile in latents.split(LATENTS_TILE)])
+
+
+def nearest_in_tiles(latents: Tensor, codes: Tensor) -> Tensor:
+    """`nearest_code` for one tile of latents, [n, D] -> [n]."""
+    everyone = torch.arange(len(latents), device=latents.device)
+    best = torch.full_like(latents[:, 0], math.inf)
+    nearest = torch.zeros_like(everyone)
+    for start in range(0, len(codes), CODES_TILE):
+        tile = codes[start : start + CODES_TILE]  # [k, D]
+        group = math.gcd(len(tile), GROUP)
+        half_norms = tile.square().sum(1, keepdim=True) * 0.5
+        distances = torch.addmm(half_norms, tile, latents.t(), alpha=-1)  # [k, n], |e|^2/2 - z.e
+        distances = distances.view(-1, group, len(latents))
+        smallest, groups = distances.amin(1).min(0)  # [n]
+        places = groups * group + distances[groups, :, everyone].argmin(1)
+        closer = smallest < best
+        best = torch.where(closer, smallest, best)
+        nearest = torch.where(closer, start + places, nearest)
+    return nearest
 
 
 def as_rows(latents: Tensor) -> Tensor:
