@@ -14,7 +14,15 @@ import torch
 from torch import Tensor
 
 from .canvas import Canvas
-from .conditioning import ImageCondition, NoCondition
+from .condition_pictures import depth, segmentation
+from .conditioning import (
+    ClassCondition,
+    Condition,
+    CoordinatesCondition,
+    ImageCondition,
+    NoCondition,
+    TokenCondition,
+)
 from .image import check_images
 from .model_file import (
     ModelFile,
@@ -29,50 +37,102 @@ from .model_file import (
 from .transformer import Transformer, TransformerConfig
 from .vqgan import VQGAN
 
-ConditionKind = Literal["edges", "none"]
+ConditionKind = Literal["edges", "depth", "segmentation", "class", "coordinates", "layout", "none"]
+PICTURES = ("edges", "depth", "segmentation")  # kinds with a VQGAN of their own
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConditionConfig:
+    """What a prior's prefix is made of.
+
+    kind: "edges", white lines on black; "depth", near is bright; "segmentation", label maps; "class" labels;
+        "coordinates" on the canvas; scene "layout" tokens; "none", a start token.
+    offset: first vocabulary row of the condition's tokens; 0 where they share rows with the picture's codes.
+    labels: how many classes or segments there are; for "coordinates", into how many steps they are cut.
+    """
+
+    kind: ConditionKind
+    offset: int = 0
+    labels: int = 0
+
+    def __post_init__(self):
+        if self.kind not in get_args(ConditionKind):
+            raise ValueError(f"condition kind {self.kind!r} is unknown; use {', '.join(get_args(ConditionKind))}")
+        if self.kind in ("segmentation", "class", "coordinates") and self.labels < 1:
+            raise ValueError(f"a condition of kind {self.kind} needs to know how many labels there are")
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """Models that belong together.
-
-    condition_vqgan: for the kinds that are pictures; None for the others.
-    """
+    """Models that belong together; `condition_vqgan` for conditions that are pictures, None for the others."""
 
     vqgan: VQGAN
     prior: Transformer
-    condition_kind: ConditionKind
-    condition_vqgan: VQGAN | None
+    condition_config: ConditionConfig
+    condition_vqgan: VQGAN | None = None
 
     def __post_init__(self):
-        codes, prior_codes = self.vqgan.config.codebook_size, self.prior.config.codebook_size
-        own = self.condition_vqgan.config.codebook_size if self.condition_vqgan else 1
-        if codes != prior_codes or codes + own != self.prior.config.vocab_size:
+        config, kind = self.prior.config, self.condition_config.kind
+        codes = self.vqgan.config.codebook_size
+        if codes != config.codebook_size:
             raise ValueError(
-                f"the prior speaks of {prior_codes} codes and {self.prior.config.vocab_size - prior_codes} of the "
-                f"condition, the VQGANs have {codes} and {own}; use the files it was trained with"
+                f"the prior speaks of {config.codebook_size} codes, the VQGAN has {codes}; "
+                "use the file that the prior was trained with"
+            )
+        if (self.condition_vqgan is not None) != (kind in PICTURES):
+            raise ValueError(f"a condition of kind {kind} {'needs' if kind in PICTURES else 'has no'} VQGAN of its own")
+        own = self.condition_vqgan.config.codebook_size if self.condition_vqgan else 1
+        if self.condition_config.offset + own > config.vocab_size:
+            raise ValueError(
+                f"the condition's VQGAN has {own} codes, the prior only knows "
+                f"{config.vocab_size - self.condition_config.offset}; use the file that the prior was trained with"
             )
 
-    def condition(self, pictures: Tensor | None = None) -> ImageCondition | NoCondition:
+    def condition(self, given: Tensor | None = None, canvas_size: tuple[int, int] | None = None) -> Condition:
         """What guides a sample.
 
         Args:
-            pictures: [B, 1 or 3, H, W] in -1..1, for a bundle of kind "edges" white lines on black; sides
-                multiples of the condition's stride. None for an unconditional bundle.
+            given: by kind. "edges": [B, 1 or 3, H, W] in -1..1, white lines on black. "depth": [B, 1 or 3, H, W]
+                of any scale, near is bright. "segmentation": labels [B, H, W] int64. "class": labels [B] int64.
+                "layout": `layout.layout_tokens`. "coordinates" and "none": None. Pictures' sides are multiples
+                of the stride.
+            canvas_size: height and width in cells; needed for "coordinates" only.
         Raises:
-            ValueError: a picture too many or too few, or one that can't be used.
+            ValueError: something missing, not asked for, or that can't be used.
         """
-        own_token = self.vqgan.config.codebook_size  # the prefix speaks in rows after those of the codes
-        if self.condition_vqgan is None:
-            if pictures is not None:
-                raise ValueError("this bundle's prior takes no condition picture; leave it out")
-            return NoCondition(own_token)
-        if pictures is None:
-            raise ValueError(f"this bundle's prior is guided by {self.condition_kind}; give a picture")
-        check_images(pictures, "the condition picture")
-        pictures = pictures.mean(1, keepdim=True).expand(-1, self.condition_vqgan.config.image_channels, -1, -1)
+        kind, offset, labels = self.condition_config.kind, self.condition_config.offset, self.condition_config.labels
+        if (given is None) != (kind in ("coordinates", "none")):
+            raise ValueError(
+                f"this prior is guided by {kind}: {'leave the input out' if given is not None else 'give it'}"
+            )
+        match kind:
+            case "none":
+                return NoCondition(offset)
+            case "coordinates":
+                if canvas_size is None:
+                    raise ValueError("coordinates need the size of the canvas in cells")
+                return CoordinatesCondition(canvas_size, labels, self.vqgan.config.stride, offset)
+            case "class":
+                return ClassCondition(given, labels, offset)
+            case "layout":
+                return TokenCondition(given + offset)
+            case "segmentation":
+                return self.picture_condition(segmentation(given, labels))
+            case "depth":
+                return self.picture_condition(depth(given))
+            case "edges":
+                check_images(given, "the condition picture")
+                return self.picture_condition(given.mean(1, keepdim=True))
+
+    @torch.inference_mode()
+    def picture_condition(self, pictures: Tensor) -> ImageCondition:
+        """Condition pictures [B, C, H, W], prepared, as codes of their VQGAN; one channel serves any number."""
+        if pictures.shape[1] == 1:
+            pictures = pictures.expand(-1, self.condition_vqgan.config.image_channels, -1, -1)
         height, width = (side // self.vqgan.config.stride for side in pictures.shape[-2:])
-        return ImageCondition(self.condition_vqgan.encode_indices(pictures), (height, width), own_token)
+        device = self.condition_vqgan.quant_conv.weight.device
+        indices = self.condition_vqgan.encode_indices(pictures.to(device))
+        return ImageCondition(indices, (height, width), self.condition_config.offset)
 
     def empty_canvas(self, batch: int) -> Canvas:
         """A canvas of one window, all unknown."""
@@ -91,21 +151,20 @@ def save_bundle(path: str | Path, bundle: Bundle, **metadata: Any) -> None:
     config, parts = {}, {}
     config["vqgan"], parts["vqgan"] = vqgan_part(bundle.vqgan)
     config["prior"], parts["prior"] = prior_part(bundle.prior)
-    config["condition"] = {"kind": bundle.condition_kind}
+    config["condition"] = dataclasses.asdict(bundle.condition_config)
     if bundle.condition_vqgan is not None:
-        config["condition"]["vqgan"], parts["condition"] = vqgan_part(bundle.condition_vqgan)
+        config["condition_vqgan"], parts["condition"] = vqgan_part(bundle.condition_vqgan)
     write_model_file(path, "bundle", config, parts, **metadata)
 
 
 def load_bundle(path: str | Path) -> Bundle:
     """Read a bundle, ready for use; errors as `read_model_file`."""
     file = read_model_file(path)
-    condition = part_config(file, "condition")
-    kind = condition.get("kind")
-    if kind not in get_args(ConditionKind):
-        raise ValueError(f"{file.path.name} has a condition of kind {kind!r}, which this version lacks; update Tessera")
-    condition_vqgan = build_vqgan(file, "condition", condition["vqgan"]) if "vqgan" in condition else None
-    return Bundle(build_vqgan(file, "vqgan", part_config(file, "vqgan")), build_prior(file), kind, condition_vqgan)
+    condition = config_from(ConditionConfig, part_config(file, "condition"), file.path.name)
+    condition_vqgan = None
+    if condition.kind in PICTURES:
+        condition_vqgan = build_vqgan(file, "condition", part_config(file, "condition_vqgan"))
+    return Bundle(build_vqgan(file, "vqgan", part_config(file, "vqgan")), build_prior(file), condition, condition_vqgan)
 
 
 def load_condition_vqgan(path: str | Path) -> VQGAN:
@@ -113,10 +172,7 @@ def load_condition_vqgan(path: str | Path) -> VQGAN:
     file = read_model_file(path)
     if file.kind == "vqgan":
         return build_vqgan(file, "vqgan", part_config(file, "vqgan"))
-    condition = part_config(file, "condition")
-    if "vqgan" not in condition:
-        raise ValueError(f"{file.path.name} has no condition VQGAN: its prior takes no picture; choose another file")
-    return build_vqgan(file, "condition", condition["vqgan"])
+    return build_vqgan(file, "condition", part_config(file, "condition_vqgan"))
 
 
 def prior_part(prior: Transformer) -> tuple[dict[str, Any], dict[str, Tensor]]:

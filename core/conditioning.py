@@ -93,6 +93,17 @@ class CoordinatesCondition:
 
 
 @dataclass(frozen=True)
+class TokenCondition:
+    """Prefix tokens as they are, [B or 1, P] int64, whatever the window: scene layouts."""
+
+    tokens: Tensor
+
+    def prefix(self, window: Window) -> Tensor:
+        """The tokens."""
+        return self.tokens
+
+
+@dataclass(frozen=True)
 class NoCondition:
     """Nothing guides the picture: a single start token."""
 

@@ -75,7 +75,7 @@ def measure_prior(run: PriorRun, bundle: Path | None) -> tuple[dict[str, float],
 
     weights = bundle or Path(run.output) / "prior.safetensors"
     if bundle:
-        kind = load_bundle(bundle).condition_kind
+        kind = load_bundle(bundle).condition_config.kind
         run = dataclasses.replace(run, vqgan=str(bundle), condition="" if kind == "none" else str(bundle))
     run = dataclasses.replace(run, start_from=str(weights))
     accelerator = make_accelerator(run.loop)

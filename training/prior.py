@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ..core.bundle import Bundle, load_condition_vqgan, load_prior, save_prior
+from ..core.bundle import Bundle, ConditionConfig, load_condition_vqgan, load_prior, save_prior
 from ..core.canvas import Canvas
 from ..core.conditioning import ImageCondition, NoCondition
 from ..core.model_file import load_vqgan
@@ -85,7 +85,8 @@ class PriorTask:
     def bundle(self) -> Bundle:
         """The averaged prior with the first stages it was trained on."""
         kind = "edges" if self.condition_vqgan else "none"
-        return Bundle(self.vqgan, self.averaged.module, kind, self.condition_vqgan)
+        condition = ConditionConfig(kind=kind, offset=self.codes)
+        return Bundle(self.vqgan, self.averaged.module, condition, self.condition_vqgan)
 
     def health(self, report: dict[str, float]) -> str:
         """How much the prior knows already."""
