@@ -1,1 +1,1 @@
-"""Speed and memory against named baselines, measured in the same run."""
+"""Speed and memory against named baselines, measured in the same run; results in docs/benchmarks.md."""

@@ -1,0 +1,139 @@
+"""Sampling 256 cells after a 256-token condition, against three ways to know how fast that is."""
+
+import time
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from ..core.canvas import Canvas
+from ..core.conditioning import ImageCondition
+from ..core.decoding import few_rows
+from ..core.sampling import SamplingState, sample_steps
+from ..core.transformer import Transformer, TransformerConfig
+from ..core.warp import SamplingSettings
+from .report import Report
+from .timing import alternate, seconds_of
+
+ABOUT = """\
+256 image tokens after a 256-token condition, one picture, 1024 codes. *Ours* is the sampling loop with all that
+belongs to it: random numbers, warping, statistics. Compared with
+
+- the naive loop: a full forward pass for every token, timed at 8 lengths spread over the sequence and integrated;
+- `generate` of the library transformers: its GPT-2 of equal size with its cache and SDPA attention;
+- the floor set by reading all weights of the linear layers once a token, at the fastest rate that matrix-vector
+  products of these matrices reached here, block by block or by torch.mv. Here, ours is the time of a token after
+  the condition is read."""
+
+SHAPES = {
+    "12x512": TransformerConfig(layers=12, width=512, heads=8),
+    "24x1024": TransformerConfig(layers=24, width=1024, heads=16),
+}
+QUICK_SHAPES = {"2x64": TransformerConfig(layers=2, width=64, heads=2, prefix_length=16, window=4)}
+
+
+class SamplingTime(NamedTuple):
+    """Seconds of one run of the sampling loop."""
+
+    total: float
+    per_token: float  # after the first cell, which has to wait for the condition
+
+
+def random_prior(config: TransformerConfig) -> Transformer:
+    """A prior with random weights, for use."""
+    torch.manual_seed(0)
+    return Transformer(config).eval().requires_grad_(False)
+
+
+def time_sampling(prior: Transformer, pictures: int = 1) -> SamplingTime:
+    """Sample `pictures` of one condition, from the random numbers to the last cell."""
+    side = prior.config.window
+    condition = ImageCondition(torch.randint(prior.config.vocab_size, (1, side, side)), (side, side))
+    start = time.perf_counter()
+    state = SamplingState.start(Canvas.empty(pictures, side, side), seed=0)
+    ends = [time.perf_counter() for _ in sample_steps(prior, condition, state, SamplingSettings(top_k=100))]
+    return SamplingTime(ends[-1] - start, (ends[-1] - ends[0]) / (len(ends) - 1))
+
+
+@torch.inference_mode()
+def time_naive(prior: Transformer, lengths: int = 8) -> float:
+    """The loop without a cache: every token costs a forward pass over all before it."""
+    config = prior.config
+    prefix = torch.randint(config.vocab_size, (1, config.prefix_length))
+    cells = torch.randint(config.codebook_size, (1, config.window**2))
+
+    def token(done: int) -> None:
+        prior(prefix, cells[:, : done + 1])[:, -1].softmax(-1).multinomial(1)
+
+    count = cells.shape[1]
+    middles = [int((i + 0.5) * count / lengths) for i in range(lengths)]
+    return sum(seconds_of(lambda n=n: token(n)) for n in middles) / lengths * count
+
+
+def gpt2_like(config: TransformerConfig) -> GPT2LMHeadModel:
+    """GPT-2 of the same size."""
+    theirs = GPT2Config(
+        vocab_size=config.vocab_size, n_positions=config.context, n_embd=config.width, n_layer=config.layers,
+        n_head=config.heads, activation_function="gelu", attn_implementation="sdpa", bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    return GPT2LMHeadModel(theirs).eval()
+
+
+@torch.inference_mode()
+def time_generate(theirs: GPT2LMHeadModel, config: TransformerConfig) -> float:
+    """transformers' own loop with its cache, sampling among the 100 most likely codes."""
+    prefix = torch.randint(1, config.vocab_size, (1, config.prefix_length))
+    cells = config.window**2
+    options = {"do_sample": True, "top_k": 100, "max_new_tokens": cells, "min_new_tokens": cells, "pad_token_id": 0}
+    return seconds_of(lambda: theirs.generate(prefix, attention_mask=torch.ones_like(prefix), **options))
+
+
+def linear_layers(prior: Transformer) -> list[torch.nn.Linear]:
+    """In the order that a token meets them."""
+    return [module for module in prior.modules() if isinstance(module, torch.nn.Linear)]
+
+
+@torch.inference_mode()
+def time_matrix_vector(prior: Transformer, by_blocks: bool) -> float:
+    """One matrix-vector product with every weight matrix; together they are larger than the caches."""
+    layers = linear_layers(prior)
+    rows = {layer.in_features: torch.randn(1, layer.in_features) for layer in layers}
+
+    def product(layer: torch.nn.Linear) -> Tensor:
+        return torch.mv(layer.weight, rows[layer.in_features][0])
+
+    products = [few_rows(layer, 1) if by_blocks else lambda x, layer=layer: product(layer) for layer in layers]
+    inputs = [rows[layer.in_features] for layer in layers]
+    return seconds_of(lambda: [multiply(x) for multiply, x in zip(products, inputs, strict=True)])
+
+
+def measure(quick: bool) -> Report:
+    """Ratios for each shape of prior."""
+    ratios, seconds = {}, {}
+    for shape, config in (QUICK_SHAPES if quick else SHAPES).items():
+        prior, theirs = random_prior(config), gpt2_like(config)
+        weights = sum(layer.weight.nbytes for layer in linear_layers(prior))
+        time_matrix_vector(prior, True)
+        floors = {
+            "matrix-vector, block by block": lambda prior=prior: time_matrix_vector(prior, True),
+            "matrix-vector, torch.mv": lambda prior=prior: time_matrix_vector(prior, False),
+        }
+        runs = []
+        candidates = {
+            "ours": lambda prior=prior, runs=runs: runs.append(time_sampling(prior)) or runs[-1].total,
+            "generate": lambda theirs=theirs, config=config: time_generate(theirs, config),
+            "naive loop": lambda prior=prior: time_naive(prior),
+            **{name: lambda floor=floor: min(floor() for _ in range(5)) for name, floor in floors.items()},
+        }
+        times = alternate(candidates, 1 if quick else 2)
+        times["ours, a token"] = min(run.per_token for run in runs)
+        floor = min(times[name] for name in floors)
+        ratios |= {
+            f"{shape}: naive loop / ours": times["naive loop"] / times["ours"],
+            f"{shape}: generate / ours": times["generate"] / times["ours"],
+            f"{shape}: ours / floor, a token": times["ours, a token"] / floor,
+        }
+        rates = {name: f"{name} ({weights / times[name] / 1e9:.1f} GB/s)" for name in floors}
+        seconds |= {f"{shape}: {rates.get(name, name)}": value for name, value in times.items()}
+    return Report("sampling", ABOUT, ratios, seconds)
