@@ -41,7 +41,7 @@ class VQGANConfig:
     def __post_init__(self):
         for name in ("channel_mult", "attention_levels"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if not self.channel_mult or any(self.channels * m % 32 for m in self.channel_mult):
+        if not self.channel_mult or any(self.channels * m % 32 or self.channels * m < 1 for m in self.channel_mult):
             raise ValueError(
                 f"channels {self.channels} times channel_mult {self.channel_mult} must be multiples of 32 "
                 "(GroupNorm has 32 groups); choose channels 32, 64, 96, ..."
@@ -53,7 +53,7 @@ class VQGANConfig:
             )
         if self.codebook not in ("nearest", "ema", "gumbel"):
             raise ValueError(f"codebook '{self.codebook}' is unknown; use nearest, ema or gumbel")
-        positive = ("image_channels", "blocks_per_level", "fold", "codebook_size", "code_width")
+        positive = ("image_channels", "blocks_per_level", "latent_channels", "fold", "codebook_size", "code_width")
         for name in positive:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
