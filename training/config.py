@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import re
 import types
 import typing
 from dataclasses import dataclass, field
@@ -36,6 +37,10 @@ class DataConfig:
             raise ValueError(f"data.validation is {self.validation}; choose a share between 0 and 1, such as 0.08")
         if self.size < 16:
             raise ValueError(f"data.size is {self.size}; pictures of at least 16 pixels are needed")
+        try:
+            re.compile(self.variants)
+        except re.error as error:
+            raise ValueError(f"data.variants is {self.variants!r}; write a regular expression ({error})") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,20 +144,31 @@ def load_config(kind: type, path: str | Path, overrides: list[str]) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; training/configs holds examples to copy")
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not readable YAML: {error}") from error
+    tree = read_yaml(text, str(path))
     tree = tree if tree is not None else {}
     for override in overrides:
         key, separator, value = override.partition("=")
         if not separator:
             raise ValueError(f"--set {override} has no '='; write --set loop.steps=500")
-        set_in(tree, key.split("."), yaml.safe_load(value))
+        set_in(tree, key.split("."), read_yaml(value, f"--set {override}"))
     return build(kind, tree, "")
 
 
-def set_in(tree: dict, keys: list[str], value: Any) -> None:
+def read_yaml(text: str, name: str) -> Any:
+    """What a YAML text holds; ValueError names where it came from and the place of the mistake."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{name} is not readable YAML: {' '.join(str(error).split())}") from error
+
+
+def set_in(tree: Any, keys: list[str], value: Any) -> None:
     """Set tree[k1][k2]... = value, making the branches on the way."""
+    if not isinstance(tree, dict):
+        return  # `build` says what is wrong with the whole file
     for key in keys[:-1]:
         tree = tree.setdefault(key, {})
         if not isinstance(tree, dict):
