@@ -1,0 +1,124 @@
+"""Pictures to train on, the smallest runs that are still whole, and `python -m tessera` in a process of its own."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image, ImageDraw
+
+from tessera.training.config import VQGANRun, build
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CPU_ONLY = {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu(monkeypatch):
+    for name, value in CPU_ONLY.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory) -> Path:
+    """A folder of 24 drawings of 40x48 pixels on a smooth ground: the even ones opaque, the odd ones with alpha."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for i in range(24):
+        corners = rng.integers(0, 256, (2, 2, 3), dtype=np.uint8)
+        picture = Image.fromarray(corners).resize((40, 48), Image.Resampling.BILINEAR)
+        if i % 2:
+            picture = Image.new("RGBA", (40, 48))
+        color = tuple(rng.integers(0, 256, 3).tolist())
+        ImageDraw.Draw(picture).ellipse([8, 6 + i % 5, 30, 40], fill=color, outline="black", width=2)
+        picture.save(folder / f"drawing-{i:02d}.png")
+    return folder
+
+
+@pytest.fixture
+def tiny_tree(pictures, tmp_path):
+    """(changes by section) -> the settings of a whole first stage in a fraction of a second, as in its YAML."""
+
+    def make(**changes) -> dict:
+        tree = {
+            "output": str(tmp_path / "run"),
+            "data": {"folder": str(pictures), "size": 32, "validation": 0.2, "backgrounds": ["#ffffff", "random"]},
+            "model": {
+                "channels": 32, "channel_mult": [1, 1], "blocks_per_level": 1, "attention_levels": [],
+                "latent_channels": 32, "fold": 2, "codebook_size": 16, "code_width": 4, "codebook": "ema",
+            },
+            "loss": {"perceptual": "none", "adversarial_weight": 0.0, "restart_every": 3},
+            "loop": {"steps": 4, "batch": 4, "warmup": 2, "ema": 0.9, "log_every": 1, "learning_rate": 2e-3},
+        }  # fmt: skip
+        for key, value in changes.items():
+            tree[key] = {**tree[key], **value} if isinstance(value, dict) else value
+        return tree
+
+    return make
+
+
+@pytest.fixture
+def tiny_run(tiny_tree):
+    """(changes by section) -> the VQGANRun of `tiny_tree`."""
+    return lambda **changes: build(VQGANRun, tiny_tree(**changes), "")
+
+
+@pytest.fixture
+def write_yaml(tmp_path):
+    """(tree, name) -> a YAML file that holds the tree."""
+
+    def write(tree: dict, name: str = "run.yaml") -> Path:
+        path = tmp_path / name
+        path.write_text(yaml.safe_dump(tree), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def package_folder(tmp_path_factory) -> Path:
+    """A folder that holds this checkout under the name `tessera`, for PYTHONPATH."""
+    folder = tmp_path_factory.mktemp("packages")
+    (folder / "tessera").symlink_to(ROOT, target_is_directory=True)
+    return folder
+
+
+@pytest.fixture
+def start_tessera(package_folder):
+    """(arguments, environment) -> `python -m tessera ...` as a running process in a process group of its own."""
+    started = []
+
+    def start(*arguments: str | Path, **environment: str) -> subprocess.Popen:
+        threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # their number decides the last bits of a sum
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tessera", *map(str, arguments)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            env={**os.environ, **CPU_ONLY, **threads, "PYTHONPATH": str(package_folder), **environment},
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def start_two(start_tessera):
+    """(arguments) -> the same command in two processes that train together over gloo."""
+
+    def start(*arguments: str | Path) -> list[subprocess.Popen]:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = str(probe.getsockname()[1])
+        world = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        return [start_tessera(*arguments, **world, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(2)]
+
+    return start
