@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -182,11 +183,23 @@ class EndlessOrder(Sampler):
 
 
 def endless(dataset: Dataset, seed: int, batch: int, start: int, workers: int, rank: int, world: int) -> Iterator:
-    """Batches without end from item `start` of the shuffled stream; resuming there continues it exactly."""
+    """Batches without end from item `start` of the shuffled stream; resuming there continues it exactly.
+
+    The loader draws from a generator of its own: training's random state is the same however often it resumes.
+    """
     order = EndlessOrder(len(dataset), seed, batch, start, rank, world)
-    return iter(DataLoader(dataset, batch, sampler=order, num_workers=workers))
+    loader = DataLoader(
+        dataset, batch, sampler=order, num_workers=workers,
+        generator=torch.Generator(), worker_init_fn=ignore_interrupts,
+    )  # fmt: skip
+    return iter(loader)
 
 
 def once(dataset: Dataset, batch: int) -> DataLoader:
     """Every item once, in order, as epoch 0."""
-    return DataLoader(dataset, batch, sampler=[(0, i) for i in range(len(dataset))])
+    return DataLoader(dataset, batch, sampler=[(0, i) for i in range(len(dataset))], generator=torch.Generator())
+
+
+def ignore_interrupts(worker: int) -> None:
+    """Leave Ctrl-C to the process that trains: it still needs a batch to finish its step and save."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
