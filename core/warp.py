@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-COLDEST = 1e-3  # temperatures below act like it: the most likely code wins
+COLDEST = 1e-20  # temperatures below act like it: the most likely code wins, however close the next
 HOTTEST = 100.0
 
 
