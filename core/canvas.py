@@ -52,7 +52,12 @@ class Canvas:
         return self.indices.shape[1], self.indices.shape[2]
 
     def forget(self, mask: Tensor) -> Canvas:
-        """Make the cells where `mask` [h, w] or [B, h, w] bool unknown."""
+        """Make the cells where `mask` [h, w] or [B or 1, h, w] bool unknown; ValueError for any other mask."""
+        if mask.dtype != torch.bool or mask.shape not in (self.size, (1, *self.size), self.known.shape):
+            raise ValueError(
+                f"the mask is {tuple(mask.shape)} {mask.dtype}, the canvas {tuple(self.known.shape)}; "
+                "give one bool for each cell"
+            )
         return Canvas(self.indices.clone(), self.known & ~mask.to(self.known.device))
 
     def crop(self, top: int, left: int, height: int, width: int) -> Canvas:
@@ -62,9 +67,18 @@ class Canvas:
         return Canvas(self.indices[part].clone(), self.known[part].clone())
 
     def paste(self, other: Canvas, top: int, left: int) -> Canvas:
-        """Lay the known cells of `other` over this canvas; its unknown cells change nothing."""
+        """Lay the known cells of `other` over this canvas; its unknown cells change nothing.
+
+        Raises:
+            ValueError: it leaves this canvas, or holds several pictures and not as many as this one.
+        """
         height, width = other.size
         self._check_inside(top, left, height, width)
+        if len(other.indices) not in (1, len(self.indices)):
+            raise ValueError(
+                f"{len(other.indices)} pictures can't be pasted into {len(self.indices)}; "
+                "paste one into all, or as many as there are"
+            )
         part = (slice(None), slice(top, top + height), slice(left, left + width))
         indices, known = self.indices.clone(), self.known.clone()
         indices[part] = torch.where(other.known, other.indices, indices[part])
