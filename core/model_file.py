@@ -90,8 +90,8 @@ def read_model_file(path: str | Path) -> ModelFile:
     except SafetensorError as error:
         raise ValueError(f"{path.name} is truncated or not a safetensors file ({error}); fetch it again") from error
     try:
-        config = json.loads(metadata["config"])
-    except (KeyError, json.JSONDecodeError) as error:
+        config = dict(json.loads(metadata["config"]))
+    except (KeyError, TypeError, ValueError) as error:  # none, not JSON, or JSON but no mapping
         raise ValueError(f"{path.name} has no readable config in its metadata; fetch it again") from error
     tensors = {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}
     return ModelFile(
