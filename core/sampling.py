@@ -72,7 +72,7 @@ class SamplingState:
     def uniforms(self) -> Tensor:
         """The random number of every cell, [B, h, w] in 0..1; always drawn on the CPU, so devices agree."""
         batch, height, width = self.indices.shape
-        seeds = [(self.seed + b) % LARGEST_SEED for b in range(batch)]
+        seeds = [(self.seed + b) % (LARGEST_SEED + 1) for b in range(batch)]
         return torch.stack([torch.rand(height, width, generator=torch.Generator().manual_seed(s)) for s in seeds])
 
     def move_to(self, device: torch.device) -> None:
@@ -182,11 +182,16 @@ def check_fit(prior: Transformer, condition: Condition, state: SamplingState) ->
             f"the canvas has {height}x{width} cells, the prior's window {config.window}x{config.window}; "
             "use a canvas at least that large"
         )
-    highest = int(state.indices.max())
-    if highest >= config.codebook_size or int(state.indices.min()) < 0:
+    if (code := first_outside(state.indices, config.codebook_size)) is not None:
         raise ValueError(
-            f"the canvas holds code {highest}, the prior knows 0 to {config.codebook_size - 1}; "
+            f"the canvas holds code {code}, the prior knows 0 to {config.codebook_size - 1}; "
             "encode the picture with the VQGAN of the same bundle"
+        )
+    made_for = getattr(condition, "canvas_size", (height, width))  # conditions that differ from place to place
+    if tuple(made_for) != (height, width):
+        raise ValueError(
+            f"the condition was made for {made_for[0]}x{made_for[1]} cells, the canvas has {height}x{width}; "
+            "use a canvas of the condition's size"
         )
     prefix = condition.prefix(Window(0, 0, config.window, config.window))
     if prefix.shape[1] != config.prefix_length or len(prefix) not in (1, batch):
@@ -194,8 +199,14 @@ def check_fit(prior: Transformer, condition: Condition, state: SamplingState) ->
             f"the condition gives {len(prefix)} prefixes of {prefix.shape[1]} tokens, the prior takes 1 or {batch} "
             f"of {config.prefix_length}; use the condition that the prior was trained with"
         )
-    if int(prefix.max()) >= config.vocab_size:
+    if (token := first_outside(prefix, config.vocab_size)) is not None:
         raise ValueError(
-            f"the condition holds token {int(prefix.max())}, the prior knows 0 to {config.vocab_size - 1}; "
+            f"the condition holds token {token}, the prior knows 0 to {config.vocab_size - 1}; "
             "use the condition VQGAN of the same bundle"
         )
+
+
+def first_outside(tokens: Tensor, number: int) -> int | None:
+    """The first of the tokens that is not in 0..number-1, if there is one."""
+    outside = tokens[(tokens < 0) | (tokens >= number)]
+    return int(outside[0]) if len(outside) else None
