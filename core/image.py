@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 LARGEST_PICTURE = 64_000_000  # pixels; beyond that a picture is refused before it is unpacked
 
 
 def read_picture(path: str | Path) -> Image.Image:
-    """Open a picture file as RGB or RGBA.
+    """Open a picture file as RGB or RGBA, turned as its camera says.
 
     Raises:
         ValueError: not a picture, broken, empty or larger than LARGEST_PICTURE.
@@ -25,6 +25,9 @@ def read_picture(path: str | Path) -> Image.Image:
         with Image.open(path) as picture:
             check_size(path, *picture.size)
             has_alpha = "A" in picture.getbands() or "transparency" in picture.info
+            picture = ImageOps.exif_transpose(picture)
+            if picture.mode[0] == "I":  # 16-bit gray, as depth maps come; Pillow's own conversion clips at 255
+                picture = Image.fromarray((np.asarray(picture) // 257).astype(np.uint8))
             return picture.convert("RGBA" if has_alpha else "RGB")
     except Image.DecompressionBombError as error:
         raise ValueError(f"{path} is too large: {error}; scale it down first") from error
