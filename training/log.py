@@ -36,20 +36,19 @@ class RunLog:
             self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1)
 
     def scalars(self, name: str, step: int, values: dict[str, float]) -> None:
-        """Append one row to `<name>.csv`; the first row decides the columns."""
+        """Append one row to `<name>.csv`; a name not seen before becomes a new column."""
         if not self.active:
             return
         path = self.folder / f"{name}.csv"
         row = {"step": step, **values}
-        if path.exists():
-            with path.open(newline="", encoding="utf-8") as file:
-                columns = next(csv.reader(file))
-        else:
-            columns = list(row)
+        rows = read_rows(path) if path.exists() else []
+        columns = rows[0] if rows else []
+        new = [key for key in row if key not in columns]
+        if new:
+            columns = columns + new
+            write_rows(path, [columns, *rows[1:]])
         with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
-            if file.tell() == 0:
-                writer.writeheader()
+            writer = csv.DictWriter(file, columns, restval="")
             writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
         if self.board:
             for key, value in values.items():
@@ -78,12 +77,21 @@ class RunLog:
 
 def drop_rows_after(path: Path, step: int) -> None:
     """Remove CSV rows beyond `step`: they belong to work lost since the last save."""
+    rows = read_rows(path)
+    write_rows(path, rows[:1] + [row for row in rows[1:] if row and row[0].isdigit() and int(row[0]) <= step])
+
+
+def read_rows(path: Path) -> list[list[str]]:
+    """Rows of a CSV file, the header first."""
     with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
-    kept = rows[:1] + [row for row in rows[1:] if row and row[0].isdigit() and int(row[0]) <= step]
+        return list(csv.reader(file))
+
+
+def write_rows(path: Path, rows: list[list[str]]) -> None:
+    """Write a CSV file under a temporary name, then rename."""
     partial = path.with_suffix(".csv.partial")
     with partial.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(kept)
+        csv.writer(file).writerows(rows)
     os.replace(partial, path)
 
 
