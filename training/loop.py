@@ -99,8 +99,9 @@ def train(
     saved_at = time.monotonic()
     busy = 0.0  # seconds in steps since the last log line
     step = first
+    stopping = False
     with stop:
-        while step < loop.steps and not stop.requested:
+        while step < loop.steps and not stopping:
             began = time.monotonic()
             rate = learning_rate(step, loop)
             for optimizer in task.optimizers.values():
@@ -125,7 +126,8 @@ def train(
                         log.picture(name, step, picture)
                 accelerator.wait_for_everyone()
             late = time.monotonic() - saved_at > loop.save_minutes * 60
-            if step % loop.save_every == 0 or late or stop.requested or step == loop.steps:
+            stopping, late = on_any_process([stop.requested, late], accelerator)
+            if step % loop.save_every == 0 or late or stopping or step == loop.steps:
                 save_state(task, step, state_path, accelerator)
                 saved_at = time.monotonic()
     log.close()
@@ -171,8 +173,11 @@ def save_state(task: Task, step: int, path: Path, accelerator: Accelerator) -> N
             "cuda_random": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
         partial = path.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, path)
+        try:
+            torch.save(state, partial)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
     accelerator.wait_for_everyone()
 
 
@@ -202,6 +207,14 @@ def load_state(task: Task, path: Path, accelerator: Accelerator) -> int:
     if state["cuda_random"]:
         torch.cuda.set_rng_state_all(state["cuda_random"])
     return state["step"]
+
+
+def on_any_process(wishes: list[bool], accelerator: Accelerator) -> list[bool]:
+    """Each wish, granted on all processes if one has it: they stop and save at the same step."""
+    if accelerator.num_processes == 1:
+        return wishes
+    wanted = torch.tensor(wishes, dtype=torch.float32, device=accelerator.device)
+    return (accelerator.reduce(wanted, "sum") > 0).tolist()
 
 
 def to_device(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
