@@ -15,13 +15,18 @@ from PIL import Image, ImageDraw
 from tessera.training.config import VQGANRun, build
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-CPU_ONLY = {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
+CPU_ONLY = {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(autouse=True)
-def on_the_cpu(monkeypatch):
+def one_thread_of_the_cpu(monkeypatch):
+    """The number of threads decides the last bits of a sum, and more than one only wait for each other here."""
     for name, value in CPU_ONLY.items():
         monkeypatch.setenv(name, value)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
@@ -94,11 +99,10 @@ def start_tessera(package_folder):
     started = []
 
     def start(*arguments: str | Path, **environment: str) -> subprocess.Popen:
-        threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # their number decides the last bits of a sum
         process = subprocess.Popen(
             [sys.executable, "-m", "tessera", *map(str, arguments)],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-            env={**os.environ, **CPU_ONLY, **threads, "PYTHONPATH": str(package_folder), **environment},
+            env={**os.environ, **CPU_ONLY, "PYTHONPATH": str(package_folder), **environment},
         )  # fmt: skip
         started.append(process)
         return process
