@@ -60,6 +60,8 @@ class ConditionConfig:
             raise ValueError(f"condition kind {self.kind!r} is unknown; use {', '.join(get_args(ConditionKind))}")
         if self.kind in ("segmentation", "class", "coordinates") and self.labels < 1:
             raise ValueError(f"a condition of kind {self.kind} needs to know how many labels there are")
+        if self.offset < 0:
+            raise ValueError(f"the condition's offset is {self.offset}; choose a row of the vocabulary, from 0")
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,16 @@ class Bundle:
                 "use the file that the prior was trained with"
             )
         if (self.condition_vqgan is not None) != (kind in PICTURES):
-            raise ValueError(f"a condition of kind {kind} {'needs' if kind in PICTURES else 'has no'} VQGAN of its own")
-        own = self.condition_vqgan.config.codebook_size if self.condition_vqgan else 1
+            raise ValueError(
+                f"a condition of kind {kind} {'needs a' if kind in PICTURES else 'has no'} VQGAN of its own"
+            )
+        if self.condition_vqgan is not None:
+            own = self.condition_vqgan.config.codebook_size
+        else:
+            own = self.condition_config.labels or 1
         if self.condition_config.offset + own > config.vocab_size:
             raise ValueError(
-                f"the condition's VQGAN has {own} codes, the prior only knows "
+                f"the condition has {own} codes, the prior only knows "
                 f"{config.vocab_size - self.condition_config.offset}; use the file that the prior was trained with"
             )
 
@@ -129,10 +136,15 @@ class Bundle:
         """Condition pictures [B, C, H, W], prepared, as codes of their VQGAN; one channel serves any number."""
         if pictures.shape[1] == 1:
             pictures = pictures.expand(-1, self.condition_vqgan.config.image_channels, -1, -1)
-        height, width = (side // self.vqgan.config.stride for side in pictures.shape[-2:])
+        (height, width), stride = pictures.shape[-2:], self.vqgan.config.stride
+        if height % stride or width % stride:
+            raise ValueError(
+                f"the condition picture is {width}x{height} pixels, both sides must be multiples of {stride}, "
+                "a cell of the picture to be made; pad it first"
+            )
         device = self.condition_vqgan.quant_conv.weight.device
         indices = self.condition_vqgan.encode_indices(pictures.to(device))
-        return ImageCondition(indices, (height, width), self.condition_config.offset)
+        return ImageCondition(indices, (height // stride, width // stride), self.condition_config.offset)
 
     def empty_canvas(self, batch: int) -> Canvas:
         """A canvas of one window, all unknown."""

@@ -105,6 +105,8 @@ def config_from(kind: type, values: Any, name: str) -> Any:
         return kind(**values)
     except TypeError as error:
         raise ValueError(f"{name}: its config does not fit this version ({error}); update Tessera") from error
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def load_part(module: nn.Module, file: ModelFile, part: str) -> None:
