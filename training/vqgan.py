@@ -74,6 +74,9 @@ class VQGANTask:
             report["discriminator"] = self.discriminator_step(images, reconstructions, accelerator)
         if isinstance(codebook, nn.Module) and hasattr(codebook, "update"):
             self.care_for_codes(codebook, torch.cat(latents), step, generator, accelerator)
+        if (step + 1) % (self.run.loss.restart_every or 50) == 0:
+            self.memory["last_counts"].copy_(self.memory["counts"])
+            self.memory["counts"].zero_()
         codes = code_statistics(self.memory["last_counts"])
         return report | {"usage": codes.usage, "perplexity": codes.perplexity, "dead_codes": codes.dead}
 
@@ -146,13 +149,9 @@ class VQGANTask:
             rows = as_rows(accelerator.gather(latents.contiguous()))
         if self.run.model.codebook == "ema":
             codebook.update(rows)
-        if (step + 1) % (every or 50) == 0:
-            counts = self.memory["counts"]
-            dead = (counts == 0).to(latents.device)
-            if restart_now and dead.any() and step < 0.9 * self.run.loop.steps:
-                codebook.restart(dead, rows, generator)
-            self.memory["last_counts"].copy_(counts)
-            counts.zero_()
+        dead = (self.memory["counts"] == 0).to(latents.device)
+        if restart_now and dead.any() and step < 0.9 * self.run.loop.steps:
+            codebook.restart(dead, rows, generator)
 
     def validate(self) -> dict[str, float]:
         """PSNR, SSIM and codebook use of the averaged weights on the held-out pictures."""
