@@ -52,6 +52,7 @@ def test_half_precision_halves_the_file_and_loads_as_float32(tmp_path):
     save_vqgan(tmp_path / "half.safetensors", model, half=True)
     sizes = [(tmp_path / name).stat().st_size for name in ("half.safetensors", "whole.safetensors")]
     assert sizes[0] < 0.55 * sizes[1]
+    assert {t.dtype for t in read_model_file(tmp_path / "half.safetensors").tensors.values()} == {torch.float32}
     loaded = load_vqgan(tmp_path / "half.safetensors")
     for name, tensor in model.state_dict().items():
         assert loaded.state_dict()[name].dtype == torch.float32

@@ -282,6 +282,7 @@ def test_labels_are_those_of_the_nearest_palette_colours():
     images = palette[wanted].movedim(-1, 1) / 127.5 - 1
     smudged = (images + 0.3 * random_images(2, 3, 6, 7)).clamp(-1, 1)
     assert torch.equal(labels_from_colors(smudged, palette), wanted)
+    assert torch.equal(labels_from_colors(smudged, torch.cat([palette, palette])), wanted)  # the first of equal colours
 
 
 def test_low_resolution_keeps_the_size_and_loses_the_detail():

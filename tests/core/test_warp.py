@@ -98,6 +98,11 @@ def test_draw_is_the_inverse_of_the_cumulative_distribution_by_hand():
     assert draw(logits, heights).tolist() == [1, 1, 2, 2, 0, 0, 0]
 
 
+def test_height_on_the_border_of_two_codes_draws_the_second():
+    # four equal codes: each holds exactly a quarter, from its lower end on
+    assert draw(torch.zeros(4, 4), torch.tensor([0.0, 0.25, 0.5, 0.75])).tolist() == [0, 1, 2, 3]
+
+
 def test_draws_come_as_often_as_the_softmax_says():
     logits = random_logits(1, 12, 1.0)
     drawn = draw(logits.expand(40_000, -1), uniforms(40_000))
