@@ -202,7 +202,6 @@ def build_prior(file: ModelFile) -> Transformer:
     """The prior that a file holds."""
     with torch.device("meta"):
         prior = Transformer(config_from(TransformerConfig, part_config(file, "prior"), file.path.name))
-    prior.to_empty(device="cpu")
     load_part(prior, file, "prior")
     return prior
 

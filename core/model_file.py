@@ -109,27 +109,35 @@ def config_from(kind: type, values: Any, name: str) -> Any:
         raise ValueError(f"{name}: {error}") from error
 
 
-def load_part(module: nn.Module, file: ModelFile, part: str) -> None:
-    """Fill `module` with the tensors named `<part>.*`, and mark it as for use, not for training.
+def load_strictly(module: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
+    """Make `tensors` the parameters of `module`, for use, not for training; `name` is the file's.
+
+    The module may have been made on the "meta" device: the tensors themselves become its parameters, so
+    memory holds them once.
 
     Raises:
         ValueError: names the missing, unexpected and misshapen tensors.
     """
-    prefix = f"{part}."
-    given = {n.removeprefix(prefix): t for n, t in file.tensors.items() if n.startswith(prefix)}
     wanted = module.state_dict()
-    problems = [f"{prefix}{n} is missing" for n in wanted if n not in given]
-    problems += [f"{prefix}{n} is unexpected" for n in given if n not in wanted]
+    problems = [f"{n} is missing" for n in wanted if n not in tensors]
+    problems += [f"{n} is unexpected" for n in tensors if n not in wanted]
     problems += [
-        f"{prefix}{n} is {tuple(t.shape)} instead of {tuple(wanted[n].shape)}"
-        for n, t in given.items()
+        f"{n} is {tuple(t.shape)} instead of {tuple(wanted[n].shape)}"
+        for n, t in tensors.items()
         if n in wanted and t.shape != wanted[n].shape
     ]
     if problems:
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise ValueError(f"{file.path.name} does not hold what its config says: {', '.join(problems[:5])}{more}")
-    module.load_state_dict(given)
+        raise ValueError(f"{name} does not hold what its config says: {', '.join(problems[:5])}{more}")
+    module.load_state_dict(tensors, assign=True)
     module.eval().requires_grad_(False)
+
+
+def load_part(module: nn.Module, file: ModelFile, part: str) -> None:
+    """Fill `module` with the tensors named `<part>.*`; errors as `load_strictly`."""
+    prefix = f"{part}."
+    tensors = {n.removeprefix(prefix): t for n, t in file.tensors.items() if n.startswith(prefix)}
+    load_strictly(module, tensors, f"{file.path.name}, {part}")
 
 
 def part_config(file: ModelFile, part: str) -> dict[str, Any]:
@@ -159,7 +167,6 @@ def build_vqgan(file: ModelFile, part: str, config: Any) -> VQGAN:
     """The VQGAN that a file holds as `part`."""
     with torch.device("meta"):
         model = VQGAN(config_from(VQGANConfig, config, file.path.name))
-    model.to_empty(device="cpu")
     load_part(model, file, part)
     return model
 

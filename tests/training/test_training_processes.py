@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from tessera.training.log import read_csv
@@ -74,10 +75,22 @@ def test_a_killed_run_resumes_to_the_bits_of_an_uninterrupted_one(
     assert logs[0]["l1"] == logs[1]["l1"]
 
 
+@pytest.fixture
+def large_pictures(pictures, tmp_path) -> Path:
+    """Pictures that take much longer to read than to learn from."""
+    folder = tmp_path / "large"
+    folder.mkdir()
+    for path in sorted(pictures.iterdir())[:12]:
+        Image.open(path).resize((1200, 1440)).save(folder / path.name)
+    return folder
+
+
 @pytest.mark.parametrize("workers", [0, 1])
-def test_ctrl_c_saves_says_so_and_exits_with_130(tiny_tree, write_yaml, start_tessera, tmp_path, workers):
-    config = write_yaml(tiny_tree(loop={"steps": 100_000, "accumulate": 4}, data={"workers": workers}))
-    process = start_tessera("train", "vqgan", config)
+def test_ctrl_c_while_reading_pictures_finishes_the_step_and_saves(
+    large_pictures, tiny_tree, write_yaml, start_tessera, tmp_path, workers
+):
+    data = {"folder": str(large_pictures), "workers": workers}
+    process = start_tessera("train", "vqgan", write_yaml(tiny_tree(loop={"steps": 100_000}, data=data)))
     read_until(process, "step 3/")
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the loader's workers too
     said = finish(process, 130)
