@@ -92,6 +92,7 @@ class VQGANRun:
     output: str  # folder for state, logs, pictures and the weights
     data: DataConfig
     start_from: str = ""  # a vqgan or bundle file whose weights to go on from
+    learn: Literal["all", "decoder"] = "all"  # "decoder" leaves the codes alone: priors trained on them stay valid
     model: VQGANConfig = field(default_factory=VQGANConfig)
     loss: VQGANLossConfig = field(default_factory=VQGANLossConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)

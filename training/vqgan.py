@@ -35,6 +35,9 @@ class VQGANTask:
             model.load_state_dict(load_vqgan(run.start_from).state_dict(), strict=False)
             if hasattr(model.codebook, "start_average"):
                 model.codebook.start_average()
+        if run.learn == "decoder":
+            for part in (model.encoder, model.quant_conv, model.codebook):
+                part.requires_grad_(False)
         self.modules: dict[str, nn.Module] = {"model": model}
         self.perceptual = choose_perceptual(run.loss)
         trained = [p for p in model.parameters() if p.requires_grad]
@@ -72,7 +75,7 @@ class VQGANTask:
         self.update(model, "model", accelerator)
         if "discriminator" in self.modules and step >= self.run.loss.discriminator_start:
             report["discriminator"] = self.discriminator_step(images, reconstructions, accelerator)
-        if isinstance(codebook, nn.Module) and hasattr(codebook, "update"):
+        if hasattr(codebook, "update") and self.run.learn == "all":
             self.care_for_codes(codebook, torch.cat(latents), step, generator, accelerator)
         if (step + 1) % (self.run.loss.restart_every or 50) == 0:
             self.memory["last_counts"].copy_(self.memory["counts"])
