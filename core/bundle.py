@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .canvas import Canvas
-from .condition_pictures import depth, segmentation
+from .condition_pictures import depth, enlarged, segmentation
 from .conditioning import (
     ClassCondition,
     Condition,
@@ -37,29 +37,34 @@ from .model_file import (
 from .transformer import Transformer, TransformerConfig
 from .vqgan import VQGAN
 
-ConditionKind = Literal["edges", "depth", "segmentation", "class", "coordinates", "layout", "none"]
-PICTURES = ("edges", "depth", "segmentation")  # kinds with a VQGAN of their own
+ConditionKind = Literal["edges", "depth", "segmentation", "low-resolution", "class", "coordinates", "layout", "none"]
+PICTURES = ("edges", "depth", "segmentation", "low-resolution")  # kinds with a VQGAN of their own
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConditionConfig:
     """What a prior's prefix is made of.
 
-    kind: "edges", white lines on black; "depth", near is bright; "segmentation", label maps; "class" labels;
-        "coordinates" on the canvas; scene "layout" tokens; "none", a start token.
+    kind: "edges", white lines on black; "depth", near is bright; "segmentation", label maps; "low-resolution",
+        a smaller picture of the same; "class" labels; "coordinates" on the canvas; scene "layout" tokens; "none",
+        a start token.
     offset: first vocabulary row of the condition's tokens; 0 where they share rows with the picture's codes.
     labels: how many classes or segments there are; for "coordinates", into how many steps they are cut.
+    factor: for "low-resolution", how many times as large the new picture's sides are.
     """
 
     kind: ConditionKind
     offset: int = 0
     labels: int = 0
+    factor: int = 0
 
     def __post_init__(self):
         if self.kind not in get_args(ConditionKind):
             raise ValueError(f"condition kind {self.kind!r} is unknown; use {', '.join(get_args(ConditionKind))}")
         if self.kind in ("segmentation", "class", "coordinates") and self.labels < 1:
             raise ValueError(f"a condition of kind {self.kind} needs to know how many labels there are")
+        if self.kind == "low-resolution" and self.factor < 1:
+            raise ValueError("a condition of kind low-resolution needs a factor of at least 1, such as 4")
         if self.offset < 0:
             raise ValueError(f"the condition's offset is {self.offset}; choose a row of the vocabulary, from 0")
 
@@ -100,9 +105,9 @@ class Bundle:
 
         Args:
             given: by kind. "edges": [B, 1 or 3, H, W] in -1..1, white lines on black. "depth": [B, 1 or 3, H, W]
-                of any scale, near is bright. "segmentation": labels [B, H, W] int64. "class": labels [B] int64.
-                "layout": `layout.layout_tokens`. "coordinates" and "none": None. Pictures' sides are multiples
-                of the stride.
+                of any scale, near is bright. "segmentation": labels [B, H, W] int64. "low-resolution":
+                [B, 3, H/factor, W/factor] in -1..1. "class": labels [B] int64. "layout": `layout.layout_tokens`.
+                "coordinates" and "none": None. H and W are multiples of the stride.
             canvas_size: height and width in cells; needed for "coordinates" only.
         Raises:
             ValueError: something missing, not asked for, or that can't be used.
@@ -127,6 +132,10 @@ class Bundle:
                 return self.picture_condition(segmentation(given, labels))
             case "depth":
                 return self.picture_condition(depth(given))
+            case "low-resolution":
+                factor = self.condition_config.factor
+                size = (given.shape[-2] * factor, given.shape[-1] * factor)
+                return self.picture_condition(enlarged(given, size))
             case "edges":
                 check_images(given, "the condition picture")
                 return self.picture_condition(given.mean(1, keepdim=True))

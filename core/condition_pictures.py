@@ -49,11 +49,20 @@ def labels_from_colors(images: Tensor, palette: Tensor) -> Tensor:
 
 
 def low_resolution(images: Tensor, factor: int) -> Tensor:
-    """Scaled down by `factor` and back up, bicubic: what super-resolution starts from. Same shape."""
+    """Scaled down by `factor` and back up: what super-resolution learns to undo. Same shape.
+
+    Raises:
+        ValueError: a broken picture, or a factor below 1 or larger than a side.
+    """
     check_images(images)
     height, width = images.shape[-2:]
     if factor < 1 or min(height, width) < factor:
         raise ValueError(f"factor {factor} does not fit a {width}x{height} picture; choose 1 to {min(height, width)}")
     small = (max(1, height // factor), max(1, width // factor))
-    down = F.interpolate(images, small, mode="bicubic", antialias=True, align_corners=False)
-    return F.interpolate(down, (height, width), mode="bicubic", align_corners=False).clamp(-1, 1)
+    return enlarged(F.interpolate(images, small, mode="bicubic", antialias=True, align_corners=False), (height, width))
+
+
+def enlarged(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """A small picture at the size of the one to be made, bicubic: [B, C, h, w] -> [B, C, *size], clamped to -1..1."""
+    check_images(images, "the small picture")
+    return F.interpolate(images, size, mode="bicubic", align_corners=False).clamp(-1, 1)

@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -25,8 +26,11 @@ from tessera.core.window import Window
 
 CODES, CONDITION_CODES, LABELS, SIDE, STRIDE = 8, 6, 5, 3, 4
 ALL = Window(0, 0, SIDE, SIDE)
-PREFIX_LENGTH = {"edges": 9, "depth": 9, "segmentation": 9, "class": 1, "coordinates": 9, "layout": 92, "none": 1}
-CHANNELS = {"edges": 3, "depth": 1, "segmentation": LABELS}  # of the condition pictures
+PREFIX_LENGTH = {
+    "edges": 9, "depth": 9, "segmentation": 9, "low-resolution": 9,
+    "class": 1, "coordinates": 9, "layout": 92, "none": 1,
+}  # fmt: skip
+CHANNELS = {"edges": 3, "depth": 1, "segmentation": LABELS, "low-resolution": 3}  # of the condition pictures
 
 
 def vqgan(**changes) -> VQGAN:
@@ -48,7 +52,7 @@ def prior(prefix_length: int, **changes) -> Transformer:
 
 
 def bundle(kind: str) -> Bundle:
-    config = ConditionConfig(kind=kind, offset=CODES, labels=LABELS)
+    config = ConditionConfig(kind=kind, offset=CODES, labels=LABELS, factor=2)
     own = vqgan(image_channels=CHANNELS[kind], codebook_size=CONDITION_CODES) if kind in CHANNELS else None
     return Bundle(vqgan(), prior(PREFIX_LENGTH[kind]), config, own)
 
@@ -64,6 +68,7 @@ def guidance(kind: str, height: int = SIDE, width: int = SIDE) -> torch.Tensor |
         "edges": noise(1, 3, *shape[1:]),
         "depth": noise(1, 1, *shape[1:]),
         "segmentation": torch.randint(LABELS, shape, generator=torch.Generator().manual_seed(3)),
+        "low-resolution": noise(1, 3, shape[1] // 2, shape[2] // 2),
         "class": torch.tensor([2]),
         "layout": layout_tokens([Box(3, 0.1, 0.2, 0.5, 0.5)], 64),
     }.get(kind)
@@ -182,14 +187,16 @@ def test_broken_config_is_refused_with_the_file_s_name(tmp_path, change, message
 
 
 def test_picture_conditions_are_the_codes_of_their_own_vqgan():
-    edges, depth, labels = guidance("edges"), guidance("depth"), guidance("segmentation")
+    edges, depth, labels, small = (guidance(kind) for kind in ("edges", "depth", "segmentation", "low-resolution"))
     gray = edges.mean(1, keepdim=True).expand(-1, 3, -1, -1)
     stretched = (depth - depth.min()) / (depth.max() - depth.min()) * 2 - 1
     one_hot = torch.stack([(labels == label).float() for label in range(LABELS)], 1)
+    large = F.interpolate(small, scale_factor=2, mode="bicubic").clamp(-1, 1)
     for kind, given, prepared in (
         ("edges", edges, gray),
         ("depth", depth, stretched),
         ("segmentation", labels, one_hot),
+        ("low-resolution", small, large),
     ):
         b = bundle(kind)
         expected = b.condition_vqgan.encode_indices(prepared)
@@ -228,6 +235,7 @@ def test_coordinates_without_a_canvas_size_are_refused():
         ("depth", noise(3, 12, 12), r"has shape \(3, 12, 12\)"),
         ("depth", torch.full((1, 1, 12, 12), torch.nan), "NaN or infinite"),
         ("segmentation", torch.full((1, 12, 12), LABELS), "this model knows 0 to 4"),
+        ("low-resolution", noise(1, 3, 5, 6), "12x10 pixels, both sides must be multiples of 4"),
         ("class", torch.tensor([LABELS]), "class label 5 does not exist; choose 0 to 4"),
     ],
 )
@@ -298,3 +306,5 @@ def test_condition_that_can_t_be_is_refused():
     for kind in ("segmentation", "class", "coordinates"):
         with pytest.raises(ValueError, match=f"of kind {kind} needs to know how many labels"):
             ConditionConfig(kind=kind)
+    with pytest.raises(ValueError, match="low-resolution needs a factor"):
+        ConditionConfig(kind="low-resolution")
