@@ -1,0 +1,214 @@
+"""The second stage's own training: the cached codes, the baselines, and the way from pictures to a bundle."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from tessera.__main__ import main
+from tessera.core.bundle import load_bundle, load_prior
+from tessera.core.codebook import as_rows
+from tessera.core.model_file import load_vqgan, save_vqgan
+from tessera.core.vqgan import VQGAN
+from tessera.training.codes import CodeViews, cached_codes
+from tessera.training.config import PriorRun, build
+from tessera.training.data import Views, find_pictures, split_pictures
+from tessera.training.log import read_csv
+from tessera.training.loop import make_accelerator
+from tessera.training.prior import baselines, held_out_nll, load_codes, load_stages, prefix_of, train_prior
+
+
+@pytest.fixture
+def stages(tiny_run, tmp_path) -> dict[str, str]:
+    """Files of a picture VQGAN of 16 codes and an edge VQGAN of 8, both 8x8 cells for 32 pixels.
+
+    They have learned nothing, but their codes lie where the pictures' latents are, so all are used.
+    """
+    files = {}
+    for name, picture, channels, codes in (("vqgan", "color", 3, 16), ("edges", "edges", 1, 8)):
+        run = tiny_run(model={"image_channels": channels, "codebook_size": codes, "codebook": "nearest"})
+        torch.manual_seed(0)
+        model = VQGAN(run.model)
+        views = Views(find_pictures(run.data), run.data, 0, augment=False)
+        with torch.no_grad():
+            latents = model.encode(torch.stack([views[0, i][picture] for i in range(8)]))
+        model.codebook.start_from(as_rows(latents), torch.Generator().manual_seed(0))
+        files[name] = str(tmp_path / f"{name}.safetensors")
+        save_vqgan(files[name], model)
+    return files
+
+
+@pytest.fixture
+def prior_tree(stages, tiny_tree, tmp_path):
+    """(changes by section) -> the settings of a whole second stage in about a second."""
+
+    def make(**changes) -> dict:
+        tree = tiny_tree(output=str(tmp_path / "prior"), loop={"validate_every": 2, **changes.pop("loop", {})})
+        del tree["loss"]
+        tree |= {"vqgan": stages["vqgan"], "condition": stages["edges"], "views": 2}
+        tree["model"] = {"layers": 1, "width": 32, "heads": 2}
+        return tree | changes
+
+    return make
+
+
+@pytest.fixture
+def prior_run(prior_tree):
+    return lambda **changes: build(PriorRun, prior_tree(**changes), "")
+
+
+# --- cached codes
+
+
+def test_views_are_encoded_by_the_stages_and_read_from_the_cache_afterwards(prior_run, tmp_path, caplog):
+    run = prior_run()
+    accelerator = make_accelerator(run.loop)
+    vqgan, condition = load_stages(run, accelerator)
+    learned, _ = split_pictures(find_pictures(run.data), run.data)
+    views = Views(learned, run.data, 0, augment=True)
+    with caplog.at_level("INFO", "tessera"):
+        codes = cached_codes(views, 2, run, vqgan, condition, accelerator)
+    assert f"encoding 2 views of {len(learned)} pictures" in caplog.text
+    assert codes.cells.shape == codes.condition.shape == (2, len(learned), 64)
+    for view, index in ((0, 3), (1, 0)):
+        shown, item = views[view, index], codes[view, index]
+        assert torch.equal(item["cells"], vqgan.encode_indices(shown["color"][None])[0].flatten())
+        assert torch.equal(item["condition"], condition.encode_indices(shown["edges"][None])[0].flatten())
+    assert torch.equal(codes[3, 0]["cells"], codes[1, 0]["cells"])  # views take turns from epoch to epoch
+
+    caplog.clear()
+    again = cached_codes(views, 2, run, vqgan, condition, accelerator)
+    assert "encoding" not in caplog.text
+    assert torch.equal(again.cells, codes.cells)
+
+
+@pytest.mark.parametrize("change", ["seed", "views", "zoom", "weights"])
+def test_a_cache_made_another_way_is_not_used(prior_run, change, tmp_path):
+    run = prior_run()
+    accelerator = make_accelerator(run.loop)
+    stages = load_stages(run, accelerator)
+    paths = split_pictures(find_pictures(run.data), run.data)[1]
+    cached_codes(Views(paths, run.data, 0, True), 1, run, *stages, accelerator)
+    data, seed, number = run.data, 0, 1
+    match change:
+        case "seed":
+            seed = 1
+        case "views":
+            number = 2
+        case "zoom":
+            data = dataclasses.replace(data, zoom=(0.5, 0.9))
+        case "weights":
+            run = dataclasses.replace(run, vqgan=run.condition)
+    cached_codes(Views(paths, data, seed, True), number, run, *stages, accelerator)
+    assert len(list((tmp_path / "prior").glob("codes-*.safetensors"))) == 2
+
+
+def test_without_a_condition_the_prefix_is_the_start_token(prior_run):
+    run = prior_run(condition="")
+    accelerator = make_accelerator(run.loop)
+    learned, _ = load_codes(run, accelerator, *load_stages(run, accelerator))
+    assert learned.condition.shape[-1] == 0
+    item = {name: tensor[None] for name, tensor in learned[0, 0].items()}
+    assert prefix_of(item, 16).tolist() == [[16]]
+
+
+# --- figures
+
+
+def test_baselines_by_hand():
+    learned = CodeViews(torch.tensor([[[0, 0, 1, 2]]]), torch.zeros(1, 1, 0))
+    held_out = CodeViews(torch.tensor([[[0, 3]]]), torch.zeros(1, 1, 0))
+    found = baselines(learned, held_out, 4)
+    # frequencies with one added to each: 3, 2, 2, 1 of 8
+    assert found.unigram == pytest.approx((math.log(8 / 3) + math.log(8)) / 2)
+    assert found.uniform == pytest.approx(math.log(4))
+
+
+def test_held_out_likelihood_does_not_depend_on_the_batch_size(prior_run):
+    run = prior_run()
+    train_prior(run)
+    accelerator = make_accelerator(run.loop)
+    _, held_out = load_codes(run, accelerator, *load_stages(run, accelerator))
+    prior = load_prior(f"{run.output}/prior.safetensors")
+    figures = [held_out_nll(prior, held_out, batch) for batch in (1, 3, 50)]
+    assert figures[0] == pytest.approx(figures[1], rel=1e-5)
+    assert figures[0] == pytest.approx(figures[2], rel=1e-5)
+    losses = [prior.loss(prefix_of(i, 16), i["cells"]).item() for i in single_items(held_out)]
+    assert figures[0] == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+
+
+def single_items(codes: CodeViews) -> list[dict[str, torch.Tensor]]:
+    return [{name: tensor[None] for name, tensor in codes[0, i].items()} for i in range(len(codes))]
+
+
+def test_stages_that_do_not_fit_are_named(prior_run, stages):
+    accelerator = make_accelerator(prior_run().loop)
+    with pytest.raises(ValueError, match="vqgan needs a file for colour pictures"):
+        load_stages(prior_run(vqgan=stages["edges"]), accelerator)
+    data = prior_run().data
+    with pytest.raises(ValueError, match=r"data\.size 30 is not a multiple of 4, the stride of vqgan"):
+        load_stages(dataclasses.replace(prior_run(), data=dataclasses.replace(data, size=30)), accelerator)
+
+
+# --- the whole way
+
+
+@pytest.mark.parametrize("guided", [True, False])
+def test_from_pictures_to_a_bundle_by_the_commands_alone(
+    prior_tree, stages, write_yaml, tmp_path, capsys, pictures, guided
+):
+    config = str(write_yaml(prior_tree(loop={"steps": 40}, **({} if guided else {"condition": ""}))))
+    assert main(["train", "prior", config]) == 0
+    folder = tmp_path / "prior"
+    held_out = read_csv(folder / "validation.csv")
+    assert held_out["nll"][-1] < held_out["nll"][0]
+    rows = 4 if guided else 3
+    grid = Image.open(folder / "pictures" / "samples-0000040.png")
+    assert grid.height == rows * 32
+    assert grid.width % 32 == 0
+
+    out = tmp_path / "all.safetensors"
+    parts = ["--vqgan", stages["vqgan"], "--prior", str(folder / "prior.safetensors"), "--output", str(out)]
+    guide = ["--condition", stages["edges"]] if guided else []
+    assert main(["bundle", *parts, *guide, "--license", "CC0-1.0", "--trained-on", "circles"]) == 0
+    assert load_bundle(out).condition_config.kind == ("edges" if guided else "none")
+    half = load_file(out)
+    whole = load_vqgan(stages["vqgan"]).state_dict()
+    torch.testing.assert_close(half["vqgan.decoder.conv_out.weight"].float(), whole["decoder.conv_out.weight"],
+                               atol=1e-3, rtol=1e-3)  # fmt: skip
+
+    capsys.readouterr()
+    assert main(["evaluate", "prior", config, "--bundle", str(out), "--json", "--sheet", str(tmp_path / "s.png")]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["nll"] == pytest.approx(held_out["nll"][-1], abs=0.02)
+    assert figures["below_unigram"] == pytest.approx(1 - figures["nll"] / figures["unigram"])
+    assert Image.open(tmp_path / "s.png").size == grid.size
+
+    picture = str(sorted(pictures.iterdir())[0])
+    made = tmp_path / "made"
+    demo = ["demo", "--bundle", str(out), "--picture", picture, "--drawing", "--samples", "2", "--output", str(made)]
+    assert main(demo) == (0 if guided else 2)
+    if guided:
+        assert len(list(made.glob("*-seed*.png"))) == 6
+        assert Image.open(made / "contact-sheet.png").size[0] > 4 * 192
+    else:
+        assert "guided by none: leave the input out" in capsys.readouterr().err
+        assert not made.exists()
+
+
+def test_first_stage_figures_come_out_of_the_command_too(tiny_tree, write_yaml, tmp_path, capsys):
+    tree = tiny_tree()
+    assert main(["train", "vqgan", str(write_yaml(tree))]) == 0
+    capsys.readouterr()
+    sheet = tmp_path / "strip.png"
+    assert main(["evaluate", "vqgan", str(write_yaml(tree)), "--json", "--sheet", str(sheet)]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    last = read_csv(tmp_path / "run" / "validation.csv")
+    assert figures == {name: pytest.approx(last[name][-1], rel=1e-4) for name in last if name != "step"}
+    assert Image.open(sheet).height == 64
+    assert main(["evaluate", "vqgan", str(write_yaml(tree)), "--set", "output=nowhere"]) == 2
+    assert "nowhere/vqgan.safetensors does not exist" in capsys.readouterr().err.replace("\\", "/")
