@@ -6,7 +6,6 @@ a picture, outpainting; larger than the window, a sliding window.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from .whole_file import whole_file
 
 
 @dataclass(frozen=True)
@@ -104,16 +105,10 @@ class Canvas:
 
 
 def save_tensors(path: str | Path, kind: str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a small safetensors file marked with `kind`, under a temporary name first."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        stored = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    """Write a small safetensors file marked with `kind`."""
+    stored = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    with whole_file(path) as partial:
         save_file(stored, partial, {"format": "tessera/1", "kind": kind, **metadata})
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load_tensors(path: str | Path, kind: str, names: set[str]) -> tuple[dict[str, Tensor], dict[str, str]]:

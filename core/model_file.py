@@ -6,7 +6,6 @@ Metadata: `format` ("tessera/1"), `kind` ("vqgan", "prior" or "bundle"), `config
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .vqgan import VQGAN, VQGANConfig
+from .whole_file import whole_file
 
 FORMAT = "tessera/1"
 
@@ -46,8 +46,6 @@ def write_model_file(
     Args:
         half: store floating-point tensors as fp16.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {}
     for part, state in parts.items():
         for name, tensor in state.items():
@@ -60,12 +58,8 @@ def write_model_file(
         "license": license,
         "trained_on": trained_on,
     }
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with whole_file(path) as partial:
         save_file(tensors, partial, metadata)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_model_file(path: str | Path) -> ModelFile:

@@ -2,7 +2,6 @@
 
 import csv
 import logging
-import os
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..core.image import to_pictures
+from ..core.whole_file import whole_file
 
 logger = logging.getLogger("tessera")
 
@@ -88,11 +88,9 @@ def read_rows(path: Path) -> list[list[str]]:
 
 
 def write_rows(path: Path, rows: list[list[str]]) -> None:
-    """Write a CSV file under a temporary name, then rename."""
-    partial = path.with_suffix(".csv.partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    """Write a CSV file."""
+    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
-    os.replace(partial, path)
 
 
 def grid(images: Tensor, columns: int) -> Tensor:
@@ -134,15 +132,12 @@ def draw_curves(folder: Path, path: Path) -> None:
         axis.plot(steps, values, linewidth=1)
         axis.set_title(title, fontsize=9)
         axis.tick_params(labelsize=7)
-    partial = path.with_suffix(".partial.png")
-    figure.savefig(partial, dpi=90)
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=90)
     pyplot.close(figure)
-    os.replace(partial, path)
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
-    """Write a picture under a temporary name, then rename: no half-written file is left."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    picture.save(partial)
-    os.replace(partial, path)
+    """Write a picture; its suffix is the format."""
+    with whole_file(path) as partial:
+        picture.save(partial)

@@ -1,7 +1,6 @@
 """The one training loop: schedule, averaging, logging, saving, resuming. What is learned is a Task."""
 
 import math
-import os
 import random
 import signal
 import time
@@ -15,6 +14,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from ..core.whole_file import whole_file
 from .config import LoopConfig
 from .log import RunLog, draw_curves
 
@@ -160,7 +160,7 @@ class StopRequest:
 
 
 def save_state(task: Task, step: int, path: Path, accelerator: Accelerator) -> None:
-    """Write all that resuming needs under a temporary name, then rename."""
+    """Write all that resuming needs."""
     if accelerator.is_main_process:
         state = {
             "step": step,
@@ -172,12 +172,8 @@ def save_state(task: Task, step: int, path: Path, accelerator: Accelerator) -> N
             "random": torch.get_rng_state(),
             "cuda_random": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
-        partial = path.with_suffix(".partial")
-        try:
+        with whole_file(path) as partial:
             torch.save(state, partial)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
     accelerator.wait_for_everyone()
 
 

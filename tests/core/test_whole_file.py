@@ -1,0 +1,30 @@
+import pytest
+
+from tessera.core.whole_file import whole_file
+
+
+def test_a_written_file_takes_its_place_and_folders_are_made_on_the_way(tmp_path):
+    target = tmp_path / "new" / "note.txt"
+    with whole_file(target) as partial:
+        assert partial.suffix == ".txt"
+        partial.write_text("whole")
+        assert not target.exists()
+    assert target.read_text() == "whole"
+    assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("written", ["half", None])
+def test_failing_leaves_what_was_there_and_nothing_else(tmp_path, written):
+    target = tmp_path / "note.txt"
+    target.write_text("old")
+
+    def fail():
+        with whole_file(target) as partial:
+            if written:
+                partial.write_text(written)
+            raise RuntimeError("disk full")
+
+    with pytest.raises(RuntimeError, match="disk full"):
+        fail()
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
