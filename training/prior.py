@@ -52,6 +52,8 @@ class PriorTask:
         model = Transformer(config)
         if run.start_from:
             model.load_state_dict(load_prior(run.start_from).state_dict())
+        else:
+            model.begin_on_the_grid()
         self.modules: dict[str, nn.Module] = {"model": model}
         groups = model.decay_groups(run.weight_decay)
         self.optimizers = {"model": torch.optim.AdamW(groups, betas=(0.9, 0.95))}

@@ -183,6 +183,27 @@ def test_initial_weights_are_normal_with_deviation_a_fiftieth():
     assert not prior.blocks[0].attn.qkv.bias.any()
 
 
+@pytest.mark.parametrize("prefix_length", [16, 1])
+def test_positions_on_the_grid_put_cells_where_the_condition_has_them(prefix_length):
+    config = TransformerConfig(
+        layers=1, width=32, heads=2, codebook_size=8, vocab_size=16, prefix_length=prefix_length, window=4
+    )
+    prior = Transformer(config)
+    prior.begin_on_the_grid()
+    positions = prior.pos_emb[0].detach()
+    cells = positions[prefix_length:-1]  # of the tokens that predict cells 1 to 15
+    assert float(positions.std()) == pytest.approx(0.02, rel=0.5)
+    assert float(torch.pdist(cells).min()) > 0.01  # each place is another
+    # the same step along a row or a column is as long everywhere
+    right, down = cells[1:3] - cells[0:2], cells[4::4] - cells[0:-4:4]
+    torch.testing.assert_close(right.norm(dim=1), right[:1].norm(dim=1).expand(2))
+    torch.testing.assert_close(down.norm(dim=1), down[:1].norm(dim=1).expand(len(down)))
+    if prefix_length == 16:
+        apart = positions[1:16] - cells
+        torch.testing.assert_close(apart, apart[:1].expand_as(apart))
+        assert apart[0].norm() > 0.01
+
+
 def test_a_fresh_model_knows_nothing():
     torch.manual_seed(0)
     prior = Transformer(TransformerConfig(**TINY)).eval()
