@@ -116,18 +116,23 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def begin_on_the_grid(self) -> None:
-        """Positions to begin training with: sines of row and column (Vaswani et al. 2017, section 3.5, in two
-        dimensions), as large as a token's embedding.
+        """Begin training with a sense of place: tokens look first at those near them on the grid.
 
-        A prefix as long as the window has cells begins with the same ones, so that each cell finds the condition at
-        its own place from the first steps on; from zeros that takes thousands.
+        Positions are sines of row and column (Vaswani et al. 2017, section 3.5, in two dimensions), twice as large
+        as a token's embedding, and queries begin as keys, so that near ones match. A prefix as long as the window
+        has cells begins with the same positions: each cell finds the condition at its own place from the first
+        steps on, which from zeros takes thousands.
         """
         cells = grid_positions(self.config.window, self.config.width)  # [n, C]
         first = self.config.prefix_length
         if first == len(cells):
-            self.pos_emb[0, :first] = cells + 0.02 * torch.randn(self.config.width)  # told apart by one vector
+            self.pos_emb[0, :first] = cells
         # a cell is predicted one position before its own: there it has its place
         self.pos_emb[0, first:-1] = cells[1:]
+        for block in self.blocks:
+            queries, keys, _ = block.attn.qkv.weight.chunk(3)
+            queries.normal_(std=0.05)
+            keys.copy_(queries)
 
     def forward(self, prefix: Tensor, cells: Tensor) -> Tensor:
         """Logits of every cell from the prefix and the cells before it.
@@ -197,12 +202,12 @@ class Transformer(nn.Module):
 
 
 def grid_positions(side: int, width: int) -> Tensor:
-    """Sines and cosines of the row, then of the column, of side x side cells: [side**2, width], deviation 0.02."""
+    """Sines and cosines of the row, then of the column, of side x side cells: [side**2, width], deviation 0.04."""
     quarter = -(-width // 4)
-    waves = torch.arange(side).unsqueeze(1) * 100.0 ** (-torch.arange(quarter) / quarter)  # [side, quarter]
+    waves = torch.arange(side).unsqueeze(1) * float(side) ** (-torch.arange(quarter) / quarter)  # [side, quarter]
     line = torch.cat([waves.sin(), waves.cos()], 1)  # [side, 2 * quarter]
     rows, columns = line.repeat_interleave(side, 0), line.repeat(side, 1)
-    return 0.02 * 2**0.5 * torch.cat([rows, columns], 1)[:, :width]
+    return 0.04 * 2**0.5 * torch.cat([rows, columns], 1)[:, :width]
 
 
 def corrupt(cells: Tensor, keep: float, codebook_size: int) -> Tensor:
