@@ -2,7 +2,7 @@ import json
 
 import pytest
 import torch
-import torch.nn.functional as F
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -16,6 +16,7 @@ from tessera.core.bundle import (
     save_prior,
 )
 from tessera.core.canvas import Canvas
+from tessera.core.image import to_pictures, to_tensor
 from tessera.core.layout import Box, layout_tokens
 from tessera.core.model_file import load_vqgan, read_model_file, save_vqgan
 from tessera.core.sampling import sample
@@ -191,7 +192,8 @@ def test_picture_conditions_are_the_codes_of_their_own_vqgan():
     gray = edges.mean(1, keepdim=True).expand(-1, 3, -1, -1)
     stretched = (depth - depth.min()) / (depth.max() - depth.min()) * 2 - 1
     one_hot = torch.stack([(labels == label).float() for label in range(LABELS)], 1)
-    large = F.interpolate(small, scale_factor=2, mode="bicubic").clamp(-1, 1)
+    pixels = to_pictures(small)[0]
+    large = to_tensor(pixels.resize((2 * pixels.width, 2 * pixels.height), Image.Resampling.BICUBIC))
     for kind, given, prepared in (
         ("edges", edges, gray),
         ("depth", depth, stretched),
