@@ -24,6 +24,7 @@ from .conditioning import (
     TokenCondition,
 )
 from .image import check_images
+from .layout import Box, LayoutCondition
 from .model_file import (
     ModelFile,
     build_vqgan,
@@ -100,15 +101,19 @@ class Bundle:
                 f"{config.vocab_size - self.condition_config.offset}; use the file that the prior was trained with"
             )
 
-    def condition(self, given: Tensor | None = None, canvas_size: tuple[int, int] | None = None) -> Condition:
+    def condition(
+        self, given: Tensor | list[Box] | None = None, canvas_size: tuple[int, int] | None = None
+    ) -> Condition:
         """What guides a sample.
 
         Args:
             given: by kind. "edges": [B, 1 or 3, H, W] in -1..1, white lines on black. "depth": [B, 1 or 3, H, W]
                 of any scale, near is bright. "segmentation": labels [B, H, W] int64. "low-resolution":
-                [B, 3, H/factor, W/factor] in -1..1. "class": labels [B] int64. "layout": `layout.layout_tokens`.
-                "coordinates" and "none": None. H and W are multiples of the stride.
-            canvas_size: height and width in cells; needed for "coordinates" only.
+                [B, 3, H/factor, W/factor] in -1..1. "class": labels [B] int64. "layout": boxes, or for a canvas of
+                one window `layout.layout_tokens` of them. "coordinates" and "none": None. H and W are multiples of
+                the stride.
+            canvas_size: height and width in cells; needed for "coordinates", and for a "layout" on a canvas larger
+                than the window.
         Raises:
             ValueError: something missing, not asked for, or that can't be used.
         """
@@ -127,7 +132,10 @@ class Bundle:
             case "class":
                 return ClassCondition(given, labels, offset)
             case "layout":
-                return TokenCondition(given + offset)
+                if isinstance(given, Tensor):
+                    return TokenCondition(given + offset)
+                side, vocabulary = self.prior.config.window, self.prior.config.vocab_size - offset
+                return LayoutCondition(given, canvas_size or (side, side), vocabulary, offset)
             case "segmentation":
                 return self.picture_condition(segmentation(given, labels))
             case "depth":

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from tessera.core.condition_pictures import depth, low_resolution
 from tessera.core.conditioning import CoordinatesCondition
-from tessera.core.layout import Box, layout_tokens
+from tessera.core.layout import Box, LayoutCondition, layout_tokens
 from tessera.core.window import Window
 from tessera.tests.core.original_layout import numbers, picture
 
@@ -44,3 +44,11 @@ def test_layouts_are_the_original_s(vocabulary):
     rows = numbers(f"boxes {vocabulary}", (30, 5), 0, 1).tolist()
     boxes = [Box(int(a * 5), x, y, w * (1 - x), h * (1 - y)) for a, x, y, w, h in rows]
     assert torch.equal(layout_tokens(boxes, vocabulary)[0], GOLDEN[f"layout.{vocabulary}"].long())
+
+
+@pytest.mark.parametrize(("top", "left"), [(0, 0), (3, 5), (8, 0), (8, 16)])
+def test_a_window_on_a_layout_sees_what_the_original_s_crop_does(top, left):
+    rows = numbers("scene", (20, 5), 0, 1).tolist()
+    boxes = [Box(int(a * 50), x, y, 0.5 * w * (1 - x), 0.5 * h * (1 - y)) for a, x, y, w, h in rows]
+    prefix = LayoutCondition(boxes, (24, 32), 8192).prefix(Window(top, left, 16, 16))
+    assert torch.equal(prefix[0], GOLDEN[f"layout.window.{top}.{left}"].long())
