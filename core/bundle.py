@@ -27,6 +27,7 @@ from .image import check_images
 from .layout import Box, LayoutCondition
 from .model_file import (
     ModelFile,
+    build_empty,
     build_vqgan,
     config_from,
     load_part,
@@ -217,8 +218,8 @@ def save_prior(path: str | Path, prior: Transformer, **metadata: Any) -> None:
 
 def build_prior(file: ModelFile) -> Transformer:
     """The prior that a file holds."""
-    with torch.device("meta"):
-        prior = Transformer(config_from(TransformerConfig, part_config(file, "prior"), file.path.name))
+    config = config_from(TransformerConfig, part_config(file, "prior"), file.path.name)
+    prior = build_empty(Transformer, config, file.path.name)
     load_part(prior, file, "prior")
     return prior
 

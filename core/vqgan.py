@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from .codebook import Codebook, GumbelCodebook, Quantized
 from .layers import Downsample, Level, Middle, Upsample, group_norm
 
+MOST_LEVELS, MOST_BLOCKS = 16, 64  # a file that asks for millions would never finish
+
 
 @dataclass(frozen=True, kw_only=True)
 class VQGANConfig:
@@ -50,6 +52,11 @@ class VQGANConfig:
             raise ValueError(
                 f"attention_levels {self.attention_levels} name a level that does not exist; "
                 f"use 0 to {len(self.channel_mult) - 1}"
+            )
+        if len(self.channel_mult) > MOST_LEVELS or self.blocks_per_level > MOST_BLOCKS:
+            raise ValueError(
+                f"{len(self.channel_mult)} levels of {self.blocks_per_level} blocks are too many; choose at most "
+                f"{MOST_LEVELS} of {MOST_BLOCKS}"
             )
         if self.codebook not in ("nearest", "ema", "gumbel"):
             raise ValueError(f"codebook '{self.codebook}' is unknown; use nearest, ema or gumbel")
