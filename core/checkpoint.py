@@ -34,8 +34,8 @@ class Checkpoint:
     """A file's tensors by name, read when asked for.
 
     shapes: of the tensors, by name.
+    read: gives one tensor as stored; ValueError if the file has become shorter.
     besides: names of what else it holds, such as "optimizer_states".
-    on_read: told the bytes of each tensor that was read.
     """
 
     def __init__(
@@ -46,15 +46,7 @@ class Checkpoint:
         for name in shapes:
             if len(name) > LONGEST_NAME or not name.isprintable():
                 raise ValueError(f"it has a tensor named {name[:40]!r}..., which no program writes")
-        self.path, self.shapes, self.besides = path, shapes, besides
-        self.on_read: Callable[[int], object] = lambda size: None
-        self.read_tensor = read
-
-    def read(self, name: str) -> Tensor:
-        """One tensor, as stored; ValueError if the file has become shorter."""
-        tensor = self.read_tensor(name)
-        self.on_read(tensor.nbytes)
-        return tensor
+        self.path, self.shapes, self.read, self.besides = path, shapes, read, besides
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:

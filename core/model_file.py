@@ -86,13 +86,16 @@ def read_model_file(path: str | Path) -> ModelFile:
             tensors = {name: in_float32(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118, not a dict
     except SafetensorError as error:
         raise ValueError(f"{path.name} is truncated or not a safetensors file ({error}); fetch it again") from error
+    config, words = parse_config(metadata, path.name), [metadata.get(key, "") for key in ("license", "trained_on")]
+    return ModelFile(path, metadata.get("kind", ""), config, tensors, *words)
+
+
+def parse_config(metadata: dict[str, str], name: str) -> dict[str, Any]:
+    """The config of each part in the metadata of the file `name`; ValueError if there is none."""
     try:
-        config = dict(json.loads(metadata["config"]))
+        return dict(json.loads(metadata["config"]))
     except (KeyError, TypeError, ValueError, RecursionError) as error:  # none, not JSON, or JSON but no mapping
-        raise ValueError(f"{path.name} has no readable config in its metadata; fetch it again") from error
-    return ModelFile(
-        path, metadata.get("kind", ""), config, tensors, metadata.get("license", ""), metadata.get("trained_on", "")
-    )
+        raise ValueError(f"{name} has no readable config in its metadata; fetch it again") from error
 
 
 def in_float32(tensor: Tensor) -> Tensor:

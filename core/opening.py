@@ -9,7 +9,6 @@ a folder of diffusers is opened by its weights. Each door returns a model ready 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -18,11 +17,9 @@ from .bundle import Bundle, load_bundle, load_condition_vqgan
 from .checkpoint import Checkpoint, check_header, open_checkpoint
 from .diffusers_folder import diffusers_weights
 from .model_file import load_vqgan
-from .released import CONDITION_STAGE, FIRST_STAGE, TRANSFORMER, Plan, carry_out, plan_vqgan, released_bundle
+from .released import CONDITION_STAGE, FIRST_STAGE, TRANSFORMER, OnRead, Plan, carry_out, plan_vqgan, released_bundle
 from .released_yaml import ModelYaml, find_yaml, read_yaml
 from .vqgan import VQGAN
-
-OnRead = Callable[[int], object]  # told the bytes of each tensor that was read
 
 
 def open_vqgan(path: str | Path, config: str | Path | None = None, on_read: OnRead | None = None) -> VQGAN:
@@ -31,22 +28,22 @@ def open_vqgan(path: str | Path, config: str | Path | None = None, on_read: OnRe
     Args:
         path: our model file, a released checkpoint (of a transformer too), or diffusers' folder or weights.
         config: a released checkpoint's YAML, where it doesn't lie beside it under a usual name.
-        on_read: told of each tensor's bytes while a released checkpoint is read.
+        on_read: told the bytes of each tensor of a released checkpoint as it arrives in memory.
     Raises:
         FileNotFoundError: no such file.
         ValueError: broken, hostile, or no VQGAN; one sentence that names the file.
     """
     if is_ours(path):
         return load_vqgan(path)
-    checkpoint = open_foreign(path, on_read)
-    return carry_out(plan_first_stage(checkpoint, config), checkpoint.path.name)
+    checkpoint = open_foreign(path)
+    return carry_out(plan_first_stage(checkpoint, config), checkpoint.path.name, on_read)
 
 
 def open_condition_vqgan(path: str | Path, config: str | Path | None = None) -> VQGAN:
     """The VQGAN of a bundle's condition, or of a file that holds one VQGAN only; otherwise as `open_vqgan`."""
     if is_ours(path):
         return load_condition_vqgan(path)
-    checkpoint = open_foreign(path, None)
+    checkpoint = open_foreign(path)
     if not holds_transformer(checkpoint):
         return carry_out(plan_first_stage(checkpoint, config), checkpoint.path.name)
     return carry_out(plan_vqgan(checkpoint, CONDITION_STAGE), checkpoint.path.name)
@@ -56,10 +53,10 @@ def open_bundle(path: str | Path, config: str | Path | None = None, on_read: OnR
     """First stage, condition and prior of our bundle or a released transformer; otherwise as `open_vqgan`."""
     if is_ours(path):
         return load_bundle(path)
-    checkpoint = open_foreign(path, on_read)
+    checkpoint = open_foreign(path)
     if not holds_transformer(checkpoint):
         raise ValueError(f"{checkpoint.path.name} holds no transformer; choose another file")
-    return released_bundle(checkpoint, transformer_yaml(checkpoint, config))
+    return released_bundle(checkpoint, transformer_yaml(checkpoint, config), on_read=on_read)
 
 
 def is_ours(path: str | Path) -> bool:
@@ -82,12 +79,9 @@ def is_ours(path: str | Path) -> bool:
         raise ValueError(f"{path.name} is truncated or not a safetensors file ({error}); fetch it again") from error
 
 
-def open_foreign(path: str | Path, on_read: OnRead | None) -> Checkpoint:
+def open_foreign(path: str | Path) -> Checkpoint:
     """A checkpoint of another program; in a folder of diffusers, its weights."""
-    checkpoint = open_checkpoint(diffusers_weights(Path(path)))
-    if on_read:
-        checkpoint.on_read = on_read
-    return checkpoint
+    return open_checkpoint(diffusers_weights(Path(path)))
 
 
 def holds_transformer(checkpoint: Checkpoint) -> bool:

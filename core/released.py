@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -32,6 +33,8 @@ RELEASED_HEADS = 16  # of every released transformer; the tensors don't show it
 RELEASED_CLASSES = 1000  # of the released class-conditional transformer
 WINDOW = 16  # cells a side, of every released transformer
 FIRST_STAGE, CONDITION_STAGE, TRANSFORMER = "first_stage_model.", "cond_stage_model.", "transformer."
+
+OnRead = Callable[[int], object]
 
 
 class Plan(NamedTuple):
@@ -59,18 +62,25 @@ def released_vqgan(checkpoint: Checkpoint, prefix: str = "") -> VQGAN:
     return carry_out(plan_vqgan(checkpoint, prefix), checkpoint.path.name)
 
 
-def released_bundle(checkpoint: Checkpoint, model: ModelYaml | None, kind: ConditionKind | None = None) -> Bundle:
+def released_bundle(
+    checkpoint: Checkpoint,
+    model: ModelYaml | None,
+    kind: ConditionKind | None = None,
+    on_read: OnRead | None = None,
+) -> Bundle:
     """First stage, condition and transformer of a Net2NetTransformer checkpoint.
 
     Args:
         model: the YAML beside it, or None.
         kind: of the condition, where neither YAML nor shapes tell.
+        on_read: as for `carry_out`.
     Raises:
         ValueError: as `released_vqgan`; the kind of condition can't be told; or it needs what is not known here.
     """
     plan, name = plan_bundle(checkpoint, model, kind), checkpoint.path.name
-    condition_vqgan = carry_out(plan.condition_vqgan, name) if plan.condition_vqgan else None
-    return Bundle(carry_out(plan.vqgan, name), carry_out(plan.prior, name), plan.condition, condition_vqgan)
+    condition_vqgan = carry_out(plan.condition_vqgan, name, on_read) if plan.condition_vqgan else None
+    vqgan, prior = (carry_out(part, name, on_read) for part in (plan.vqgan, plan.prior))
+    return Bundle(vqgan, prior, plan.condition, condition_vqgan)
 
 
 def plan_vqgan(checkpoint: Checkpoint, prefix: str = "", model: ModelYaml | None = None) -> Plan:
@@ -134,7 +144,8 @@ def plan_bundle(checkpoint: Checkpoint, model: ModelYaml | None, kind: Condition
     source = Source(checkpoint, TRANSFORMER)
     context = (*source.shapes.get("pos_emb", ()), 0, 0, 0)[1]
     condition_shape = checkpoint.shapes.get(f"{CONDITION_STAGE}encoder.conv_in.weight")
-    kind = kind or (kind_of_yaml(model) if model else None) or kind_of_shapes(checkpoint, condition_shape, context)
+    kind = kind or (kind_of_yaml(model) if model else None)
+    kind = kind or kind_of_shapes(checkpoint, condition_shape, context, model)
     condition_vqgan, prefix_length = None, {"class": 1, "none": 1, "layout": LAYOUT_LENGTH}.get(kind, WINDOW**2)
     if kind in PICTURES:
         shared = params.get("cond_stage_config") == "__is_first_stage__"
@@ -223,7 +234,9 @@ def read_unmasked(source: Source) -> int:
     return ones if ones > 1 else 0
 
 
-def kind_of_shapes(checkpoint: Checkpoint, condition: tuple[int, ...] | None, context: int) -> ConditionKind:
+def kind_of_shapes(
+    checkpoint: Checkpoint, condition: tuple[int, ...] | None, context: int, model: ModelYaml | None
+) -> ConditionKind:
     """What shapes and the names of file and folders say about the condition."""
     if condition is not None and len(condition) == 4 and condition[1] != 3:
         return "depth" if condition[1] == 1 else "segmentation"
@@ -236,10 +249,10 @@ def kind_of_shapes(checkpoint: Checkpoint, condition: tuple[int, ...] | None, co
         return "class"
     if condition is None and re.search(r"ffhq|celeba|faces", names, re.IGNORECASE):
         return "none"
-    stem = checkpoint.path.stem
-    raise ValueError(
-        f"{checkpoint.path.name} does not tell what guides it; put the YAML that came with it beside it as {stem}.yaml"
-    )
+    cure = f"put the YAML that came with it beside it as {checkpoint.path.stem}.yaml"
+    if model:
+        cure = f"{model.file} has cond_stage_key {str(model.params.get('cond_stage_key'))[:40]!r}, not known here"
+    raise ValueError(f"{checkpoint.path.name} does not tell what guides it; {cure}")
 
 
 def labels_of(kind: ConditionKind, params: dict, prior: TransformerConfig, condition: Plan | None) -> int:
@@ -269,13 +282,29 @@ def check_vqgan_yaml(model: ModelYaml, params: dict, config: VQGANConfig, name: 
     check_agreement(model, branch(params, "ddconfig"), network, name)
 
 
-def carry_out(plan: Plan, name: str) -> VQGAN | Transformer:
-    """Build the model without memory, compare it with the tensors at hand, then read each once.
+def carry_out(plan: Plan, name: str, on_read: OnRead | None = None) -> VQGAN | Transformer:
+    """Make the planned model, reading each tensor once.
+
+    Args:
+        on_read: told the bytes of each tensor as it arrives in memory.
+    Raises:
+        ValueError: as `fitting`.
+    """
+    model, tensors = fitting(plan, name), {}
+    for ours, part in plan.parts.items():
+        tensors[ours] = part.read()
+        if on_read:
+            on_read(tensors[ours].nbytes)
+    model.load_state_dict(tensors, assign=True)
+    return model.eval().requires_grad_(False)
+
+
+def fitting(plan: Plan, name: str) -> VQGAN | Transformer:
+    """The planned model without memory, once it is sure that its tensors fit.
 
     Raises:
-        ValueError: missing, unexpected or misshapen tensors, by name.
+        ValueError: missing, unexpected or misshapen tensors of the file `name`, by name.
     """
     model = build_empty(VQGAN if isinstance(plan.config, VQGANConfig) else Transformer, plan.config, name)
     check_fit(model, {n: part.shape for n, part in plan.parts.items()}, name)
-    model.load_state_dict({n: part.read() for n, part in plan.parts.items()}, assign=True)
-    return model.eval().requires_grad_(False)
+    return model

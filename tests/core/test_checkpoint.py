@@ -75,15 +75,6 @@ def test_parameters_are_tensors_too(tmp_path):
     assert checkpoint.besides == ["note"]
 
 
-def test_each_read_is_told(tmp_path):
-    checkpoint = open_checkpoint(write(tmp_path / "a.pt", "plain zip"))
-    told = []
-    checkpoint.on_read = told.append
-    checkpoint.read("half")
-    checkpoint.read("encoder.weight")
-    assert told == [12, 96]
-
-
 def read_all(path: Path) -> None:
     checkpoint = open_checkpoint(path)
     for name in checkpoint.shapes:
