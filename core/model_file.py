@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from .checkpoint import check_header
 from .vqgan import VQGAN, VQGANConfig
@@ -113,10 +114,21 @@ def config_from(kind: type, values: Any, name: str) -> Any:
         raise ValueError(f"{name}: {error}") from error
 
 
+class Unfilled(TorchFunctionMode):
+    """While it is on, torch.nn.init draws no first values: on tensors without memory it has nothing to fill, and
+    the first time it would import half of torch's compiler, seconds that loading a file need not take."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        given = kwargs or {}
+        if getattr(function, "__module__", "") == "torch.nn.init":
+            return args[0] if args else given["tensor"]
+        return function(*args, **given)
+
+
 def build_empty(kind: type, config: Any, name: str) -> Any:
     """A module without memory, to be filled; ValueError if the config of the file `name` describes none."""
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), Unfilled():
             return kind(config)
     except (RuntimeError, TypeError, OverflowError) as error:
         problem = str(error).split("\n")[0][:200]

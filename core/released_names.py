@@ -156,7 +156,16 @@ def fuse_qkv(parts: Parts, prefix: str) -> None:
             for part in ("query", "key", "value"):
                 del parts[f"{prefix}{part}.{kind}"]
             shape = (sum(part.shape[0] for part in three), *three[0].shape[1:])
-            parts[f"{prefix}qkv.{kind}"] = Part(shape, lambda three=three: torch.cat([part.read() for part in three]))
+            parts[f"{prefix}qkv.{kind}"] = Part(shape, lambda shape=shape, three=three: stacked(shape, three))
+
+
+def stacked(shape: Shape, parts: list[Part]) -> Tensor:
+    """Parts one below the other, in float32; each is in memory twice no longer than it is being read."""
+    whole, row = torch.empty(shape), 0
+    for part in parts:
+        whole[row : row + part.shape[0]] = part.read()
+        row += part.shape[0]
+    return whole
 
 
 def map_names(source: Source, rules: Rules) -> dict[str, str]:

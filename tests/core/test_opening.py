@@ -437,3 +437,17 @@ def test_a_config_of_our_own_file_that_asks_for_millions_is_refused():
         VQGANConfig(channel_mult=(1,) * 1_000_000)
     with pytest.raises(ValueError, match="too many"):
         VQGANConfig(blocks_per_level=1_000_000)
+
+
+def test_the_yaml_that_the_documentation_gives_is_enough(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "checkpoints.md").read_text(encoding="utf-8")
+    path = write(tmp_path / "mine.ckpt", transformer(257))
+    yaml = text.split("```yaml\n")[1].split("```")[0]
+    (tmp_path / "mine.yaml").write_text(yaml)
+    assert open_bundle(path).condition_config.kind == "none"
+    assert open_bundle(path).prior.config.heads == 16
+    labelled = yaml.replace("unconditional: true", "cond_stage_config: {target: taming.modules.util.Labelator}")
+    (tmp_path / "mine.yaml").write_text(labelled)
+    state = transformer(257, vocabulary=1024)
+    state["first_stage_model.quantize.embedding.weight"] = torch.rand(1024, 16)
+    assert open_bundle(write(path, state)).condition_config.kind == "class"
