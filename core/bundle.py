@@ -194,7 +194,18 @@ def load_bundle(path: str | Path) -> Bundle:
     condition_vqgan = None
     if condition.kind in PICTURES:
         condition_vqgan = build_vqgan(file, "condition", part_config(file, "condition_vqgan"))
-    return Bundle(build_vqgan(file, "vqgan", part_config(file, "vqgan")), build_prior(file), condition, condition_vqgan)
+    vqgan, prior = build_vqgan(file, "vqgan", part_config(file, "vqgan")), build_prior(file)
+    return joined(file.path.name, vqgan, prior, condition, condition_vqgan)
+
+
+def joined(
+    name: str, vqgan: VQGAN, prior: Transformer, condition: ConditionConfig, condition_vqgan: VQGAN | None
+) -> Bundle:
+    """A bundle of what the file `name` holds; ValueError, naming it, where the parts don't belong together."""
+    try:
+        return Bundle(vqgan, prior, condition, condition_vqgan)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def load_condition_vqgan(path: str | Path) -> VQGAN:

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from .bundle import ConditionConfig
 from .checkpoint import Checkpoint
 from .model_file import config_from, parse_config
-from .opening import holds_transformer, is_ours, open_foreign, plan_first_stage, transformer_yaml
+from .opening import holds_transformer, is_ours, open_foreign, plan_first_stage, yaml_of
 from .released import FIRST_STAGE, fitting, plan_bundle
 from .torch_file import product
 from .transformer import TransformerConfig
@@ -54,7 +54,7 @@ def contents_of(path: str | Path, config: str | Path | None = None) -> Contents:
     checkpoint = open_foreign(path)
     condition, name = None, checkpoint.path.name
     if holds_transformer(checkpoint):
-        bundle = plan_bundle(checkpoint, transformer_yaml(checkpoint, config))
+        bundle = plan_bundle(checkpoint, yaml_of(checkpoint, config, "transformer"))
         plans = {"vqgan": bundle.vqgan, "prior": bundle.prior, "condition_vqgan": bundle.condition_vqgan}
         condition = bundle.condition
     else:

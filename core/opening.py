@@ -18,7 +18,7 @@ from .checkpoint import Checkpoint, check_header, open_checkpoint
 from .diffusers_folder import diffusers_weights
 from .model_file import load_vqgan
 from .released import CONDITION_STAGE, FIRST_STAGE, TRANSFORMER, OnRead, Plan, carry_out, plan_vqgan, released_bundle
-from .released_yaml import ModelYaml, find_yaml, read_yaml
+from .released_yaml import TARGETS, ModelKind, ModelYaml, find_yaml, read_yaml
 from .vqgan import VQGAN
 
 
@@ -56,7 +56,7 @@ def open_bundle(path: str | Path, config: str | Path | None = None, on_read: OnR
     checkpoint = open_foreign(path)
     if not holds_transformer(checkpoint):
         raise ValueError(f"{checkpoint.path.name} holds no transformer; choose another file")
-    return released_bundle(checkpoint, transformer_yaml(checkpoint, config), on_read=on_read)
+    return released_bundle(checkpoint, yaml_of(checkpoint, config, "transformer"), on_read=on_read)
 
 
 def is_ours(path: str | Path) -> bool:
@@ -93,10 +93,14 @@ def plan_first_stage(checkpoint: Checkpoint, config: str | Path | None) -> Plan:
     """How to make the VQGAN of a checkpoint that holds it alone or as a first stage."""
     if any(name.startswith(FIRST_STAGE) for name in checkpoint.shapes):
         return plan_vqgan(checkpoint, FIRST_STAGE)
-    model = read_yaml(config) if config else find_yaml(checkpoint.path, "vqgan")
-    return plan_vqgan(checkpoint, "", model)
+    return plan_vqgan(checkpoint, "", yaml_of(checkpoint, config, "vqgan"))
 
 
-def transformer_yaml(checkpoint: Checkpoint, config: str | Path | None) -> ModelYaml | None:
-    """The YAML given, or the one beside the checkpoint."""
-    return read_yaml(config) if config else find_yaml(checkpoint.path, "transformer")
+def yaml_of(checkpoint: Checkpoint, config: str | Path | None, kind: ModelKind) -> ModelYaml | None:
+    """The YAML given, or the one beside the checkpoint; ValueError if it describes another kind of model."""
+    model = read_yaml(config) if config else find_yaml(checkpoint.path, kind)
+    if model and model.target not in TARGETS[kind]:
+        raise ValueError(
+            f"{model.file} describes a {model.target}, {checkpoint.path.name} is a {kind}; name them apart"
+        )
+    return model

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .bundle import PICTURES, Bundle, ConditionConfig, ConditionKind
+from .bundle import PICTURES, Bundle, ConditionConfig, ConditionKind, joined
 from .checkpoint import Checkpoint
 from .layout import PREFIX_LENGTH as LAYOUT_LENGTH
 from .model_file import build_empty, check_fit, config_from
@@ -80,7 +80,7 @@ def released_bundle(
     plan, name = plan_bundle(checkpoint, model, kind), checkpoint.path.name
     condition_vqgan = carry_out(plan.condition_vqgan, name, on_read) if plan.condition_vqgan else None
     vqgan, prior = (carry_out(part, name, on_read) for part in (plan.vqgan, plan.prior))
-    return Bundle(vqgan, prior, plan.condition, condition_vqgan)
+    return joined(name, vqgan, prior, plan.condition, condition_vqgan)
 
 
 def plan_vqgan(checkpoint: Checkpoint, prefix: str = "", model: ModelYaml | None = None) -> Plan:
@@ -156,12 +156,12 @@ def plan_bundle(checkpoint: Checkpoint, model: ModelYaml | None, kind: Condition
     if model:
         check_vqgan_yaml(model, branch(params, "first_stage_config", "params"), vqgan.config, name)
     prior = plan_transformer(source, model, vqgan.config.codebook_size, prefix_length)
-    condition = ConditionConfig(
-        kind=kind,
-        labels=labels_of(kind, params, prior.config, condition_vqgan),
-        offset=start_token(model) if kind == "none" and model else 0,
-    )
-    return BundlePlan(vqgan, prior, condition, condition_vqgan)
+    values = {
+        "kind": kind,
+        "labels": labels_of(kind, params, prior.config, condition_vqgan),
+        "offset": start_token(model) if kind == "none" and model else 0,
+    }
+    return BundlePlan(vqgan, prior, config_from(ConditionConfig, values, name), condition_vqgan)
 
 
 def refuse_unknown(checkpoint: Checkpoint, params: dict) -> None:

@@ -7,7 +7,7 @@ here and never imported.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import yaml
 
@@ -15,12 +15,15 @@ from .bundle import ConditionKind
 
 LARGEST_YAML = 256 * 2**10  # bytes; released ones have 2 to 10 thousand
 DEEPEST = 50  # levels of nesting
-VQGAN_TARGETS = {
-    "taming.models.vqgan.VQModel", "taming.models.vqgan.GumbelVQ", "taming.models.vqgan.VQSegmentationModel",
-    "taming.models.vqgan.VQNoDiscModel", "taming.models.vqgan.EMAVQ",
-    "ldm.models.autoencoder.VQModel", "ldm.models.autoencoder.VQModelInterface",
+ModelKind = Literal["vqgan", "transformer"]
+TARGETS: dict[ModelKind, set[str]] = {
+    "vqgan": {
+        "taming.models.vqgan.VQModel", "taming.models.vqgan.GumbelVQ", "taming.models.vqgan.VQSegmentationModel",
+        "taming.models.vqgan.VQNoDiscModel", "taming.models.vqgan.EMAVQ",
+        "ldm.models.autoencoder.VQModel", "ldm.models.autoencoder.VQModelInterface",
+    },
+    "transformer": {"taming.models.cond_transformer.Net2NetTransformer"},
 }  # fmt: skip
-TRANSFORMER_TARGETS = {"taming.models.cond_transformer.Net2NetTransformer"}
 CONDITION_OF_TARGET: dict[str, ConditionKind] = {
     "taming.modules.misc.coord.CoordStage": "coordinates",
     "taming.modules.util.Labelator": "class",
@@ -78,7 +81,7 @@ def read_yaml(path: str | Path) -> ModelYaml:
     target = model.get("target")
     if not isinstance(target, str) or "params" not in model:
         raise ValueError(f"{path.name} describes no model; give the YAML that came with the checkpoint")
-    if target not in VQGAN_TARGETS | TRANSFORMER_TARGETS:
+    if not any(target in known for known in TARGETS.values()):
         raise ValueError(f"{path.name} has target {target[:80]!r}, which is not known here; choose another checkpoint")
     return ModelYaml(path.name, target, branch(model, "params"))
 
@@ -90,12 +93,12 @@ def branch(tree: Any, *keys: str) -> dict[str, Any]:
     return tree if isinstance(tree, dict) else {}
 
 
-def find_yaml(checkpoint: Path, kind: str) -> ModelYaml | None:
+def find_yaml(checkpoint: Path, kind: ModelKind) -> ModelYaml | None:
     """The YAML beside a checkpoint, by the usual names; None if there is none.
 
     `NAME.yaml` belongs to `NAME.ckpt` alone. `model.yaml`, `config.yaml` and `*-project.yaml`, beside it or in
     `configs` there or one folder up (`logs/NAME/checkpoints/last.ckpt`), may belong to another checkpoint; those
-    of another `kind` ("vqgan" or "transformer") are passed over.
+    of another `kind` are passed over.
 
     Raises:
         ValueError: as `read_yaml`.
@@ -106,10 +109,9 @@ def find_yaml(checkpoint: Path, kind: str) -> ModelYaml | None:
     folders = [checkpoint.parent, checkpoint.parent / "configs"]
     if checkpoint.parent.name in ("checkpoints", "ckpts"):
         folders.append(checkpoint.parent.parent / "configs")
-    wanted = VQGAN_TARGETS if kind == "vqgan" else TRANSFORMER_TARGETS
     for folder in folders:
         for path in [folder / "model.yaml", folder / "config.yaml", *sorted(folder.glob("*-project.yaml"))]:
-            if path.is_file() and (found := read_yaml(path)).target in wanted:
+            if path.is_file() and (found := read_yaml(path)).target in TARGETS[kind]:
                 return found
     return None
 
@@ -127,7 +129,7 @@ def kind_of_yaml(model: ModelYaml) -> ConditionKind | None:
     if isinstance(target, str):
         if target in CONDITION_OF_TARGET:
             return CONDITION_OF_TARGET[target]
-        if target not in VQGAN_TARGETS:
+        if target not in TARGETS["vqgan"]:
             raise ValueError(f"{model.file}: cond_stage_config has target {target[:80]!r}, which is not known here")
         if target == "taming.models.vqgan.VQSegmentationModel":
             return "segmentation"

@@ -387,6 +387,7 @@ def test_row_by_row_is_the_only_order_known(tmp_path):
         (["transformer_config: {params: {n_embd: 1024}}"], r"a\.yaml says n_embd is 1024, a\.ckpt has 32"),
         (["transformer_config: {params: {block_size: 511}}"], r"a\.yaml says block_size is 511, a\.ckpt has 512"),
         (["transformer_config: {params: {n_head: 3}}"], r"a\.ckpt: width 32 does not divide by heads 3"),
+        (["cond_stage_config: {target: taming.modules.util.Labelator, params: {n_classes: many}}"], r"a\.ckpt.*VQGAN"),
         (["unconditional: true"], "holds a VQGAN for its condition, but a condition of kind none has none"),
     ],
 )
@@ -417,6 +418,30 @@ def test_a_transformer_that_does_not_fit_is_refused_by_name(tmp_path, change, me
     change(state)
     with pytest.raises(ValueError, match=rf"odd\.ckpt.*({message})"):
         open_bundle(write(tmp_path / "odd.ckpt", state))
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [("{n_classes: many}", r"a\.ckpt: its config"), ("{n_classes: 0}", r"a\.ckpt: .* how many labels"),
+     ("{n_classes: 65}", r"a\.ckpt: the condition has 65 codes, the prior only knows 64")],
+)  # fmt: skip
+def test_labels_that_can_not_be_are_refused(tmp_path, params, message):
+    path = write(tmp_path / "a.ckpt", transformer(257))
+    stage = f"{{target: taming.modules.util.Labelator, params: {params}}}"
+    yaml_of_transformer(tmp_path / "a.yaml", f"cond_stage_config: {stage}")
+    with pytest.raises(ValueError, match=message):
+        open_bundle(path)
+
+
+def test_a_yaml_of_another_kind_of_model_is_refused(tmp_path):
+    write(tmp_path / "a.ckpt", transformer(512))
+    (tmp_path / "a.yaml").write_text(YAML)
+    with pytest.raises(ValueError, match=r"a\.yaml describes a taming.*VQModel, a\.ckpt is a transformer; name them"):
+        open_bundle(tmp_path / "a.ckpt")
+    write(tmp_path / "b.ckpt", STAGE)
+    yaml_of_transformer(tmp_path / "b.yaml")
+    with pytest.raises(ValueError, match=r"b\.yaml describes a taming.*Net2NetTransformer, b\.ckpt is a vqgan"):
+        open_vqgan(tmp_path / "b.ckpt")
 
 
 def test_a_bundle_is_not_made_of_a_vqgan(tmp_path):
