@@ -11,21 +11,28 @@ read from the file only when asked for, each once, so memory holds what is used 
 
 from __future__ import annotations
 
+import json
+import math
 import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from .torch_file import LARGEST_STRUCTURE, find_tensors, read_place, stream_contents, zip_contents
+from .torch_file import LARGEST_STRUCTURE, Place, find_tensors, read_place, stream_contents, zip_contents
 
+SAFETENSORS_TYPES = {
+    "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64, "I64": torch.int64,
+    "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
 MOST_TENSORS = 20_000
 LONGEST_NAME = 300  # characters
 
 BROKEN = (
-    ValueError, KeyError, IndexError, OverflowError, EOFError, OSError, RuntimeError,
+    ValueError, TypeError, KeyError, IndexError, OverflowError, EOFError, OSError, RuntimeError,
     struct.error, zipfile.BadZipFile, SafetensorError,
 )  # fmt: skip
 
@@ -84,17 +91,33 @@ def open_torch(path: Path, contents: Callable) -> Checkpoint:
 
 
 def open_safetensors(path: Path) -> Checkpoint:
-    """The library checks offsets and sizes against each other and the file."""
+    """The library checks offsets and sizes against each other and the file. The numbers are read here, since its
+    tensors keep the whole file in memory as long as one of them is in use."""
     check_header(path)
     with safe_open(path, framework="pt") as file:
-        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        besides = [f"metadata {key[:80]!r}" for key in file.metadata() or {}]
+        metadata = file.metadata() or {}
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    places = {
+        name: place_of(entry, 8 + length)
+        for name, entry in header.items()
+        if name != "__metadata__" and entry["dtype"] in SAFETENSORS_TYPES
+    }
+    size = path.stat().st_size
+    if any(place.offset + place.bytes > size for place in places.values()):  # said twice, differently
+        raise ValueError("its header claims more than the file holds")
+    besides = [f"metadata {key[:80]!r}" for key in metadata]
+    besides += [name[:80] for name in header if name not in places and name != "__metadata__"]
+    shapes = {name: place.shape for name, place in places.items()}
+    return Checkpoint(path, shapes, lambda name: read_place(path, places[name]), besides)
 
-    def read(name: str) -> Tensor:
-        with safe_open(path, framework="pt") as file:
-            return file.get_tensor(name)
 
-    return Checkpoint(path, shapes, read, besides)
+def place_of(entry: dict, start: int) -> Place:
+    """Where a tensor of a safetensors file lies whose numbers begin at `start`."""
+    shape = tuple(entry["shape"])
+    stride = tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
+    return Place(start + entry["data_offsets"][0], SAFETENSORS_TYPES[entry["dtype"]], 0, shape, stride)
 
 
 def check_header(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -14,7 +15,6 @@ from .checkpoint import Checkpoint
 from .model_file import config_from, parse_config
 from .opening import holds_transformer, is_ours, open_foreign, plan_first_stage, yaml_of
 from .released import FIRST_STAGE, fitting, plan_bundle
-from .torch_file import product
 from .transformer import TransformerConfig
 from .vqgan import VQGANConfig
 
@@ -66,7 +66,7 @@ def contents_of(path: str | Path, config: str | Path | None = None) -> Contents:
         "bundle" if condition else "vqgan",
         origin_of(checkpoint),
         {part: plan.config for part, plan in plans.items()},
-        {part: sum(product(p.shape) for p in plan.parts.values()) for part, plan in plans.items()},
+        {part: sum(math.prod(p.shape) for p in plan.parts.values()) for part, plan in plans.items()},
         condition,
         [*checkpoint.besides, *set_aside(checkpoint)],
     )
@@ -82,7 +82,7 @@ def contents_of_ours(path: Path) -> Contents:
     configs = {part: config_from(kind, config[part], path.name) for part, kind in kinds.items() if part in config}
     prefixes = {"vqgan": "vqgan.", "prior": "prior.", "condition_vqgan": "condition."}
     sizes = {
-        part: sum(product(shape) for name, shape in shapes.items() if name.startswith(prefixes[part]))
+        part: sum(math.prod(shape) for name, shape in shapes.items() if name.startswith(prefixes[part]))
         for part in configs
     }
     condition = config_from(ConditionConfig, config["condition"], path.name) if "condition" in config else None

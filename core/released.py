@@ -11,6 +11,7 @@ A plan is made first, from names and shapes alone; only when it fits are tensors
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Callable
 from typing import NamedTuple
@@ -291,7 +292,8 @@ def carry_out(plan: Plan, name: str, on_read: OnRead | None = None) -> VQGAN | T
         ValueError: as `fitting`.
     """
     model, tensors = fitting(plan, name), {}
-    for ours, part in plan.parts.items():
+    # the largest first: what conversion to float32 gives back then has room for the next one
+    for ours, part in sorted(plan.parts.items(), key=lambda item: -math.prod(item[1].shape)):
         tensors[ours] = part.read()
         if on_read:
             on_read(tensors[ours].nbytes)

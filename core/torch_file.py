@@ -7,6 +7,7 @@ file claims is checked against its true size before anything is read.
 from __future__ import annotations
 
 import io
+import math
 import os
 import struct
 import zipfile
@@ -50,7 +51,7 @@ class Place(NamedTuple):
     @property
     def bytes(self) -> int:
         """What the tensor takes."""
-        return product(self.shape) * self.dtype.itemsize
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 class Cautious:
@@ -183,7 +184,7 @@ def find(value: Any, locate: Locate) -> Place | None:
     last = first + sum((n - 1) * s for n, s in zip(shape, stride, strict=True)) if all(shape) else first - 1
     if (last + 1) * width > length:
         raise ValueError(f"a tensor of shape {shape} claims {(last + 1) * width} bytes of a storage of {length}")
-    if product(shape) > last + 1:  # numbers used several times over: a small file that fills the memory
+    if math.prod(shape) > last + 1:  # numbers used several times over: a small file that fills the memory
         raise ValueError(f"a tensor of shape {shape} repeats the {length} bytes of its storage")
     return Place(offset, STORAGE_TYPES[storage.identity[1].name], first, shape, stride)
 
@@ -226,14 +227,6 @@ def storages(data: Any) -> list[Persistent]:
         elif isinstance(value, list | tuple):
             waiting += value
     return found
-
-
-def product(shape: tuple[int, ...]) -> int:
-    """How many numbers a tensor of this shape has."""
-    number = 1
-    for side in shape:
-        number *= side
-    return number
 
 
 def read_place(path: Path, place: Place) -> Tensor:

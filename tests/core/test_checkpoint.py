@@ -1,6 +1,7 @@
 """Other programs' files: what is found in them, and what broken and lying ones are told."""
 
 import collections
+import contextlib
 import json
 import os
 import struct
@@ -345,3 +346,20 @@ def test_safetensors_whose_header_lies_are_refused(tmp_path, header):
 def test_a_header_of_gigabytes_is_not_read(tmp_path, length):
     path = sparse(tmp_path / "huge.safetensors", length.to_bytes(8, "little") + b"{")
     assert f"claims {length} bytes" in refusal(path)
+
+
+def test_a_header_that_says_two_things_reads_nothing_beyond_the_file(tmp_path):
+    whole = json.dumps({"a": entry(0, 16)})[:-1]
+    twice = f'{whole}, "a": {json.dumps(entry(0, 4 * 10**12, (10**12,)))}}}'.encode()
+    reverse = f'{{"a": {json.dumps(entry(0, 4 * 10**12, (10**12,)))}, {whole[1:]}}}'.encode()
+    for header in (twice, reverse):
+        path = with_header(tmp_path / "twice.safetensors", header)
+        with contextlib.suppress(ValueError):
+            assert open_checkpoint(path).read("a").shape == (4,)
+
+
+def test_safetensors_of_a_type_unknown_here_are_set_aside(tmp_path):
+    save_file({"a": torch.ones(2), "b": torch.ones(2).to(torch.float8_e4m3fn)}, tmp_path / "a.safetensors")
+    checkpoint = open_checkpoint(tmp_path / "a.safetensors")
+    assert list(checkpoint.shapes) == ["a"]
+    assert checkpoint.besides == ["b"]

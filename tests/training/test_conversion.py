@@ -1,5 +1,6 @@
 """`convert`, `inspect` and `models`: what they write, print and refuse."""
 
+import dataclasses
 import hashlib
 import re
 
@@ -156,6 +157,44 @@ def test_inspect_refuses_what_could_not_be_opened(tmp_path, capsys):
     del state["decoder.conv_out.bias"]
     assert main(["inspect", str(write_lightning(tmp_path / "odd.ckpt", state))]) == 2
     assert "decoder.conv_out.bias is missing" in capsys.readouterr().err
+
+
+# released files where the other commands take a file
+
+
+def test_training_starts_from_a_released_checkpoint_of_its_shape(vqgan_file):
+    from tessera.core.vqgan import VQGAN
+    from tessera.training.vqgan import load_start
+
+    released = open_vqgan(vqgan_file)
+    for codebook in ("nearest", "ema"):
+        model = VQGAN(dataclasses.replace(released.config, codebook=codebook))
+        load_start(model, str(vqgan_file))
+        assert torch.equal(model.encoder.conv_in.weight, released.encoder.conv_in.weight)
+        assert torch.equal(model.codebook.codes, released.codebook.codes)
+    other = VQGAN(dataclasses.replace(released.config, codebook_size=32))
+    with pytest.raises(
+        ValueError, match=r"start_from .*vqgan\.ckpt .*embedding\.weight is \(64, 16\) instead of \(32, 16\)"
+    ):
+        load_start(other, str(vqgan_file))
+
+
+def test_a_prior_is_trained_on_the_stages_of_a_released_transformer(transformer_file):
+    from types import SimpleNamespace
+
+    from tessera.training.config import DataConfig, PriorRun
+    from tessera.training.prior import load_stages
+
+    run = PriorRun(output="out", data=DataConfig(folder="x", size=32), vqgan=str(transformer_file),
+                   condition=str(transformer_file))  # fmt: skip
+    vqgan, condition = load_stages(run, SimpleNamespace(device="cpu"))
+    assert (vqgan.config.image_channels, condition.config.image_channels) == (3, 1)
+
+
+def test_the_demo_says_when_a_bundle_wants_another_guide(transformer_file, tmp_path, capsys):
+    assert main(["demo", "--bundle", str(transformer_file), "--output", str(tmp_path / "out")]) == 2
+    assert "drin.ckpt is guided by depth; the demo only has edges" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 # the catalogue
