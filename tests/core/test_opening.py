@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tessera.benchmarks.timing import peak_memory_of
 from tessera.core.bundle import Bundle, ConditionConfig, save_bundle
 from tessera.core.model_file import save_vqgan
 from tessera.core.opening import open_bundle, open_condition_vqgan, open_vqgan
@@ -476,3 +477,14 @@ def test_the_yaml_that_the_documentation_gives_is_enough(tmp_path):
     state = transformer(257, vocabulary=1024)
     state["first_stage_model.quantize.embedding.weight"] = torch.rand(1024, 16)
     assert open_bundle(write(path, state)).condition_config.kind == "class"
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is measured on Linux")
+@pytest.mark.parametrize(("name", "precision"), [("a.ckpt", torch.float32), ("a.safetensors", torch.float16)])
+def test_memory_holds_the_tensors_once(tmp_path, name, precision):
+    shapes = vqgan_shapes(channels=64, codes=16384, code_width=256, latent=256)
+    path = write(tmp_path / name, {n: torch.zeros(shape, dtype=precision) for n, shape in shapes.items()})
+    open_vqgan(write(tmp_path / "small.ckpt", STAGE))  # what is imported the first time does not count
+    models = []
+    grown = peak_memory_of(lambda: models.append(open_vqgan(path)))
+    assert grown < 1.2 * sum(tensor.nbytes for tensor in models[0].state_dict().values())
