@@ -10,6 +10,7 @@ BENCHMARKS = {
     "variations": "eight pictures of one condition",
     "search": "the nearest of 16384 codes",
     "decode": "codes to a picture of 1024x1024 pixels",
+    "load": "a released checkpoint of 1 GB",
 }
 
 

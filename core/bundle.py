@@ -24,8 +24,10 @@ from .conditioning import (
     TokenCondition,
 )
 from .image import check_images
+from .layout import Box, LayoutCondition
 from .model_file import (
     ModelFile,
+    build_empty,
     build_vqgan,
     config_from,
     load_part,
@@ -100,15 +102,19 @@ class Bundle:
                 f"{config.vocab_size - self.condition_config.offset}; use the file that the prior was trained with"
             )
 
-    def condition(self, given: Tensor | None = None, canvas_size: tuple[int, int] | None = None) -> Condition:
+    def condition(
+        self, given: Tensor | list[Box] | None = None, canvas_size: tuple[int, int] | None = None
+    ) -> Condition:
         """What guides a sample.
 
         Args:
             given: by kind. "edges": [B, 1 or 3, H, W] in -1..1, white lines on black. "depth": [B, 1 or 3, H, W]
                 of any scale, near is bright. "segmentation": labels [B, H, W] int64. "low-resolution":
-                [B, 3, H/factor, W/factor] in -1..1. "class": labels [B] int64. "layout": `layout.layout_tokens`.
-                "coordinates" and "none": None. H and W are multiples of the stride.
-            canvas_size: height and width in cells; needed for "coordinates" only.
+                [B, 3, H/factor, W/factor] in -1..1. "class": labels [B] int64. "layout": boxes, or for a canvas of
+                one window `layout.layout_tokens` of them. "coordinates" and "none": None. H and W are multiples of
+                the stride.
+            canvas_size: height and width in cells; needed for "coordinates", and for a "layout" on a canvas larger
+                than the window.
         Raises:
             ValueError: something missing, not asked for, or that can't be used.
         """
@@ -127,7 +133,10 @@ class Bundle:
             case "class":
                 return ClassCondition(given, labels, offset)
             case "layout":
-                return TokenCondition(given + offset)
+                if isinstance(given, Tensor):
+                    return TokenCondition(given + offset)
+                side, vocabulary = self.prior.config.window, self.prior.config.vocab_size - offset
+                return LayoutCondition(given, canvas_size or (side, side), vocabulary, offset)
             case "segmentation":
                 return self.picture_condition(segmentation(given, labels))
             case "depth":
@@ -185,7 +194,18 @@ def load_bundle(path: str | Path) -> Bundle:
     condition_vqgan = None
     if condition.kind in PICTURES:
         condition_vqgan = build_vqgan(file, "condition", part_config(file, "condition_vqgan"))
-    return Bundle(build_vqgan(file, "vqgan", part_config(file, "vqgan")), build_prior(file), condition, condition_vqgan)
+    vqgan, prior = build_vqgan(file, "vqgan", part_config(file, "vqgan")), build_prior(file)
+    return joined(file.path.name, vqgan, prior, condition, condition_vqgan)
+
+
+def joined(
+    name: str, vqgan: VQGAN, prior: Transformer, condition: ConditionConfig, condition_vqgan: VQGAN | None
+) -> Bundle:
+    """A bundle of what the file `name` holds; ValueError, naming it, where the parts don't belong together."""
+    try:
+        return Bundle(vqgan, prior, condition, condition_vqgan)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def load_condition_vqgan(path: str | Path) -> VQGAN:
@@ -209,8 +229,8 @@ def save_prior(path: str | Path, prior: Transformer, **metadata: Any) -> None:
 
 def build_prior(file: ModelFile) -> Transformer:
     """The prior that a file holds."""
-    with torch.device("meta"):
-        prior = Transformer(config_from(TransformerConfig, part_config(file, "prior"), file.path.name))
+    config = config_from(TransformerConfig, part_config(file, "prior"), file.path.name)
+    prior = build_empty(Transformer, config, file.path.name)
     load_part(prior, file, "prior")
     return prior
 

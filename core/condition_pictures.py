@@ -1,7 +1,9 @@
 """Pictures that guide a picture, made ready for the condition's VQGAN (edges have a file of their own)."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from .image import check_images
@@ -15,7 +17,7 @@ def depth(images: Tensor) -> Tensor:
     check_images(images, "the depth picture")
     gray = images.float().mean(1, keepdim=True)
     low, high = gray.amin((1, 2, 3), keepdim=True), gray.amax((1, 2, 3), keepdim=True)
-    return (gray - low) / (high - low).clamp(min=1e-6) * 2 - 1
+    return (gray - low) / (high - low).clamp(min=1e-8) * 2 - 1
 
 
 def segmentation(labels: Tensor, classes: int) -> Tensor:
@@ -49,7 +51,7 @@ def labels_from_colors(images: Tensor, palette: Tensor) -> Tensor:
 
 
 def low_resolution(images: Tensor, factor: int) -> Tensor:
-    """Scaled down by `factor` and back up: what super-resolution learns to undo. Same shape.
+    """Scaled down by `factor` and back up, in steps of 1/255: what super-resolution learns to undo. Same shape.
 
     Raises:
         ValueError: a broken picture, or a factor below 1 or larger than a side.
@@ -58,11 +60,21 @@ def low_resolution(images: Tensor, factor: int) -> Tensor:
     height, width = images.shape[-2:]
     if factor < 1 or min(height, width) < factor:
         raise ValueError(f"factor {factor} does not fit a {width}x{height} picture; choose 1 to {min(height, width)}")
-    small = (max(1, height // factor), max(1, width // factor))
-    return enlarged(F.interpolate(images, small, mode="bicubic", antialias=True, align_corners=False), (height, width))
+    small = (height // factor, width // factor)
+    pixels = ((images + 1) * 127.5).clamp(0, 255).byte()  # cut off, not rounded, as in the original
+    return (resized(resized(pixels, small), (height, width)) / 127.5 - 1).to(images)
 
 
 def enlarged(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """A small picture at the size of the one to be made, bicubic: [B, C, h, w] -> [B, C, *size], clamped to -1..1."""
+    """A small picture at the size of the one to be made, as `low_resolution` does it: [B, C, h, w] -> [B, C, *size]."""
     check_images(images, "the small picture")
-    return F.interpolate(images, size, mode="bicubic", align_corners=False).clamp(-1, 1)
+    pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().byte()
+    return (resized(pixels, size) / 127.5 - 1).to(images)
+
+
+def resized(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bicubic by Pillow, whose filter the original's conditions have: uint8 [B, C, h, w] -> uint8 [B, C, *size]."""
+    height, width = size
+    planes = [Image.fromarray(plane.numpy()) for plane in pixels.flatten(0, 1).cpu()]
+    planes = [np.asarray(plane.resize((width, height), Image.Resampling.BICUBIC)) for plane in planes]
+    return torch.from_numpy(np.stack(planes)).view(*pixels.shape[:2], height, width)

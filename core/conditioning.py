@@ -5,9 +5,11 @@ number of pictures and is computed once for all of them.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .window import Window
@@ -81,15 +83,23 @@ class CoordinatesCondition:
 
     def prefix(self, window: Window) -> Tensor:
         """The coordinates of the window's cells."""
-        height, width = (side * self.stride for side in self.canvas_size)  # pixels
-        middle = (self.stride - 1) / 2
-        rows = (
-            torch.arange(window.top, window.top + window.height, dtype=torch.float64) * self.stride + middle
-        ) * width
-        columns = torch.arange(window.left, window.left + window.width, dtype=torch.float64) * self.stride + middle
-        share = (rows[:, None] + columns) / (height * width)
-        tokens = (share * self.steps).round().long().clamp(max=self.steps - 1)
-        return tokens.view(1, -1) + self.offset
+        part = self.tokens[window.top : window.top + window.height, window.left : window.left + window.width]
+        return part.reshape(1, -1) + self.offset
+
+    @cached_property
+    def tokens(self) -> Tensor:
+        """Of all cells, [h, w] int64 in 0..steps-1 (the original reaches `steps` on pictures 15000 pixels high).
+
+        Many means lie right between two steps. Which of them they go to, float32 decides, so it is counted in
+        float32 and averaged pixel by pixel, as in the original.
+        """
+        (rows, columns), pixels = self.canvas_size, self.canvas_size[1] * self.stride * self.stride
+        means = []
+        for row in range(rows):  # of cells: all pixels at once would be much more than the canvas
+            numbers = torch.arange(row * pixels, (row + 1) * pixels, dtype=torch.float64)
+            shares = (numbers / (rows * pixels)).float().view(1, 1, self.stride, -1)
+            means.append(F.interpolate(shares, (1, columns), mode="area").view(1, -1))
+        return (torch.cat(means) * self.steps).round().long().clamp(max=self.steps - 1)
 
 
 @dataclass(frozen=True)

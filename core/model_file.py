@@ -13,7 +13,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
+from .checkpoint import check_header
 from .vqgan import VQGAN, VQGANConfig
 from .whole_file import whole_file
 
@@ -73,24 +75,33 @@ def read_model_file(path: str | Path) -> ModelFile:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; give the path of a .safetensors model file")
     try:
+        check_header(path)
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
+                found = metadata.get("format", "none")[:40]
                 raise ValueError(
-                    f"{path.name} is a safetensors file of another program (format {metadata.get('format')!r}, "
-                    f"expected {FORMAT!r}); choose a file made by Tessera"
+                    f"{path.name} is a safetensors file of another program (format {found!r}, expected {FORMAT!r}); "
+                    "choose a file made by Tessera"
                 )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+            tensors = {name: in_float32(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118, not a dict
     except SafetensorError as error:
         raise ValueError(f"{path.name} is truncated or not a safetensors file ({error}); fetch it again") from error
+    config, words = parse_config(metadata, path.name), [metadata.get(key, "") for key in ("license", "trained_on")]
+    return ModelFile(path, metadata.get("kind", ""), config, tensors, *words)
+
+
+def parse_config(metadata: dict[str, str], name: str) -> dict[str, Any]:
+    """The config of each part in the metadata of the file `name`; ValueError if there is none."""
     try:
-        config = dict(json.loads(metadata["config"]))
-    except (KeyError, TypeError, ValueError) as error:  # none, not JSON, or JSON but no mapping
-        raise ValueError(f"{path.name} has no readable config in its metadata; fetch it again") from error
-    tensors = {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}
-    return ModelFile(
-        path, metadata.get("kind", ""), config, tensors, metadata.get("license", ""), metadata.get("trained_on", "")
-    )
+        return dict(json.loads(metadata["config"]))
+    except (KeyError, TypeError, ValueError, RecursionError) as error:  # none, not JSON, or JSON but no mapping
+        raise ValueError(f"{name} has no readable config in its metadata; fetch it again") from error
+
+
+def in_float32(tensor: Tensor) -> Tensor:
+    """Floating-point numbers of any width as float32; whole numbers as they are."""
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def config_from(kind: type, values: Any, name: str) -> Any:
@@ -103,6 +114,38 @@ def config_from(kind: type, values: Any, name: str) -> Any:
         raise ValueError(f"{name}: {error}") from error
 
 
+class Unfilled(TorchFunctionMode):
+    """While it is on, torch.nn.init draws no first values: on tensors without memory it has nothing to fill, and
+    the first time it would import half of torch's compiler, seconds that loading a file need not take."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        given = kwargs or {}
+        if getattr(function, "__module__", "") == "torch.nn.init":
+            return args[0] if args else given["tensor"]
+        return function(*args, **given)
+
+
+def build_empty(kind: type, config: Any, name: str) -> Any:
+    """A module without memory, to be filled; ValueError if the config of the file `name` describes none."""
+    try:
+        with torch.device("meta"), Unfilled():
+            return kind(config)
+    except (RuntimeError, TypeError, OverflowError) as error:
+        problem = str(error).split("\n")[0][:200]
+        raise ValueError(f"{name}: no model can be built from its config ({problem}); fetch it again") from error
+
+
+def check_fit(module: nn.Module, shapes: dict[str, tuple[int, ...]], name: str) -> None:
+    """ValueError that names the missing, unexpected and misshapen tensors of the file `name`, if there are any."""
+    wanted = {n: tuple(t.shape) for n, t in module.state_dict().items()}
+    problems = [f"{n} is missing" for n in wanted if n not in shapes]
+    problems += [f"{n} is unexpected" for n in shapes if n not in wanted]
+    problems += [f"{n} is {s} instead of {wanted[n]}" for n, s in shapes.items() if n in wanted and s != wanted[n]]
+    if problems:
+        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise ValueError(f"{name} does not hold what its config says: {', '.join(problems[:5])}{more}")
+
+
 def load_strictly(module: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
     """Make `tensors` the parameters of `module`, for use, not for training; `name` is the file's.
 
@@ -112,17 +155,7 @@ def load_strictly(module: nn.Module, tensors: dict[str, Tensor], name: str) -> N
     Raises:
         ValueError: names the missing, unexpected and misshapen tensors.
     """
-    wanted = module.state_dict()
-    problems = [f"{n} is missing" for n in wanted if n not in tensors]
-    problems += [f"{n} is unexpected" for n in tensors if n not in wanted]
-    problems += [
-        f"{n} is {tuple(t.shape)} instead of {tuple(wanted[n].shape)}"
-        for n, t in tensors.items()
-        if n in wanted and t.shape != wanted[n].shape
-    ]
-    if problems:
-        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise ValueError(f"{name} does not hold what its config says: {', '.join(problems[:5])}{more}")
+    check_fit(module, {n: tuple(t.shape) for n, t in tensors.items()}, name)
     module.load_state_dict(tensors, assign=True)
     module.eval().requires_grad_(False)
 
@@ -159,8 +192,7 @@ def save_vqgan(path: str | Path, model: VQGAN, **metadata: Any) -> None:
 
 def build_vqgan(file: ModelFile, part: str, config: Any) -> VQGAN:
     """The VQGAN that a file holds as `part`."""
-    with torch.device("meta"):
-        model = VQGAN(config_from(VQGANConfig, config, file.path.name))
+    model = build_empty(VQGAN, config_from(VQGANConfig, config, file.path.name), file.path.name)
     load_part(model, file, part)
     return model
 

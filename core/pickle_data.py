@@ -3,13 +3,25 @@
 A pickle is a program that builds objects. This interpreter runs only its data part: containers, numbers and
 texts become themselves; a class or function is a `Global`, its name; calling one is a `Call`, a record of
 what would have been called with what. So no file, however hostile, can make anything happen.
+
+torch's own careful reader (`torch.load(weights_only=True)`) comes to the same, but refuses a whole checkpoint
+for one harmless class, such as Lightning's callbacks, unless that class is declared first; the calls that
+list and declare them are missing in older torches and don't know the older file format; and it reads every
+tensor, the optimiser's too, before one can be used. This works alike with every torch, and says where the
+tensors lie instead of reading them.
+
+Time and memory are bounded whatever the file says: one pass over at most `MOST_STEPS` instructions, each of
+which makes at most one object; nothing is copied, printed, compared or hashed that could be deeply nested.
 """
 
 from __future__ import annotations
 
 import pickletools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple
+
+MOST_STEPS = 1_000_000  # a checkpoint of 1000 tensors and their optimiser states takes about 150,000
+LARGEST_KEY = 2**31  # whole numbers as keys; larger ones could be chosen to collide
 
 
 class Global(NamedTuple):
@@ -19,14 +31,14 @@ class Global(NamedTuple):
     name: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Call:
     """An object that the pickle would have made by calling `function(*arguments)`."""
 
     function: Any
     arguments: Any
     state: Any = None  # what it would have been given afterwards
-    items: dict[Any, Any] = field(default_factory=dict)  # for objects filled like a dictionary
+    items: dict[Any, Any] | None = None  # for objects filled like a dictionary
 
 
 class Persistent(NamedTuple):
@@ -35,23 +47,23 @@ class Persistent(NamedTuple):
     identity: Any
 
 
-class Mark:
-    """Where a group of stack entries begins."""
+MARK = object()  # on the stack: where a group of entries begins
 
 
 def read_pickle(file: BinaryIO) -> Any:
     """The object a pickle describes, as data; reads up to its end mark and not beyond.
 
-    `collections.OrderedDict` becomes a dict; dictionaries lose entries whose keys can't be hashed.
+    `collections.OrderedDict` becomes a dict; sets become lists; dictionaries lose entries whose keys are neither
+    text, bytes, classes, None nor whole numbers below 2**31.
 
+    Args:
+        file: in memory, or no longer than may be read into it.
     Raises:
-        ValueError: broken, or using what no checkpoint uses.
+        ValueError: broken, longer than any checkpoint's, or using what no checkpoint uses.
     """
     try:
         return interpret(file)
-    except ValueError:
-        raise
-    except (IndexError, KeyError, TypeError, AttributeError, EOFError, RecursionError, OverflowError) as error:
+    except (IndexError, KeyError, TypeError, AttributeError, EOFError, OverflowError) as error:
         raise ValueError(f"its pickle is broken ({type(error).__name__}: {error})") from error
 
 
@@ -62,18 +74,22 @@ def interpret(file: BinaryIO) -> Any:
 
     def since_mark() -> list[Any]:
         items = []
-        while not isinstance(item := stack.pop(), Mark):
+        while (item := stack.pop()) is not MARK:
             items.append(item)
         return items[::-1]
 
-    for opcode, argument, _ in pickletools.genops(file):
+    for step, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        if step >= MOST_STEPS:
+            raise ValueError(f"its pickle has more than {MOST_STEPS} instructions")
         match opcode.name:
+            case name if name in PLAIN:
+                stack.append(argument)
             case "PROTO" | "FRAME":
                 pass
             case "STOP":
                 return stack.pop()
             case "MARK":
-                stack.append(Mark())
+                stack.append(MARK)
             case "POP":
                 stack.pop()
             case "POP_MARK":
@@ -86,12 +102,10 @@ def interpret(file: BinaryIO) -> Any:
                 stack.append(opcode.name == "NEWTRUE")
             case "EMPTY_DICT":
                 stack.append({})
-            case "EMPTY_LIST":
+            case "EMPTY_LIST" | "EMPTY_SET":
                 stack.append([])
             case "EMPTY_TUPLE":
                 stack.append(())
-            case "EMPTY_SET":
-                stack.append([])
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
                 number = int(opcode.name[-1])
                 stack[-number:] = [tuple(stack[-number:])]
@@ -116,18 +130,18 @@ def interpret(file: BinaryIO) -> Any:
                 items = since_mark()
                 fill(stack[-1], items)
             case "PUT" | "BINPUT" | "LONG_BINPUT":
-                memo[argument] = stack[-1]
+                memo[place(argument)] = stack[-1]
             case "MEMOIZE":
                 memo[len(memo)] = stack[-1]
             case "GET" | "BINGET" | "LONG_BINGET":
-                stack.append(memo[argument])
+                stack.append(memo[place(argument)])
             case "GLOBAL":
-                stack.append(Global(*argument.split(" ", 1)))
+                stack.append(named(*argument.split(" ", 1)))
             case "STACK_GLOBAL":
                 name, module = stack.pop(), stack.pop()
-                stack.append(Global(str(module), str(name)))
+                stack.append(named(module, name))
             case "INST":
-                stack.append(called(Global(*argument.split(" ", 1)), tuple(since_mark())))
+                stack.append(called(named(*argument.split(" ", 1)), tuple(since_mark())))
             case "OBJ":
                 items = since_mark()
                 stack.append(called(items[0], tuple(items[1:])))
@@ -145,8 +159,6 @@ def interpret(file: BinaryIO) -> Any:
                 stack.append(Persistent(argument))
             case "BINPERSID":
                 stack.append(Persistent(stack.pop()))
-            case name if name in PLAIN:
-                stack.append(argument)
             case name:
                 raise ValueError(f"its pickle uses {name}, which no checkpoint needs")
     raise ValueError("its pickle has no end")
@@ -160,20 +172,36 @@ PLAIN = {
 }  # fmt: skip
 
 
+def place(number: int) -> int:
+    """A place of the memo."""
+    if not 0 <= number < 2 * LARGEST_KEY:
+        raise ValueError("its pickle remembers something at a place that no pickle has")
+    return number
+
+
+def named(module: Any, name: Any) -> Global:
+    """A class or function by its two names."""
+    if not isinstance(module, str) or not isinstance(name, str):
+        raise ValueError("its pickle names a class by something that is not text")
+    return Global(module, name)
+
+
 def called(function: Any, arguments: Any) -> Any:
     """The record of a call; an ordered dictionary is the one thing made for real, as a dict."""
-    if function == Global("collections", "OrderedDict") and not arguments:
+    if isinstance(function, Global) and function == ("collections", "OrderedDict") and arguments == ():
         return {}
     return Call(function, arguments)
 
 
 def fill(target: Any, items: list[Any]) -> None:
     """target[key] = value for alternating keys and values; others than dictionaries keep them aside."""
+    if isinstance(target, Call) and target.items is None:
+        target.items = {}
     entries = target.items if isinstance(target, Call) else target
-    if not isinstance(entries, dict):
-        raise ValueError("its pickle fills something that is not a dictionary")
+    if not isinstance(entries, dict) or len(items) % 2:
+        raise ValueError("its pickle fills a dictionary that is none, or with half a pair")
     for key, value in zip(items[::2], items[1::2], strict=True):
-        if isinstance(key, str | int | float | bytes | Global | None):
+        if isinstance(key, str | bytes | Global | None) or (isinstance(key, int) and abs(key) < LARGEST_KEY):
             entries[key] = value
 
 

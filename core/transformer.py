@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from .decoding import Decoder
 from .kv_cache import KVCache, LayerCache
 
+MOST_LAYERS = 1000  # a file that asks for millions would never finish
+
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerConfig:
@@ -37,6 +39,8 @@ class TransformerConfig:
         for name in ("layers", "width", "heads", "codebook_size", "prefix_length", "window"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.layers > MOST_LAYERS:
+            raise ValueError(f"layers is {self.layers}; choose at most {MOST_LAYERS}")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} does not divide by heads {self.heads}; choose a multiple")
         if self.vocab_size < self.codebook_size:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from .codebook import Codebook, GumbelCodebook, Quantized
 from .layers import Downsample, Level, Middle, Upsample, group_norm
 
+MOST_LEVELS, MOST_BLOCKS = 16, 64  # a file that asks for millions would never finish
+
 
 @dataclass(frozen=True, kw_only=True)
 class VQGANConfig:
@@ -50,6 +52,11 @@ class VQGANConfig:
             raise ValueError(
                 f"attention_levels {self.attention_levels} name a level that does not exist; "
                 f"use 0 to {len(self.channel_mult) - 1}"
+            )
+        if len(self.channel_mult) > MOST_LEVELS or self.blocks_per_level > MOST_BLOCKS:
+            raise ValueError(
+                f"{len(self.channel_mult)} levels of {self.blocks_per_level} blocks are too many; choose at most "
+                f"{MOST_LEVELS} of {MOST_BLOCKS}"
             )
         if self.codebook not in ("nearest", "ema", "gumbel"):
             raise ValueError(f"codebook '{self.codebook}' is unknown; use nearest, ema or gumbel")
@@ -162,7 +169,8 @@ class VQGAN(nn.Module):
             raise ValueError(
                 f"the picture is {width}x{height} pixels, both sides must be multiples of {stride}; pad it first"
             )
-        return self.quant_conv(self.encoder(image))
+        # contiguous: torch's GroupNorm on the CPU is twenty times less exact on channels-last pictures
+        return self.quant_conv(self.encoder(image.contiguous()))
 
     def quantize(self, latents: Tensor) -> Quantized:
         """Replace latents by codes (eq. 2): [B, D, h, w] -> codes, indices, loss."""
@@ -170,7 +178,7 @@ class VQGAN(nn.Module):
 
     def decode(self, codes: Tensor) -> Tensor:
         """Picture G(z_q) (eq. 3): [B, D, h, w] -> [B, C, H, W], about -1..1, not clamped."""
-        return self.decoder(self.post_quant_conv(codes))
+        return self.decoder(self.post_quant_conv(codes.contiguous()))  # as in encode
 
     def encode_indices(self, image: Tensor) -> Tensor:
         """[B, C, H, W] in -1..1 -> indices [B, h, w] int64."""

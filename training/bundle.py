@@ -20,12 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the bundle and say its size; 0 when done."""
     from ..core.bundle import Bundle, ConditionConfig, load_prior, save_bundle
-    from ..core.model_file import load_vqgan
+    from ..core.opening import open_vqgan
 
-    condition = load_vqgan(args.condition) if args.condition else None
+    condition = open_vqgan(args.condition) if args.condition else None
     prior = load_prior(args.prior)
     config = ConditionConfig(kind="edges" if condition else "none", offset=prior.config.codebook_size)
-    bundle = Bundle(load_vqgan(args.vqgan), prior, config, condition)
+    bundle = Bundle(open_vqgan(args.vqgan), prior, config, condition)
     save_bundle(args.output, bundle, half=True, license=args.license, trained_on=args.trained_on)
     print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB")
     return 0

@@ -91,7 +91,7 @@ class VQGANRun:
 
     output: str  # folder for state, logs, pictures and the weights
     data: DataConfig
-    start_from: str = ""  # a vqgan or bundle file whose weights to go on from
+    start_from: str = ""  # a vqgan or bundle file, or a released checkpoint, whose weights to go on from
     learn: Literal["all", "decoder"] = "all"  # "decoder" leaves the codes alone: priors trained on them stay valid
     model: VQGANConfig = field(default_factory=VQGANConfig)
     loss: VQGANLossConfig = field(default_factory=VQGANLossConfig)
@@ -114,7 +114,7 @@ class PriorRun:
 
     output: str
     data: DataConfig
-    vqgan: str  # file of the first stage
+    vqgan: str  # file of the first stage, ours or released
     condition: str = ""  # file of the condition's VQGAN; empty for an unconditional prior
     start_from: str = ""  # a prior or bundle file whose weights to go on from
     views: int = 8  # augmented views of each picture in the cached code file

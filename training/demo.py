@@ -36,9 +36,9 @@ def run(args: argparse.Namespace) -> int:
     from PIL import Image
     from tqdm import tqdm
 
-    from ..core.bundle import load_bundle
     from ..core.edges import edges, strokes
     from ..core.image import fit_square, read_picture, to_pictures, to_tensor
+    from ..core.opening import open_bundle
     from ..core.sampling import SamplingState, sample_steps
     from ..core.warp import SamplingSettings
     from .log import save_picture
@@ -48,7 +48,9 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--samples is {args.samples}; ask for at least 1")
     settings = [SamplingSettings(temperature=t, top_k=args.top_k) for t in args.temperature]
     inputs = [(path, to_tensor(read_picture(path)), path in args.drawing) for path in args.picture + args.drawing]
-    bundle = load_bundle(args.bundle)
+    bundle = open_bundle(args.bundle)
+    if (kind := bundle.condition_config.kind) != "edges":
+        raise ValueError(f"{args.bundle.name} is guided by {kind}; the demo only has edges, choose another --bundle")
     side = bundle.prior.config.window * bundle.vqgan.config.stride
     cells = bundle.prior.config.window**2 * len(inputs) * len(settings)
     rows: list[tuple[str, list[Image.Image]]] = []

@@ -54,13 +54,12 @@ def measure_vqgan(run: VQGANRun, bundle: Path | None) -> tuple[dict[str, float],
     """Figures of `vqgan.evaluate_vqgan` and a strip of reconstructions."""
     import torch
 
-    from ..core.bundle import load_condition_vqgan
-    from ..core.model_file import load_vqgan
+    from ..core.opening import open_condition_vqgan, open_vqgan
     from .data import Views, find_pictures, split_pictures
     from .vqgan import PREVIEW_PICTURES, evaluate_vqgan, reconstruction_strip, spread
 
-    load = load_condition_vqgan if run.data.picture == "edges" and bundle else load_vqgan
-    model = load(bundle or Path(run.output) / "vqgan.safetensors")
+    open_stage = open_condition_vqgan if run.data.picture == "edges" and bundle else open_vqgan
+    model = open_stage(bundle or Path(run.output) / "vqgan.safetensors")
     _, held_out = split_pictures(find_pictures(run.data), run.data)
     views = Views(held_out, run.data, run.loop.seed, augment=False)
     shown = [views[0, i][run.data.picture] for i in spread(len(views), PREVIEW_PICTURES)]

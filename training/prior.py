@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ..core.bundle import Bundle, ConditionConfig, load_condition_vqgan, load_prior, save_prior
+from ..core.bundle import Bundle, ConditionConfig, load_prior, save_prior
 from ..core.canvas import Canvas
 from ..core.conditioning import ImageCondition, NoCondition
-from ..core.model_file import load_vqgan
+from ..core.opening import open_condition_vqgan, open_vqgan
 from ..core.sampling import sample
 from ..core.transformer import Transformer, TransformerConfig, cell_loss, corrupt
 from ..core.vqgan import VQGAN
@@ -163,8 +163,8 @@ def sample_grid(bundle: Bundle, held_out: CodeViews, number: int, seed: int) -> 
 
 def load_stages(run: PriorRun, accelerator: Accelerator) -> tuple[VQGAN, VQGAN | None]:
     """The first stages a prior is trained on; ValueError where they don't fit the data."""
-    vqgan = load_vqgan(run.vqgan).to(accelerator.device)
-    condition = load_condition_vqgan(run.condition).to(accelerator.device) if run.condition else None
+    vqgan = open_vqgan(run.vqgan).to(accelerator.device)
+    condition = open_condition_vqgan(run.condition).to(accelerator.device) if run.condition else None
     if vqgan.config.image_channels != 3 or (condition and condition.config.image_channels != 1):
         raise ValueError("vqgan needs a file for colour pictures (3 channels), condition one for edges (1 channel)")
     for model, name in ((vqgan, "vqgan"), (condition, "condition")):

@@ -13,7 +13,8 @@ from ..core.codebook import as_rows, code_statistics
 from ..core.discriminator import PatchDiscriminator, hinge_loss
 from ..core.losses import PerceptualLossUnavailable, adaptive_weight, build_lpips, feature_matching
 from ..core.metrics import psnr, ssim
-from ..core.model_file import load_vqgan, save_vqgan
+from ..core.model_file import check_fit, save_vqgan
+from ..core.opening import open_vqgan
 from ..core.vqgan import VQGAN
 from .config import VQGANLossConfig, VQGANRun
 from .data import Views, endless, find_pictures, once, split_pictures
@@ -32,7 +33,7 @@ class VQGANTask:
         self.run, self.held_out = run, held_out
         model = VQGAN(run.model)
         if run.start_from:
-            model.load_state_dict(load_vqgan(run.start_from).state_dict(), strict=False)
+            load_start(model, run.start_from)
             if hasattr(model.codebook, "start_average"):
                 model.codebook.start_average()
         if run.learn == "decoder":
@@ -181,6 +182,14 @@ class VQGANTask:
         path = folder / "vqgan.safetensors"
         save_vqgan(path, self.averaged.module, trained_on=self.run.data.folder)
         return path
+
+
+def load_start(model: VQGAN, path: str) -> None:
+    """The weights of a VQGAN file or released checkpoint; ValueError if they are for another shape of model."""
+    weights = open_vqgan(path).state_dict()
+    sums = {n: tuple(t.shape) for n, t in model.state_dict().items() if ".ema_" in n}  # no file holds them
+    check_fit(model, {n: tuple(t.shape) for n, t in weights.items()} | sums, f"start_from {path}")
+    model.load_state_dict(weights, strict=False)
 
 
 def choose_perceptual(loss: VQGANLossConfig) -> nn.Module | str | None:

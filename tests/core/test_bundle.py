@@ -2,7 +2,7 @@ import json
 
 import pytest
 import torch
-import torch.nn.functional as F
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -16,6 +16,7 @@ from tessera.core.bundle import (
     save_prior,
 )
 from tessera.core.canvas import Canvas
+from tessera.core.image import to_pictures, to_tensor
 from tessera.core.layout import Box, layout_tokens
 from tessera.core.model_file import load_vqgan, read_model_file, save_vqgan
 from tessera.core.sampling import sample
@@ -25,6 +26,7 @@ from tessera.core.warp import SamplingSettings
 from tessera.core.window import Window
 
 CODES, CONDITION_CODES, LABELS, SIDE, STRIDE = 8, 6, 5, 3, 4
+VOCABULARY = 100
 ALL = Window(0, 0, SIDE, SIDE)
 PREFIX_LENGTH = {
     "edges": 9, "depth": 9, "segmentation": 9, "low-resolution": 9,
@@ -44,7 +46,7 @@ def vqgan(**changes) -> VQGAN:
 
 def prior(prefix_length: int, **changes) -> Transformer:
     torch.manual_seed(0)
-    shape = {"layers": 2, "width": 32, "heads": 4, "codebook_size": CODES, "vocab_size": 100, "window": SIDE}
+    shape = {"layers": 2, "width": 32, "heads": 4, "codebook_size": CODES, "vocab_size": VOCABULARY, "window": SIDE}
     model = Transformer(TransformerConfig(**{**shape, "prefix_length": prefix_length, **changes})).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
@@ -70,7 +72,7 @@ def guidance(kind: str, height: int = SIDE, width: int = SIDE) -> torch.Tensor |
         "segmentation": torch.randint(LABELS, shape, generator=torch.Generator().manual_seed(3)),
         "low-resolution": noise(1, 3, shape[1] // 2, shape[2] // 2),
         "class": torch.tensor([2]),
-        "layout": layout_tokens([Box(3, 0.1, 0.2, 0.5, 0.5)], 64),
+        "layout": layout_tokens([Box(3, 0.1, 0.2, 0.5, 0.5)], VOCABULARY - CODES),
     }.get(kind)
 
 
@@ -191,7 +193,8 @@ def test_picture_conditions_are_the_codes_of_their_own_vqgan():
     gray = edges.mean(1, keepdim=True).expand(-1, 3, -1, -1)
     stretched = (depth - depth.min()) / (depth.max() - depth.min()) * 2 - 1
     one_hot = torch.stack([(labels == label).float() for label in range(LABELS)], 1)
-    large = F.interpolate(small, scale_factor=2, mode="bicubic").clamp(-1, 1)
+    pixels = to_pictures(small)[0]
+    large = to_tensor(pixels.resize((2 * pixels.width, 2 * pixels.height), Image.Resampling.BICUBIC))
     for kind, given, prepared in (
         ("edges", edges, gray),
         ("depth", depth, stretched),
@@ -209,6 +212,10 @@ def test_other_conditions_are_their_tokens():
     assert bundle("none").condition().prefix(ALL).tolist() == [[CODES]]
     layout = guidance("layout")
     assert torch.equal(bundle("layout").condition(layout).prefix(ALL), layout + CODES)
+    boxes = [Box(3, 0.1, 0.2, 0.5, 0.5)]  # of the same scene
+    assert torch.equal(bundle("layout").condition(boxes).prefix(ALL), layout + CODES)
+    below = bundle("layout").condition(boxes, (2 * SIDE, SIDE)).prefix(Window(SIDE, 0, SIDE, SIDE))
+    assert torch.equal(below, layout_tokens(boxes, VOCABULARY - CODES, Box(0, 0, 0.5, 1, 0.5)) + CODES)
     far = bundle("coordinates").condition(canvas_size=(6, 6)).prefix(Window(3, 3, SIDE, SIDE))
     # the last cell's mean pixel is number (21.5 * 24 + 21.5) of 576, in 5 steps
     assert int(far[0, -1]) - CODES == min(round((21.5 * 24 + 21.5) / 576 * LABELS), LABELS - 1)

@@ -200,3 +200,11 @@ def test_config_that_no_model_can_have_is_refused(changes, message):
 
 def test_lists_from_a_file_are_as_good_as_tuples():
     assert VQGANConfig(**{**TINY, "channel_mult": [1, 1, 2], "attention_levels": [2]}) == VQGANConfig(**TINY)
+
+
+def test_order_of_a_picture_in_memory_changes_nothing():
+    model, image = tiny(), picture(1, 3, 32, 24)
+    latents = model.encode(image)
+    codes = model.quantize(latents).codes
+    assert torch.equal(model.encode(image.contiguous(memory_format=torch.channels_last)), latents)
+    assert torch.equal(model.decode(codes.contiguous(memory_format=torch.channels_last)), model.decode(codes))

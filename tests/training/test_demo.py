@@ -67,7 +67,7 @@ def test_the_same_seed_gives_the_same_picture_whatever_else_is_made(made, tmp_pa
         (["--picture", "nowhere.png"], "nowhere.png does not exist"),
         (["--picture", __file__], "can't be read as a picture"),
         (["--bundle", "nowhere.safetensors"], "nowhere.safetensors does not exist"),
-        (["--bundle", __file__], "truncated or not a safetensors file"),
+        (["--bundle", __file__], "neither a torch checkpoint nor safetensors"),
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_nothing(arguments, message, tmp_path, capsys):
