@@ -1,7 +1,8 @@
 """Conditions: what guides a picture, as prefix tokens for any window of the canvas (section 3.2.2).
 
 Each condition answers one question, `prefix(window) -> [B or 1, P] int64`; a batch of one serves any
-number of pictures and is computed once for all of them.
+number of pictures and is computed once for all of them. A window may reach over the canvas's border; there the
+condition goes on as `Window.rows` and `Window.columns` say.
 """
 
 from dataclasses import dataclass
@@ -43,9 +44,10 @@ class ImageCondition:
 
     def prefix(self, window: Window) -> Tensor:
         """The condition's cells under the window."""
-        rows, height = self.indices.shape[1], self.canvas_size[0]
-        top, left, tall, wide = (v * rows // height for v in window)
-        return self.indices[:, top : top + tall, left : left + wide].flatten(1) + self.offset
+        (own_height, own_width), height = self.indices.shape[1:], self.canvas_size[0]
+        scaled = Window(*(v * own_height // height for v in window[:4]), window.wrap)
+        rows, columns = scaled.rows(own_height), scaled.columns(own_width)
+        return self.indices[:, rows][:, :, columns].flatten(1) + self.offset
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,9 @@ class CoordinatesCondition:
         """The coordinates of the window's cells."""
         height, width = (side * self.stride for side in self.canvas_size)  # pixels
         middle = (self.stride - 1) / 2
-        rows = (
-            torch.arange(window.top, window.top + window.height, dtype=torch.float64) * self.stride + middle
-        ) * width
-        columns = torch.arange(window.left, window.left + window.width, dtype=torch.float64) * self.stride + middle
-        share = (rows[:, None] + columns) / (height * width)
+        rows = torch.tensor(window.rows(self.canvas_size[0]), dtype=torch.float64) * self.stride + middle
+        columns = torch.tensor(window.columns(self.canvas_size[1]), dtype=torch.float64) * self.stride + middle
+        share = (rows[:, None] * width + columns) / (height * width)
         tokens = (share * self.steps).round().long().clamp(max=self.steps - 1)
         return tokens.view(1, -1) + self.offset
 
