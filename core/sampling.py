@@ -126,8 +126,8 @@ def sample_steps(
     started again, with the same arguments, it ends with the same codes.
 
     Raises:
-        ValueError: codes or a condition that don't fit the prior, a temperature map of another size, or a canvas
-            that wraps top to bottom only and is narrower than the window.
+        ValueError: codes or a condition that don't fit the prior, a temperature map of another size, a stride of
+            more than half a window, or a canvas that wraps top to bottom only and is narrower than the window.
     """
     check_fit(prior, condition, state, sliding)
     work = schedule(prior, condition, state, sliding)
@@ -279,6 +279,11 @@ def check_fit(prior: Transformer, condition: Condition, state: SamplingState, sl
     """Raise ValueError before work starts where canvas, condition and prior don't belong together."""
     config = prior.config
     batch, height, width = state.indices.shape
+    if sliding.stride > 1 and sliding.stride > config.window // 2:
+        raise ValueError(
+            f"a stride of {sliding.stride} cells is too long for the prior's window of {config.window}; "
+            f"choose at most {max(1, config.window // 2)}"
+        )
     if sliding.wrap == "y" and width < config.window:
         raise ValueError(
             f"the canvas is {width} cells wide and wraps top to bottom only, the prior's window is {config.window} "
