@@ -8,6 +8,7 @@ from pathlib import Path
 BENCHMARKS = {
     "sampling": "256 cells after a 256-token condition",
     "variations": "eight pictures of one condition",
+    "window": "a window sliding over 36x64 cells",
     "search": "the nearest of 16384 codes",
     "decode": "codes to a picture of 1024x1024 pixels",
     "load": "a released checkpoint of 1 GB",

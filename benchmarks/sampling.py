@@ -14,6 +14,7 @@ from ..core.sampling import SamplingState, sample_steps
 from ..core.transformer import Transformer, TransformerConfig
 from ..core.warp import SamplingSettings
 from .report import Report
+from .shapes import QUICK_SHAPES, SHAPES, random_prior
 from .timing import alternate, seconds_of
 
 ABOUT = """\
@@ -26,24 +27,12 @@ belongs to it: random numbers, warping, statistics. Compared with
   products of these matrices reached here, block by block or by torch.mv. Here, ours is the time of a token after
   the condition is read."""
 
-SHAPES = {
-    "12x512": TransformerConfig(layers=12, width=512, heads=8),
-    "24x1024": TransformerConfig(layers=24, width=1024, heads=16),
-}
-QUICK_SHAPES = {"2x64": TransformerConfig(layers=2, width=64, heads=2, prefix_length=16, window=4)}
-
 
 class SamplingTime(NamedTuple):
     """Seconds of one run of the sampling loop."""
 
     total: float
     per_token: float  # after the first cell, which has to wait for the condition
-
-
-def random_prior(config: TransformerConfig) -> Transformer:
-    """A prior with random weights, for use."""
-    torch.manual_seed(0)
-    return Transformer(config).eval().requires_grad_(False)
 
 
 def time_sampling(prior: Transformer, pictures: int = 1) -> SamplingTime:

@@ -1,7 +1,8 @@
 """Eight pictures of one condition, against one picture."""
 
 from .report import Report
-from .sampling import QUICK_SHAPES, SHAPES, random_prior, time_sampling
+from .sampling import time_sampling
+from .shapes import QUICK_SHAPES, SHAPES, random_prior
 from .timing import alternate
 
 PICTURES = 8

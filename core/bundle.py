@@ -36,8 +36,10 @@ from .model_file import (
     vqgan_part,
     write_model_file,
 )
+from .strips import decode_indices
 from .transformer import Transformer, TransformerConfig
 from .vqgan import VQGAN
+from .window import Wrap
 
 ConditionKind = Literal["edges", "depth", "segmentation", "low-resolution", "class", "coordinates", "layout", "none"]
 PICTURES = ("edges", "depth", "segmentation", "low-resolution")  # kinds with a VQGAN of their own
@@ -170,10 +172,10 @@ class Bundle:
         return Canvas.empty(batch, side, side)
 
     @torch.inference_mode()
-    def decode(self, canvas: Canvas) -> Tensor:
-        """Canvas of [B, h, w] cells -> pictures [B, 3, H, W], clamped to -1..1."""
+    def decode(self, canvas: Canvas, wrap: Wrap = "none") -> Tensor:
+        """Canvas of [B, h, w] cells -> pictures [B, 3, H, W], clamped to -1..1; seamless where `wrap` says so."""
         device = self.vqgan.post_quant_conv.weight.device
-        return self.vqgan.decode_indices(canvas.indices.to(device)).clamp(-1, 1)
+        return decode_indices(self.vqgan, canvas.indices.to(device), wrap).clamp_(-1, 1)
 
 
 def save_bundle(path: str | Path, bundle: Bundle, **metadata: Any) -> None:

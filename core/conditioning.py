@@ -1,7 +1,8 @@
 """Conditions: what guides a picture, as prefix tokens for any window of the canvas (section 3.2.2).
 
 Each condition answers one question, `prefix(window) -> [B or 1, P] int64`; a batch of one serves any
-number of pictures and is computed once for all of them.
+number of pictures and is computed once for all of them. A window may reach over the canvas's border; there the
+condition goes on as `Window.rows` and `Window.columns` say.
 """
 
 from dataclasses import dataclass
@@ -45,9 +46,10 @@ class ImageCondition:
 
     def prefix(self, window: Window) -> Tensor:
         """The condition's cells under the window."""
-        rows, height = self.indices.shape[1], self.canvas_size[0]
-        top, left, tall, wide = (v * rows // height for v in window)
-        return self.indices[:, top : top + tall, left : left + wide].flatten(1) + self.offset
+        (own_height, own_width), height = self.indices.shape[1:], self.canvas_size[0]
+        scaled = Window(*(v * own_height // height for v in window[:4]), window.wrap)
+        rows, columns = scaled.rows(own_height), scaled.columns(own_width)
+        return self.indices[:, rows][:, :, columns].flatten(1) + self.offset
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,8 @@ class CoordinatesCondition:
 
     def prefix(self, window: Window) -> Tensor:
         """The coordinates of the window's cells."""
-        part = self.tokens[window.top : window.top + window.height, window.left : window.left + window.width]
-        return part.reshape(1, -1) + self.offset
+        rows, columns = window.rows(self.canvas_size[0]), window.columns(self.canvas_size[1])
+        return self.tokens[rows][:, columns].reshape(1, -1) + self.offset
 
     @cached_property
     def tokens(self) -> Tensor:

@@ -23,10 +23,11 @@ BLOCKS = 16  # of a weight matrix for one or two rows; the processor's threads s
 
 
 def few_rows(layer: nn.Linear, rows: int) -> Callable[[Tensor], Tensor]:
-    """`layer` for inputs [rows, C_in] only, laid out for speed on a processor; its weights must not change.
+    """`layer` for inputs [rows, C_in], laid out for speed on a processor; its weights must not change.
 
     With one or two rows: a batch of products, one for each block of output rows, since the library reads a
-    single matrix with one thread. With more: the layout of oneDNN, a copy, where torch has it.
+    single matrix with one thread. With more: the layout of oneDNN, a copy, where torch has it; it serves any
+    number of them.
     """
     weight, bias = layer.weight, layer.bias
     if not weight.is_cpu or weight.dtype != torch.float32:
@@ -51,30 +52,33 @@ def few_rows(layer: nn.Linear, rows: int) -> Callable[[Tensor], Tensor]:
 class BlockDecoder:
     """A block for one token a sequence; keys and values go into its layer's cache."""
 
-    def __init__(self, block: Block, past: LayerCache):
+    def __init__(self, block: Block, rows: int):
         widen, self.activation, narrow = block.mlp
         layers = (block.attn.qkv, block.attn.proj, widen, narrow)
-        self.qkv, self.proj, self.widen, self.narrow = (few_rows(layer, past.own.shape[1]) for layer in layers)
-        self.ln1, self.ln2, self.heads, self.past = block.ln1, block.ln2, block.attn.heads, past
+        self.qkv, self.proj, self.widen, self.narrow = (few_rows(layer, rows) for layer in layers)
+        self.ln1, self.ln2, self.heads = block.ln1, block.ln2, block.attn.heads
 
-    def __call__(self, x: Tensor, position: int) -> Tensor:
+    def __call__(self, x: Tensor, past: LayerCache, position: int) -> Tensor:
         """[B, C] -> [B, C]"""
         q, k, v = self.qkv(self.ln1(x)).view(len(x), 3, self.heads, -1).unbind(1)  # each [B, heads, d]
-        x = x + self.proj(self.past.attend_one(q, k, v, position).reshape(x.shape))
+        x = x + self.proj(past.attend_one(q, k, v, position).reshape(x.shape))
         return x + self.narrow(self.activation(self.widen(self.ln2(x))))
 
 
 class Decoder:
-    """A transformer for one token a sequence, for one cache."""
+    """A transformer for one token a sequence: for `rows` sequences where that is 1 or 2, else for any more.
 
-    def __init__(self, prior: Transformer, layers: list[LayerCache]):
+    It belongs to the weights it was made of: after a change of these, make a new one.
+    """
+
+    def __init__(self, prior: Transformer, rows: int):
         self.prior = prior
-        self.blocks = [BlockDecoder(block, past) for block, past in zip(prior.blocks, layers, strict=True)]
-        self.head = few_rows(prior.head, layers[0].own.shape[1])
+        self.blocks = [BlockDecoder(block, rows) for block in prior.blocks]
+        self.head = few_rows(prior.head, rows)
 
-    def __call__(self, tokens: Tensor, position: int) -> Tensor:
-        """Tokens [B] at `position` -> logits [B, K] of what follows."""
+    def __call__(self, tokens: Tensor, layers: list[LayerCache], position: int) -> Tensor:
+        """Tokens [B] at `position` -> logits [B, K] of what follows; the cache's layers are written to."""
         x = self.prior.tok_emb(tokens) + self.prior.pos_emb[0, position]  # [B, C]
-        for block in self.blocks:
-            x = block(x, position)
+        for block, past in zip(self.blocks, layers, strict=True):
+            x = block(x, past, position)
         return self.head(self.prior.ln_f(x))

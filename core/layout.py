@@ -90,7 +90,9 @@ class LayoutCondition:
     offset: int = 0
 
     def prefix(self, window: Window) -> Tensor:
-        """The scene as the window sees it, [1, 92]."""
+        """The scene as the window sees it, [1, 92]; what reaches over the canvas's borders counts for nothing."""
         height, width = self.canvas_size
-        crop = Box(0, window.left / width, window.top / height, window.width / width, window.height / height)
+        left, right = max(0, window.left), min(width, window.left + window.width)
+        top, bottom = max(0, window.top), min(height, window.top + window.height)
+        crop = Box(0, left / width, top / height, (right - left) / width, (bottom - top) / height)
         return layout_tokens(self.boxes, self.vocabulary, crop) + self.offset

@@ -1,12 +1,12 @@
-"""The one sampling loop: fill a canvas's unknown cells one after another (sections 3.2 and 3.2.3).
+"""The one sampling loop: fill a canvas's unknown cells, each from the window around it (3.2 and 3.2.3).
 
     state = SamplingState.start(canvas, seed)
     for progress in sample_steps(prior, condition, state, settings):
         ...  # look at the state, show it, or stop: what is done stays in it
 
 Common random numbers: each cell of each picture has its own uniform number, drawn from the seed before
-anything else. So a seed gives one picture whatever the batch around it or the cache's state, and a small
-change of the settings changes the picture a little.
+anything else. So a seed gives one picture whatever the batch around it, the order of the cells or the cache's
+state, and a small change of the settings changes the picture a little.
 """
 
 from __future__ import annotations
@@ -17,21 +17,25 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .canvas import Canvas, load_tensors, save_tensors
 from .conditioning import Condition
+from .reading import Reader
 from .transformer import Transformer
 from .warp import SamplingSettings, draw, warp
-from .window import Window, window_around
+from .wavefront import Stretch, batches, remember, rounds, stretches
+from .window import EXACT, Sliding, Visit, Window, visits
 
 LARGEST_SEED = 2**63 - 1
+REMEMBERED = 2**30  # bytes of windows kept for the row below
 
 
 class Progress(NamedTuple):
-    """Told after every cell."""
+    """Told after every draw of a cell."""
 
-    done: int  # cells, of each picture
+    done: int  # draws, of each picture
     total: int
     row: int
     column: int
@@ -43,7 +47,8 @@ class SamplingState:
 
     indices [B, h, w] int64, known [B, h, w] bool, and two float maps [B, h, w] in nats over the cells it
     sampled (0 elsewhere): the model's `entropy` before each draw, and the `log_probability` it gave the code
-    that was drawn. Both are of the model's own distribution, before warping.
+    that was drawn. Both are of the model's own distribution, before warping. `draws` [B, h, w] uint8: how often
+    each cell was drawn; 0 where it was given.
     """
 
     indices: Tensor
@@ -51,6 +56,11 @@ class SamplingState:
     entropy: Tensor
     log_probability: Tensor
     seed: int
+    draws: Tensor | None = None  # always a tensor after construction
+
+    def __post_init__(self):
+        if self.draws is None:
+            self.draws = torch.zeros_like(self.indices, dtype=torch.uint8)
 
     @classmethod
     def start(cls, canvas: Canvas, seed: int) -> SamplingState:
@@ -69,16 +79,23 @@ class SamplingState:
         """What is decided so far."""
         return Canvas(self.indices.clone(), self.known.clone())
 
-    def uniforms(self) -> Tensor:
-        """The random number of every cell, [B, h, w] in 0..1; always drawn on the CPU, so devices agree."""
+    def uniforms(self, margin: int = 0) -> Tensor:
+        """The random number of every cell, [B, h, w + margin] in 0..1; always drawn on the CPU, so devices agree."""
         batch, height, width = self.indices.shape
         seeds = [(self.seed + b) % (LARGEST_SEED + 1) for b in range(batch)]
-        return torch.stack([torch.rand(height, width, generator=torch.Generator().manual_seed(s)) for s in seeds])
+        generators = [torch.Generator().manual_seed(s) for s in seeds]
+        drawn = [[torch.rand(height, wide, generator=g) for wide in (width, margin)] for g in generators]
+        return torch.stack([torch.cat(pair, 1) for pair in drawn])
+
+    def pending(self, number: int) -> Tensor:
+        """Where the draw of this number (1 is the first) is still to be made, [B, h, w] bool."""
+        return is_pending(self.draws, self.known, number)
 
     def move_to(self, device: torch.device) -> None:
         """Put all tensors on a device."""
-        for name in ("indices", "known", "entropy", "log_probability"):
-            setattr(self, name, getattr(self, name).to(device))
+        for name, value in vars(self).items():
+            if name != "seed":
+                setattr(self, name, value.to(device))
 
     def save(self, path: str | Path) -> None:
         """Write to a file from which `load` and `sample_steps` go on."""
@@ -88,77 +105,162 @@ class SamplingState:
     @classmethod
     def load(cls, path: str | Path) -> SamplingState:
         """Read what `save` wrote; errors as `canvas.load_tensors`."""
-        names = {"indices", "known", "entropy", "log_probability"}
+        names = {"indices", "known", "entropy", "log_probability", "draws"}
         tensors, metadata = load_tensors(path, "sampling state", names)
         return cls(**tensors, seed=int(metadata["seed"]))
 
 
 @torch.inference_mode()
 def sample_steps(
-    prior: Transformer, condition: Condition, state: SamplingState, settings: SamplingSettings
+    prior: Transformer,
+    condition: Condition,
+    state: SamplingState,
+    settings: SamplingSettings,
+    sliding: Sliding = EXACT,
 ) -> Iterator[Progress]:
-    """Decide the unknown cells in raster order, each from the window around it; one event a cell.
+    """Decide the unknown cells, each from the window around it; one event a draw.
 
-    A cell known in some pictures of the batch and not in others is drawn in the others only.
+    The codes are those of raster order (`window.visits`), one cell after the other. A canvas of one window is
+    filled in that order; on a larger one, cells that don't depend on one another take turns or go together. A cell
+    known in some pictures of the batch and not in others is drawn in the others only. Stopped at any event and
+    started again, with the same arguments, it ends with the same codes.
 
     Raises:
-        ValueError: a canvas smaller than the window, codes or a condition that don't fit the prior, or a
-            temperature map of another size.
+        ValueError: codes or a condition that don't fit the prior, a temperature map of another size, a stride of
+            more than half a window, or a canvas that wraps top to bottom only and is narrower than the window.
     """
-    device = prior.pos_emb.device
-    side = prior.config.window
-    batch, height, width = state.indices.shape
-    check_fit(prior, condition, state)
-    temperature = temperature_map(settings, batch, height, width).to(device)
-    uniforms = state.uniforms().to(device)
-    state.move_to(device)
-    cells = (~state.known).any(0).nonzero().tolist()  # [(row, column), ...] in raster order
-    window = None
-    for done, (row, column) in enumerate(cells, 1):
-        around = window_around(row, column, height, width, side)
-        if around != window:
-            window, seen = around, 0
-            codes = window_cells(state.indices, window)  # a view: it follows what is drawn
-            prefix = condition.prefix(window).to(device)
-            cache = prior.new_cache(len(prefix))
-            logits = prior.prefill(prefix, cache).expand(batch, -1)
-            cache = cache.expand(batch)
-        place = (row - window.top) * side + column - window.left  # the cell's number in its window
-        if place == seen + 1:
-            logits = prior.decode_one(codes[:, seen // side, seen % side], cache)
-        elif place > seen:
-            logits = prior.prefill(codes.flatten(1)[:, seen:place], cache)
-        seen = place
-        drawn = draw(warp(logits, settings, temperature[:, row, column, None]), uniforms[:, row, column])
-        record(state, row, column, drawn, logits.float().log_softmax(-1))
-        yield Progress(done, len(cells), row, column)
+    check_fit(prior, condition, state, sliding)
+    work = schedule(prior, condition, state, sliding)
+    total = sum(visible(visit, state) for together in work for stretch in together for visit in stretch.visits)
+    run = Run(prior, condition, state, settings, margin(state.indices.shape[2], prior.config.window, sliding))
+    done = 0
+    for together in work:
+        for batch in batches(together):
+            for visit in run.draw(batch):
+                done += 1
+                yield Progress(done, total, visit.row, visit.column)
 
 
 def sample(
-    prior: Transformer, condition: Condition, canvas: Canvas, seed: int, settings: SamplingSettings
+    prior: Transformer,
+    condition: Condition,
+    canvas: Canvas,
+    seed: int,
+    settings: SamplingSettings,
+    sliding: Sliding = EXACT,
 ) -> SamplingState:
     """Fill a canvas without looking up; arguments and errors as `sample_steps`."""
     state = SamplingState.start(canvas, seed)
-    for _ in sample_steps(prior, condition, state, settings):
+    for _ in sample_steps(prior, condition, state, settings, sliding):
         pass
     return state
 
 
-def record(state: SamplingState, row: int, column: int, drawn: Tensor, log_probabilities: Tensor) -> None:
-    """Note one cell's codes [B] and statistics, in the pictures where it was unknown."""
-    new = ~state.known[:, row, column]  # [B]
-    indices = state.indices[:, row, column]
-    indices.copy_(torch.where(new, drawn, indices))
+def schedule(prior: Transformer, condition: Condition, state: SamplingState, sliding: Sliding) -> list[list[Stretch]]:
+    """What is left to do, in rounds: see `wavefront`."""
+    side, device = prior.config.window, prior.pos_emb.device
+    batch, height, width = state.indices.shape
+    board_width = width + margin(width, side, sliding)
+    pending = {number: state.pending(number).any(0).tolist() for number in (1, 2, 3)}  # number -> [h][w]
+    last = max((row for row in range(height) if any(pending[1][row])), default=0)
+
+    def is_left(visit: Visit) -> bool:
+        if visit.column >= width:  # only rows below look at the margin
+            return visit.row < last
+        return pending[visit.number][visit.row][visit.column]
+
+    left = (visit for visit in visits(height, board_width, side, sliding) if is_left(visit))
+    work = stretches(left, height, board_width)
+    most = sliding.rows or rows_at_once(device, sliding)
+    return remember(rounds(work, height, board_width, most), windows_in_memory(prior, condition, batch))
+
+
+def margin(width: int, side: int, sliding: Sliding) -> int:
+    """Columns to fill to the right of a canvas narrower than the window; see `window`."""
+    return 0 if sliding.wrap in ("x", "both") else max(side - width, 0)
+
+
+def rows_at_once(device: torch.device, sliding: Sliding) -> int:
+    """Rows that advance side by side. A processor is busy with one window, and gains by decoding together only."""
+    if device.type != "cpu":
+        return 16
+    return 2 if sliding.stride == 1 else 4
+
+
+def windows_in_memory(prior: Transformer, condition: Condition, batch: int) -> int:
+    """How many windows to remember: what a second row needs that follows the first, within `REMEMBERED` bytes."""
+    config = prior.config
+    shared = config.prefix_length if len(condition.prefix(first_window(config.window))) < batch else 0
+    tokens = shared + batch * (config.context - shared)
+    size = 2 * config.layers * config.width * tokens * prior.pos_emb.element_size()
+    return min(config.window // 2 + 1, REMEMBERED // size)
+
+
+def first_window(side: int) -> Window:
+    """The window at the upper left."""
+    return Window(0, 0, side, side)
+
+
+def visible(visit: Visit, state: SamplingState) -> bool:
+    """Whether a visit's cell is part of the canvas, not of its margin."""
+    return visit.column < state.indices.shape[2]
+
+
+class Run:
+    """What one run of the loop works with. The board is the canvas with its margin; `state.indices` is part of it."""
+
+    def __init__(
+        self,
+        prior: Transformer,
+        condition: Condition,
+        state: SamplingState,
+        settings: SamplingSettings,
+        beyond: int,
+    ):
+        self.state, self.settings = state, settings
+        device = prior.pos_emb.device
+        batch, height, width = state.indices.shape
+        temperature = temperature_map(settings, batch, height, width)
+        self.temperature = F.pad(temperature, (0, beyond), "replicate").to(device)
+        self.uniforms = state.uniforms(beyond).to(device)
+        state.move_to(device)
+        self.board = F.pad(state.indices, (0, beyond)) if beyond else state.indices  # [B, h, w + beyond]
+        state.indices = self.board[:, :, :width]
+        self.reader = Reader(prior, condition, self.board)
+
+    def draw(self, batch: list[Stretch]) -> Iterator[Visit]:
+        """Draw stretches of the same shape side by side; tells of each cell of the canvas once it is drawn."""
+        for logits, at in zip(self.reader.read(batch), zip(*(s.visits for s in batch), strict=True), strict=True):
+            rows, columns = [visit.row for visit in at], [visit.column for visit in at]
+            # [B, G] -> [G * B]
+            temperature, uniform = (m[:, rows, columns].t().flatten() for m in (self.temperature, self.uniforms))
+            drawn = draw(warp(logits, self.settings, temperature.unsqueeze(1)), uniform)
+            log_probabilities = logits.float().log_softmax(-1)
+            pictures = len(self.board)
+            for visit, codes, likely in zip(at, drawn.split(pictures), log_probabilities.split(pictures), strict=True):
+                if visible(visit, self.state):
+                    record(self.state, visit, codes, likely)
+                    yield visit
+                else:
+                    self.board[:, visit.row, visit.column] = codes
+
+
+def is_pending(draws: Tensor, known: Tensor, number: int) -> Tensor:
+    """Which cells are to be drawn for the `number`-th time: known ones that never were are given, and stay."""
+    return (draws < number) & (~known | (draws > 0))
+
+
+def record(state: SamplingState, visit: Visit, drawn: Tensor, log_probabilities: Tensor) -> None:
+    """Note one cell's codes [B] and statistics, in the pictures where this draw was still to be made."""
+    at = (slice(None), visit.row, visit.column)
+    new = is_pending(state.draws[at], state.known[at], visit.number)  # [B]
     entropy = torch.special.entr(log_probabilities.exp()).sum(-1)
     chosen = log_probabilities.gather(-1, drawn.unsqueeze(-1)).squeeze(-1)
-    state.entropy[:, row, column] = torch.where(new, entropy, state.entropy[:, row, column])
-    state.log_probability[:, row, column] = torch.where(new, chosen, state.log_probability[:, row, column])
-    state.known[:, row, column] = True
-
-
-def window_cells(indices: Tensor, window: Window) -> Tensor:
-    """The canvas cells [B, h, w] under a window, as a view [B, window.height, window.width]."""
-    return indices[:, window.top : window.top + window.height, window.left : window.left + window.width]
+    for name, value in (("indices", drawn), ("entropy", entropy), ("log_probability", chosen)):
+        map_ = getattr(state, name)
+        map_[at] = torch.where(new, value, map_[at])
+    state.draws[at] = torch.where(new, visit.number, state.draws[at])
+    state.known[at] = True
 
 
 def temperature_map(settings: SamplingSettings, batch: int, height: int, width: int) -> Tensor:
@@ -173,14 +275,19 @@ def temperature_map(settings: SamplingSettings, batch: int, height: int, width: 
         ) from None
 
 
-def check_fit(prior: Transformer, condition: Condition, state: SamplingState) -> None:
+def check_fit(prior: Transformer, condition: Condition, state: SamplingState, sliding: Sliding = EXACT) -> None:
     """Raise ValueError before work starts where canvas, condition and prior don't belong together."""
     config = prior.config
     batch, height, width = state.indices.shape
-    if min(height, width) < config.window:
+    if sliding.stride > 1 and sliding.stride > config.window // 2:
         raise ValueError(
-            f"the canvas has {height}x{width} cells, the prior's window {config.window}x{config.window}; "
-            "use a canvas at least that large"
+            f"a stride of {sliding.stride} cells is too long for the prior's window of {config.window}; "
+            f"choose at most {max(1, config.window // 2)}"
+        )
+    if sliding.wrap == "y" and width < config.window:
+        raise ValueError(
+            f"the canvas is {width} cells wide and wraps top to bottom only, the prior's window is {config.window} "
+            'wide; use a canvas at least that wide, or wrap "both"'
         )
     if (code := first_outside(state.indices, config.codebook_size)) is not None:
         raise ValueError(
@@ -193,7 +300,7 @@ def check_fit(prior: Transformer, condition: Condition, state: SamplingState) ->
             f"the condition was made for {made_for[0]}x{made_for[1]} cells, the canvas has {height}x{width}; "
             "use a canvas of the condition's size"
         )
-    prefix = condition.prefix(Window(0, 0, config.window, config.window))
+    prefix = condition.prefix(first_window(config.window))
     if prefix.shape[1] != config.prefix_length or len(prefix) not in (1, batch):
         raise ValueError(
             f"the condition gives {len(prefix)} prefixes of {prefix.shape[1]} tokens, the prior takes 1 or {batch} "

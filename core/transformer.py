@@ -80,6 +80,18 @@ class Attention(nn.Module):
         attended = F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None)
         return self.proj(attended.transpose(1, 2).reshape(x.shape))  # [B, heads, T, d] -> [B, T, C]
 
+    def last(self, x: Tensor, past: LayerCache | None, start: int) -> Tensor:
+        """`forward` of the last token alone, which may look at all others: [B, T, C] -> [B, 1, C]."""
+        batch, length, width = x.shape
+        to_q, to_kv = self.qkv.weight.split([width, 2 * width])
+        q_bias, kv_bias = self.qkv.bias.split([width, 2 * width])
+        q = F.linear(x[:, -1:], to_q, q_bias).view(batch, 1, self.heads, -1).transpose(1, 2)  # [B, heads, 1, d]
+        k, v = F.linear(x, to_kv, kv_bias).view(batch, length, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+        if past is not None:
+            k, v = past.append(k, v, start)
+        attended = F.scaled_dot_product_attention(q, k, v)  # [B, heads, 1, d]
+        return self.proj(attended.transpose(1, 2).reshape(batch, 1, width))
+
 
 class Block(nn.Module):
     """Attention, then an MLP four times as wide, each on the normalized stream and added to it."""
@@ -98,6 +110,11 @@ class Block(nn.Module):
         """[B, T, C] -> [B, T, C]; arguments as `Attention.forward`."""
         x = x + self.dropout(self.attn(self.ln1(x), mask, past, start))
         return x + self.dropout(self.mlp(self.ln2(x)))
+
+    def last(self, x: Tensor, past: LayerCache | None, start: int) -> Tensor:
+        """`forward` of the last token alone, without dropout: [B, T, C] -> [B, 1, C]."""
+        x = x[:, -1:] + self.attn.last(self.ln1(x), past, start)
+        return x + self.mlp(self.ln2(x))
 
 
 class Transformer(nn.Module):
@@ -165,28 +182,33 @@ class Transformer(nn.Module):
         """
         return cell_loss(self(prefix, corrupt(cells, keep, self.config.codebook_size)), cells)
 
-    def new_cache(self, batch: int) -> KVCache:
-        """An empty cache for `batch` sequences."""
+    def new_cache(self, batch: int, room: int | None = None) -> KVCache:
+        """An empty cache for `batch` sequences of at most `room` tokens, by default the whole context."""
         c = self.config
-        return KVCache.empty(c.layers, batch, c.heads, c.context, c.width // c.heads, like=self.tok_emb.weight)
+        room = c.context if room is None else room
+        return KVCache.empty(c.layers, batch, c.heads, room, c.width // c.heads, like=self.tok_emb.weight)
 
     @torch.no_grad()
-    def prefill(self, tokens: Tensor, cache: KVCache) -> Tensor:
-        """Append tokens [B, T] to the cache; logits [B, K] of what follows them."""
-        start, end = cache.length, cache.length + tokens.shape[1]
+    def prefill(self, tokens: Tensor, cache: KVCache | None) -> Tensor:
+        """Append tokens [B, T] to the cache; logits [B, K] of what follows them. None: nothing is kept."""
+        start = cache.length if cache is not None else 0
+        end = start + tokens.shape[1]
         x = self.tok_emb(tokens) + self.pos_emb[:, start:end]
         mask = self.mask(start, end)
-        for block, past in zip(self.blocks, cache.layers, strict=True):
+        pasts = cache.layers if cache is not None else [None] * len(self.blocks)
+        for block, past in zip(self.blocks[:-1], pasts[:-1], strict=True):
             x = block(x, mask, past, start)
-        cache.length = end
-        return self.head(self.ln_f(x[:, -1]))
+        x = self.blocks[-1].last(x, pasts[-1], start)  # of its other tokens only keys and values are needed
+        if cache is not None:
+            cache.length = end
+        return self.head(self.ln_f(x[:, 0]))
 
     @torch.no_grad()
     def decode_one(self, tokens: Tensor, cache: KVCache) -> Tensor:
         """Append one token a sequence, [B], to the cache; logits [B, K] of what follows."""
         if cache.decoder is None:
-            cache.decoder = Decoder(self, cache.layers)
-        logits = cache.decoder(tokens, cache.length)
+            cache.decoder = Decoder(self, cache.batch)
+        logits = cache.decoder(tokens, cache.layers, cache.length)
         cache.length += 1
         return logits
 

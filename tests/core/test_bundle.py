@@ -279,6 +279,13 @@ def test_decoded_picture_is_the_vqgan_s_clamped():
     assert torch.equal(b.decode(Canvas.filled(indices)), raw.clamp(-1, 1))
 
 
+def test_panorama_of_rolled_codes_is_the_rolled_panorama():
+    b, indices = bundle("none"), torch.randint(CODES, (1, 3, 5), generator=torch.Generator().manual_seed(4))
+    picture, rolled = (b.decode(Canvas.filled(codes), wrap="x") for codes in (indices, indices.roll(2, 2)))
+    stride = b.vqgan.config.stride
+    torch.testing.assert_close(rolled, picture.roll(2 * stride, 3), atol=1e-5, rtol=1e-5)
+
+
 def test_canvas_of_another_codebook_is_not_decoded():
     with pytest.raises(ValueError, match="indices run from 0 to 8, the codebook has 0 to 7"):
         bundle("none").decode(Canvas.filled(torch.arange(9).view(1, 3, 3)))

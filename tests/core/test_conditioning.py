@@ -34,6 +34,15 @@ def test_image_condition_coarser_than_the_canvas_gives_the_cells_it_lies_in():
     assert lengths == {1}  # also where the window stands between two of them
 
 
+def test_image_condition_goes_on_beyond_the_border_as_the_window_says():
+    condition = ImageCondition(numbered(1, 2, 3), (2, 3))
+    assert condition.prefix(Window(0, 1, 3, 3)).tolist() == [[1, 2, 2, 4, 5, 5, 4, 5, 5]]
+    assert condition.prefix(Window(-1, 1, 2, 3, "x")).tolist() == [[1, 2, 0, 1, 2, 0]]
+    assert condition.prefix(Window(-1, 1, 2, 3, "both")).tolist() == [[4, 5, 3, 1, 2, 0]]
+    finer = ImageCondition(numbered(1, 2, 6), (1, 3))
+    assert finer.prefix(Window(0, -1, 1, 2, "x")).tolist() == [[4, 5, 0, 1, 10, 11, 6, 7]]
+
+
 def test_image_condition_s_own_rows_of_the_vocabulary_begin_at_its_offset():
     condition = ImageCondition(numbered(1, 2, 2), (2, 2), offset=100)
     assert condition.prefix(Window(0, 0, 2, 2)).tolist() == [[100, 101, 102, 103]]
@@ -76,6 +85,13 @@ def test_coordinates_equal_pooled_pixel_numbers(height, width):
 def test_coordinates_of_a_very_high_picture_stay_in_the_vocabulary():
     condition = CoordinatesCondition((1000, 1), steps=1024, stride=16)
     assert condition.prefix(Window(999, 0, 1, 1)).tolist() == [[1023]]
+
+
+def test_coordinates_beyond_a_border_are_those_of_the_cells_shown_there():
+    condition = CoordinatesCondition((4, 5), steps=1000, stride=2)
+    whole = condition.prefix(Window(0, 0, 4, 5)).view(4, 5)
+    assert torch.equal(condition.prefix(Window(-1, 3, 2, 4, "both")).view(2, 4), whole[[3, 0]][:, [3, 4, 0, 1]])
+    assert torch.equal(condition.prefix(Window(2, 0, 4, 7)).view(4, 7), whole[[2, 3, 3, 3]][:, [0, 1, 2, 3, 4, 4, 4]])
 
 
 def test_coordinates_stay_below_their_number_of_steps():

@@ -52,3 +52,10 @@ def test_a_window_on_a_layout_sees_what_the_original_s_crop_does(top, left):
     boxes = [Box(int(a * 50), x, y, 0.5 * w * (1 - x), 0.5 * h * (1 - y)) for a, x, y, w, h in rows]
     prefix = LayoutCondition(boxes, (24, 32), 8192).prefix(Window(top, left, 16, 16))
     assert torch.equal(prefix[0], GOLDEN[f"layout.window.{top}.{left}"].long())
+
+
+def test_a_window_over_the_border_is_told_the_part_of_the_layout_that_is_there():
+    boxes = [Box(1, 0.1, 0.2, 0.3, 0.3)]
+    condition = LayoutCondition(boxes, (24, 12), 8192)
+    whole_width = condition.prefix(Window(-4, -2, 16, 16, "both"))
+    assert torch.equal(whole_width, layout_tokens(boxes, 8192, Box(0, 0, 0, 1, 0.5)))

@@ -219,10 +219,11 @@ def test_truncated_state_file_is_refused_by_name(share, tmp_path):
         SamplingState.load(path)
 
 
-def test_an_event_tells_of_every_unknown_cell_in_raster_order():
-    prior, canvas = tiny(), part_known(1, 5, 6)
+@pytest.mark.parametrize(("height", "width"), [(4, 4), (5, 4)])
+def test_an_event_tells_of_every_unknown_cell_in_raster_order_while_windows_are_as_wide_as_the_canvas(height, width):
+    prior, canvas = tiny(), part_known(1, height, width)
     state = SamplingState.start(canvas, 0)
-    unknown = [(i, j) for i in range(5) for j in range(6) if not canvas.known[0, i, j]]
+    unknown = [(i, j) for i in range(height) for j in range(width) if not canvas.known[0, i, j]]
     for number, progress in enumerate(sample_steps(prior, NoCondition(), state, PLAIN), 1):
         row, column = unknown[number - 1]
         assert progress == Progress(number, len(unknown), row, column)
@@ -271,7 +272,6 @@ def test_wide_canvas_is_guided_by_the_condition_under_each_window():
 @pytest.mark.parametrize(
     ("canvas", "condition", "message"),
     [
-        (Canvas.empty(1, 3, 8), NoCondition(), r"canvas has 3x8 cells, the prior's window 4x4"),
         (Canvas.filled(torch.full((1, 4, 4), CODES)), NoCondition(), r"holds code 40, the prior knows 0 to 39"),
         (Canvas.filled(torch.full((1, 4, 4), -7)), NoCondition(), r"holds code -7, the prior knows 0 to 39"),
         (Canvas.empty(1, 4, 4), ImageCondition(codes(1, 4, 4), (4, 4)), r"1 prefixes of 16 tokens.* of 1;"),

@@ -59,6 +59,31 @@ def test_sequences_that_share_a_prefix_equal_those_that_each_hold_it(unmasked, s
         torch.testing.assert_close(logits, whole[:, place], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("unmasked", [0, 5])
+@pytest.mark.parametrize("stretches", [[1] * 15, [3, 1, 1, 4, 1, 2]])
+def test_groups_that_share_a_prefix_each_equal_sequences_that_each_hold_it(unmasked, stretches):
+    prior = tiny(unmasked=unmasked)
+    prefix, cells = tokens(6)
+    prefix = prefix[:2]  # of cells 0..2 and 3..5
+    whole = prior(prefix.repeat_interleave(3, 0), cells)
+    cache = prior.new_cache(2, room=7 + 15)
+    prior.prefill(prefix, cache)
+    cache, done = cache.expand(6), 0
+    for stretch in stretches:
+        new = cells[:, done : done + stretch]
+        done += stretch
+        logits = prior.decode_one(new[:, 0], cache) if stretch == 1 else prior.prefill(new, cache)
+        torch.testing.assert_close(logits, whole[:, done], atol=1e-5, rtol=1e-5)
+
+
+def test_reading_without_keeping_gives_the_same_logits():
+    for unmasked in (0, 5):
+        prior = tiny(unmasked=unmasked)
+        prefix, cells = tokens(3)
+        read = prior.prefill(torch.cat([prefix, cells[:, :6]], 1), None)
+        torch.testing.assert_close(read, prior(prefix, cells)[:, 6], atol=1e-5, rtol=1e-5)
+
+
 def test_expanding_leaves_the_single_cache_usable_and_takes_the_prefix_s_memory_once():
     prior = tiny()
     prefix, cells = tokens(3)
@@ -244,6 +269,14 @@ def test_a_layer_laid_out_for_few_rows_equals_the_layer(rows, shape, bias):
     x = torch.randn(rows, shape[0])
     with torch.no_grad():
         torch.testing.assert_close(few_rows(layer, rows)(x), layer(x), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [4, 7, 40])
+def test_a_layer_laid_out_for_several_rows_serves_any_number(rows):
+    torch.manual_seed(0)
+    layer, x = torch.nn.Linear(48, 144), torch.randn(rows, 48)
+    with torch.no_grad():
+        torch.testing.assert_close(few_rows(layer, 3)(x), layer(x), atol=1e-5, rtol=1e-5)
 
 
 def test_other_precisions_decode_too():

@@ -1,0 +1,128 @@
+"""A window of 16x16 cells sliding over larger canvases, against the loop as the paper describes it."""
+
+import time
+from collections import defaultdict
+
+import torch
+
+from ..core.canvas import Canvas
+from ..core.conditioning import ImageCondition
+from ..core.sampling import Run, SamplingState, sample, schedule
+from ..core.transformer import Transformer, TransformerConfig
+from ..core.warp import SamplingSettings
+from ..core.wavefront import Stretch, batches
+from ..core.window import Sliding, Window
+from .report import Report
+from .shapes import QUICK_SHAPES, SHAPES, random_prior
+from .timing import alternate, in_new_process, peak_memory_of, seconds_of
+
+ABOUT = """\
+A canvas of 36x64 cells (576x1024 pixels at stride 16) with a condition picture, one picture, 1024 codes. The *plain
+loop* is section 3.2.3 word for word: for every cell a forward pass over the 511 tokens of its window. *Exact* gives the
+same codes; with *stride* 4 or 8 the window moves by so many cells along a row. Whole runs take too long to time: of
+the plain loop, three cells are timed; of ours, the schedule is made in full, its batches are sorted by what they do
+(windows read anew or remembered, cells per window, rows together), of each kind up to three, spread over the canvas,
+are run by the sampling loop's own code, and the mean of each kind is counted as often as it occurs. The cost of a cell
+on larger canvases is found likewise; near borders the window stands still, so that it rises from small canvases to the
+cost of a cell in the middle and no further. Memory is that of new processes which fill two rows at the top, where
+windows are remembered for the row below, beyond what the model takes."""
+
+SETTINGS = SamplingSettings(top_k=100)
+STRIDES = {"exact": 1, "stride 4": 4, "stride 8": 8}  # of a window of 16
+
+
+def condition_for(config: TransformerConfig, height: int, width: int) -> ImageCondition:
+    """A random condition picture."""
+    return ImageCondition(torch.randint(config.vocab_size, (1, height, width)), (height, width))
+
+
+@torch.inference_mode()
+def time_plain(prior: Transformer, cells: int) -> float:
+    """The loop without any saving, timed on three cells."""
+    config = prior.config
+    prefix = torch.randint(config.vocab_size, (1, config.prefix_length))
+    codes = torch.randint(config.codebook_size, (1, config.window**2))
+    place = config.window**2 // 2
+
+    def cell() -> None:
+        logits = prior(prefix, codes)[:, place]
+        kept = logits.topk(min(100, config.codebook_size))
+        kept.indices.gather(1, kept.values.softmax(-1).multinomial(1))
+
+    return seconds_of(lambda: [cell() for _ in range(3)]) / 3 * cells
+
+
+@torch.inference_mode()
+def time_sliding(prior: Transformer, height: int, width: int, sliding: Sliding, samples: int = 3) -> float:
+    """A whole run of the sampling loop, from samples of each kind of batch."""
+    start = time.perf_counter()
+    condition = condition_for(prior.config, height, width)
+    state = SamplingState.start(Canvas.empty(1, height, width), seed=0)
+    work = schedule(prior, condition, state, sliding)
+    run = Run(prior, condition, state, SETTINGS, 0)
+    total = time.perf_counter() - start
+    kinds: dict[tuple, list[list[Stretch]]] = defaultdict(list)
+    before: dict[Window, Stretch] = {}  # the last user of a window
+    earlier: dict[tuple[int, int], Stretch] = {}  # first cell of a stretch that resumes -> the one it goes on from
+    for batch in (batch for together in work for batch in batches(together)):
+        first = batch[0]
+        kinds[first.resumes, len(first.visits), len(batch)].append(batch)
+        if first.resumes:
+            earlier[first.visits[0][:2]] = before[first.window]
+        before |= {stretch.window: stretch for stretch in batch}
+    for alike in kinds.values():
+        chosen = [alike[int((i + 0.5) * len(alike) / samples)] for i in range(min(samples, len(alike)))]
+        seconds = 0.0
+        for batch in chosen:
+            if batch[0].resumes:  # its window has to be in memory
+                remember(run, earlier[batch[0].visits[0][:2]])
+            seconds += seconds_of(lambda batch=batch: list(run.draw(batch)))
+            run.reader.remembered.clear()
+        total += seconds / len(chosen) * len(alike)
+    return total
+
+
+def remember(run: Run, stretch: Stretch) -> None:
+    """Put a window into memory as if the stretch had just been drawn."""
+    fresh = Stretch(stretch.visits[-1:], kept=True)
+    for _ in run.reader.read([fresh]):
+        pass
+
+
+def memory_of(config: TransformerConfig, side: int) -> int:
+    """Peak bytes of filling two rows at the top of a square canvas, two windows wide."""
+    prior = random_prior(config)
+    mask = torch.zeros(side, side, dtype=torch.bool)
+    mask[:2, : 2 * config.window] = True
+    canvas = Canvas.filled(torch.zeros(1, side, side, dtype=torch.int64)).forget(mask)
+    condition = condition_for(config, side, side)
+    return max(1, peak_memory_of(lambda: sample(prior, condition, canvas, 0, SETTINGS)))
+
+
+def measure(quick: bool) -> Report:
+    """Ratios for each shape of prior."""
+    height, width, sides = (9, 16, (8, 16)) if quick else (36, 64, (32, 128))
+    ratios, seconds = {}, {}
+    for shape, config in (QUICK_SHAPES if quick else SHAPES).items():
+        prior = random_prior(config)
+        candidates = {
+            "plain loop": lambda prior=prior: time_plain(prior, height * width),
+            **{
+                name: lambda prior=prior, stride=stride: time_sliding(prior, height, width, Sliding(stride=stride))
+                for name, stride in ((name, max(1, s * config.window // 16)) for name, s in STRIDES.items())
+            },
+        }
+        times = alternate(candidates, 1)
+        ratios |= {f"{shape}: plain loop / {name}": times["plain loop"] / times[name] for name in STRIDES}
+        seconds |= {f"{shape}: {name}": value for name, value in times.items()}
+    shape, config = next(iter((QUICK_SHAPES if quick else SHAPES).items()))
+    prior, memory = random_prior(config), {}
+    plain = time_plain(prior, 1)
+    for side in sides:
+        name = f"{shape}: {side}x{side} cells"
+        seconds[f"{name}, exact, a cell"] = time_sliding(prior, side, side, Sliding()) / side**2
+        ratios[f"{name}, plain loop / exact"] = plain / seconds[f"{name}, exact, a cell"]
+        memory[name] = in_new_process(memory_of, config, side)
+    small, large = memory.values()
+    ratios[f"{shape}: memory, {sides[1]}x{sides[1]} / {sides[0]}x{sides[0]} cells"] = large / small
+    return Report("window", ABOUT, ratios, seconds, memory)
