@@ -4,6 +4,7 @@ Each condition answers one question, `prefix(window) -> [B or 1, P] int64`; a ba
 number of pictures and is computed once for all of them.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -112,3 +113,11 @@ class NoCondition:
     def prefix(self, window: Window) -> Tensor:
         """The start token, whatever the window."""
         return torch.tensor([[self.token]])
+
+
+def repeat(condition: Condition, times: int) -> Condition:
+    """A condition of a batch, for `times` pictures each: all once, then all again. A batch of one serves any
+    number already."""
+    batched = {n: t for n, t in vars(condition).items() if isinstance(t, Tensor) and len(t) > 1}
+    repeated = {n: t.repeat(times, *[1] * (t.ndim - 1)) for n, t in batched.items()}
+    return dataclasses.replace(condition, **repeated)

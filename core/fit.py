@@ -1,0 +1,48 @@
+"""Pictures scaled to what a prior was trained on: its window, in pixels."""
+
+from typing import Literal, get_args
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from .image import check_images
+
+Fit = Literal["square", "whole picture", "original size"]
+
+
+def fit(images: Tensor, how: Fit, side: int, lines: bool = False) -> Tensor:
+    """Scale pictures for a window of `side` pixels.
+
+    Args:
+        images: [B, 1 or 3, H, W] in -1..1.
+        how: "square", the middle square at the window's size; "whole picture", the shorter side at the window's
+            size; "original size", as it is, enlarged only where a side is shorter than the window.
+        lines: bright lines on black, which keep their brightness when they get smaller.
+    Returns:
+        [B, 1 or 3, H', W'] in -1..1, both sides at least `side`.
+    Raises:
+        ValueError: a broken picture or an unknown way.
+    """
+    check_images(images)
+    if how not in get_args(Fit):
+        raise ValueError(f"pictures can't be fitted by {how!r}; use {', '.join(get_args(Fit))}")
+    height, width = images.shape[-2:]
+    if how == "original size" and min(height, width) >= side:
+        return images
+    scale = side / min(height, width)
+    size = (max(side, round(height * scale)), max(side, round(width * scale)))
+    images = scaled_lines(images, size) if lines else scaled(images, size)
+    if how == "square":
+        top, left = (size[0] - side) // 2, (size[1] - side) // 2
+        images = images[..., top : top + side, left : left + side]
+    return images
+
+
+def scaled(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """[B, C, H, W] -> [B, C, *size], bicubic, clamped to -1..1."""
+    return F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
+
+
+def scaled_lines(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """The same for lines: where several pixels become one, the brightest counts."""
+    return F.adaptive_max_pool2d(images, size)
