@@ -1,0 +1,112 @@
+"""The one file that knows ComfyUI: its node API, model folders, devices, progress and cancel."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import comfy.model_management
+import comfy.utils
+import folder_paths
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import ComfyExtension, io, ui
+from PIL import Image
+from torch import Tensor, device, nn
+
+__all__ = ["ComfyExtension", "Interrupted", "ModelPatcher", "Progress", "io", "ui"]
+
+VQGAN_FOLDER, PRIOR_FOLDER = "vqgan", "vq_transformer"
+OWN_MODELS = Path(__file__).parent.parent / "models"
+EXTENSIONS = {".safetensors"}
+
+Interrupted = comfy.model_management.InterruptProcessingException
+
+
+def register_model_folders() -> None:
+    """Let ComfyUI know models/vqgan and models/vq_transformer, and the models that come with the pack.
+
+    Folders and extensions that extra_model_paths.yaml or another pack brought stay.
+    """
+    for name in (VQGAN_FOLDER, PRIOR_FOLDER):
+        folder_paths.add_model_folder_path(name, os.path.join(folder_paths.models_dir, name))
+        folder_paths.add_model_folder_path(name, str(OWN_MODELS))
+        paths, extensions = folder_paths.folder_names_and_paths[name]
+        folder_paths.folder_names_and_paths[name] = (paths, {*extensions, *EXTENSIONS})
+
+
+def model_files(folder: str) -> list[str]:
+    """Names for a combo; where there are none, one entry that says where files go."""
+    return folder_paths.get_filename_list(folder) or [f"no file in models/{folder} yet"]
+
+
+def model_path(folder: str, name: str) -> Path:
+    """Where a model file is; FileNotFoundError if it is gone."""
+    path = folder_paths.get_full_path(folder, name)
+    if path is None:
+        raise FileNotFoundError(missing_model(folder, name))
+    return Path(path)
+
+
+def missing_model(folder: str, name: str | None) -> str | None:
+    """What to say about a file that is not there; None if it is, or if its name comes over a wire."""
+    if name is None or folder_paths.get_full_path(folder, name) is not None:
+        return None
+    return f"{name!r} is not in models/{folder}; put a model file there, press R, and choose it"
+
+
+def model_fingerprint(folder: str, name: str) -> str:
+    """Changes when the file does."""
+    path = folder_paths.get_full_path(folder, name)
+    return f"{path} {os.stat(path).st_mtime_ns} {os.stat(path).st_size}" if path else name
+
+
+def patcher_of(module: nn.Module) -> ModelPatcher:
+    """Hand a model to ComfyUI's memory management; it is moved to the device by `make_room`."""
+    manager = comfy.model_management
+    return ModelPatcher(module, load_device=manager.get_torch_device(), offload_device=manager.unet_offload_device())
+
+
+def make_room(patchers: list[ModelPatcher], memory: int) -> None:
+    """Put models on the device, with `memory` bytes free for the work; others make way.
+
+    Our modules are plain torch, which can't run half on one device and half on another: always in full.
+    """
+    comfy.model_management.load_models_gpu(patchers, memory_required=memory, force_full_load=True)
+
+
+def output_device() -> device:
+    """Where ComfyUI wants pictures and masks between nodes."""
+    return comfy.model_management.intermediate_device()
+
+
+class Progress:
+    """Bar, preview pictures and cancel for a loop: call `step` after each step.
+
+    Pictures take at most a fifth of the time, and come at most four times a second; the last one always comes.
+    """
+
+    def __init__(self):
+        self.bar: comfy.utils.ProgressBar | None = None
+        self.next_update = self.next_picture = 0.0
+
+    def step(self, done: int, total: int, picture: Callable[[], Image.Image] | None = None) -> None:
+        """Tell how far the loop is; `picture` is called when it is time to show one. Raises Interrupted on cancel."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        self.bar = self.bar or comfy.utils.ProgressBar(total)
+        start = time.monotonic()
+        if picture is not None and (start >= self.next_picture or done == total):
+            self.bar.update_absolute(done, total, ("JPEG", picture(), None))
+            end = time.monotonic()
+            self.next_picture = end + max(0.25, 4 * (end - start))
+        elif start >= self.next_update or done == total:
+            self.bar.update_absolute(done, total)
+        else:
+            return
+        self.next_update = time.monotonic() + 0.05
+
+
+def saved_pictures(images: Tensor, node: type) -> ui.PreviewImage:
+    """Pictures [B, H, W, 3] in 0..1 to be shown on the node."""
+    return ui.PreviewImage(images, cls=node)

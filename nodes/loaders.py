@@ -1,0 +1,44 @@
+"""Nodes that load models."""
+
+from . import host, sockets
+from .host import io
+from .models import open_bundle
+
+
+class LoadBundle(io.ComfyNode):
+    """A bundle from the model folders."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TesseraLoadBundle",
+            display_name="Load Tessera Model",
+            category="Tessera",
+            description="Loads a model file: a prior, the VQGAN it speaks the codes of, and what guides it. Files go "
+            "into models/vq_transformer; emoji-edges comes with Tessera.",
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=host.model_files(host.PRIOR_FOLDER),
+                    tooltip="A file of models/vq_transformer, or one that comes with Tessera. Press R after you put "
+                    "new ones there.",
+                )
+            ],
+            outputs=[
+                sockets.Bundle.Output(display_name="model", tooltip="The whole model, for conditions and sampling."),
+                sockets.VQGAN.Output(display_name="vqgan", tooltip="Its VQGAN alone, to encode and decode pictures."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file: str | None) -> bool | str:
+        return host.missing_model(host.PRIOR_FOLDER, file) or True
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str) -> str:
+        return host.model_fingerprint(host.PRIOR_FOLDER, file)
+
+    @classmethod
+    def execute(cls, file: str) -> io.NodeOutput:
+        model = open_bundle(file)
+        return io.NodeOutput(model, model.vqgan)

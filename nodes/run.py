@@ -1,0 +1,73 @@
+"""Core's sampling loop under ComfyUI: bar, preview pictures, cancel, and going on after one."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from PIL import Image
+
+from ..core.canvas import Canvas
+from ..core.codec import decode_canvas
+from ..core.guide import Guide, guide_without_picture, spread
+from ..core.image import to_pictures
+from ..core.masks import settings_for
+from ..core.sampling import SamplingState, sample_steps
+from ..core.tiles import tiled
+from ..core.vqgan import VQGAN
+from ..core.warp import SamplingSettings
+from . import host, unfinished
+from .models import BundleHandle
+
+SHOWN = 9  # pictures of a batch in a preview
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampled:
+    """A finished run: the canvas, and the statistics that `SamplingState` has."""
+
+    canvas: Canvas
+    state: SamplingState
+
+
+def run(
+    model: BundleHandle,
+    guide: Guide | None,
+    canvas: Canvas | None,
+    settings: SamplingSettings | None,
+    seed: int,
+    pictures: int,
+    preview_every: int,
+) -> Sampled:
+    """Fill a canvas; where the same run was cancelled before, from there on.
+
+    Args:
+        preview_every: cells from one preview picture to the next; 0 for none.
+    """
+    inputs = (model, guide, canvas, settings, seed, pictures)
+    guide = guide or guide_without_picture(model.bundle, canvas)
+    condition, start = spread(guide, canvas, pictures)
+    stride = model.bundle.vqgan.config.stride
+    bundle = model.ready_to_sample(len(start.indices), *(side * stride for side in start.size))
+    state = unfinished.take(inputs) or SamplingState.start(start, seed)
+    bar = host.Progress()
+
+    def now() -> Canvas:
+        return state.canvas.with_overhang(start.overhang)
+
+    try:
+        for done, total, _, _ in sample_steps(
+            bundle.prior, condition, state, settings_for(settings or SamplingSettings(), start)
+        ):
+            due = preview_every and (done % preview_every == 0 or done == total)
+            bar.step(done, total, (lambda: preview(bundle.vqgan, now())) if due else None)
+    except host.Interrupted:
+        unfinished.keep(inputs, state, start.overhang)
+        raise
+    state.move_to(host.output_device())
+    return Sampled(now(), state)
+
+
+def preview(vqgan: VQGAN, canvas: Canvas) -> Image.Image:
+    """The first pictures of a canvas as far as they are known."""
+    some = Canvas(canvas.indices[:SHOWN].cpu(), canvas.known[:SHOWN].cpu(), canvas.overhang)
+    return to_pictures(tiled(decode_canvas(vqgan, some)))[0]
