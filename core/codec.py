@@ -14,6 +14,12 @@ def overhang_of(height: int, width: int, stride: int) -> tuple[float, float]:
     return (-height % stride) / stride, (-width % stride) / stride
 
 
+def empty_canvas(height: int, width: int, stride: int) -> Canvas:
+    """A canvas for a picture of so many pixels, all unknown."""
+    canvas = Canvas.empty(1, -(-height // stride), -(-width // stride))
+    return canvas.with_overhang(overhang_of(height, width, stride))
+
+
 def trimmed(images: Tensor, overhang: tuple[float, float], stride: int) -> Tensor:
     """Cut off what overhangs: [..., h*stride, w*stride] -> [..., H, W]."""
     bottom, right = (round(share * stride) for share in overhang)
@@ -72,6 +78,12 @@ def decode_latents(vqgan: VQGAN, latents: Tensor, overhang: tuple[float, float] 
     device = vqgan.post_quant_conv.weight.device
     decoded = torch.cat([vqgan.decode(latent.to(device)).clamp(-1, 1).cpu() for latent in latents.split(1)])
     return trimmed(decoded, overhang, vqgan.config.stride)
+
+
+@torch.inference_mode()
+def look_up(vqgan: VQGAN, canvas: Canvas) -> Tensor:
+    """The codes of a canvas, [B, D, h, w] on the CPU; ValueError for one that the VQGAN does not have."""
+    return vqgan.codebook.lookup(canvas.indices.to(vqgan.post_quant_conv.weight.device)).cpu()
 
 
 @torch.inference_mode()

@@ -1,5 +1,6 @@
 """Pictures scaled to what a prior was trained on: its window, in pixels."""
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import torch.nn.functional as F
@@ -10,14 +11,29 @@ from .image import check_images
 Fit = Literal["square", "whole picture", "original size"]
 
 
-def fit(images: Tensor, how: Fit, side: int, lines: bool = False) -> Tensor:
+def scaled(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """[B, C, H, W] -> [B, C, *size], bicubic, clamped to -1..1."""
+    return F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
+
+
+def scaled_lines(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """The same for bright lines, which keep their brightness: where several pixels become one, the brightest counts."""
+    return F.adaptive_max_pool2d(images, size)
+
+
+def scaled_labels(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """The same for colours that stand for something and must not be mixed: the nearest pixel."""
+    return F.interpolate(images, size, mode="nearest-exact")
+
+
+def fit(images: Tensor, how: Fit, side: int, scale: Callable[[Tensor, tuple[int, int]], Tensor] = scaled) -> Tensor:
     """Scale pictures for a window of `side` pixels.
 
     Args:
         images: [B, 1 or 3, H, W] in -1..1.
         how: "square", the middle square at the window's size; "whole picture", the shorter side at the window's
             size; "original size", as it is, enlarged only where a side is shorter than the window.
-        lines: bright lines on black, which keep their brightness when they get smaller.
+        scale: one of the functions above.
     Returns:
         [B, 1 or 3, H', W'] in -1..1, both sides at least `side`.
     Raises:
@@ -29,20 +45,10 @@ def fit(images: Tensor, how: Fit, side: int, lines: bool = False) -> Tensor:
     height, width = images.shape[-2:]
     if how == "original size" and min(height, width) >= side:
         return images
-    scale = side / min(height, width)
-    size = (max(side, round(height * scale)), max(side, round(width * scale)))
-    images = scaled_lines(images, size) if lines else scaled(images, size)
+    ratio = side / min(height, width)
+    size = (max(side, round(height * ratio)), max(side, round(width * ratio)))
+    images = scale(images, size)
     if how == "square":
         top, left = (size[0] - side) // 2, (size[1] - side) // 2
         images = images[..., top : top + side, left : left + side]
     return images
-
-
-def scaled(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """[B, C, H, W] -> [B, C, *size], bicubic, clamped to -1..1."""
-    return F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
-
-
-def scaled_lines(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """The same for lines: where several pixels become one, the brightest counts."""
-    return F.adaptive_max_pool2d(images, size)

@@ -10,6 +10,7 @@ from torch import Tensor
 from .bundle import Bundle, ConditionKind
 from .canvas import Canvas
 from .codec import overhang_of, trimmed
+from .condition_pictures import colors_of_labels
 from .conditioning import Condition, repeat
 from .image import pad_to_multiple
 
@@ -84,11 +85,13 @@ def check_kind(bundle: Bundle, kind: ConditionKind) -> None:
 def seen(bundle: Bundle, guide: Guide) -> Tensor:
     """What is left of the condition picture after quantization: all that the prior knows of it.
 
-    [B, C, H, W] in -1..1, as large as the picture it guides, on the CPU.
+    [B, 1 or 3, H, W] in -1..1, as large as the picture it guides, on the CPU; label maps in colours.
     """
     vqgan = bundle.condition_vqgan
     device = vqgan.post_quant_conv.weight.device
     pictures = vqgan.decode_indices(guide.condition.indices.to(device)).clamp(-1, 1).cpu()
+    if bundle.condition_config.kind == "segmentation":
+        pictures = colors_of_labels(pictures.argmax(1), pictures.shape[1])
     return trimmed(pictures, guide.canvas.overhang, bundle.vqgan.config.stride)
 
 

@@ -37,11 +37,22 @@ def cells_to_mask(cells: Tensor, canvas: Canvas, stride: int) -> Tensor:
     return trimmed(squares, canvas.overhang, stride)
 
 
+def unknown_mask(canvas: Canvas, stride: int) -> Tensor:
+    """1 where cells are unknown: [B, H, W], as large as the decoded picture."""
+    return cells_to_mask((~canvas.known).float(), canvas, stride)
+
+
 def settings_for(settings: SamplingSettings, canvas: Canvas) -> SamplingSettings:
     """Settings whose temperature map, if they have one, has one value for each cell of `canvas`."""
     if not isinstance(settings.temperature, Tensor):
         return settings
     return dataclasses.replace(settings, temperature=mask_to_cells(settings.temperature, canvas))
+
+
+def painted_settings(settings: SamplingSettings, mask: Tensor, black: float, white: float) -> SamplingSettings:
+    """Settings whose temperature is painted: `black` where mask [B, H, W] is 0, `white` where it is 1, between
+    them in proportion; ValueError for temperatures out of range."""
+    return dataclasses.replace(settings, temperature=black + mask.float() * (white - black))
 
 
 def statistics_masks(state: SamplingState, canvas: Canvas, codes: int, stride: int) -> tuple[Tensor, Tensor]:

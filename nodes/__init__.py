@@ -1,14 +1,37 @@
 """ComfyUI nodes: each a schema and a few lines that call core."""
 
-from . import codec, conditions, host, loaders, sampling
+from . import canvas, canvas_files, codec, conditions, host, loaders, sampling
 from .host import ComfyExtension, io
 
 NODES: list[type[io.ComfyNode]] = [
     loaders.LoadBundle,
-    conditions.Edges,
-    sampling.Settings,
     sampling.SampleCodes,
+    sampling.Settings,
+    sampling.TemperatureMap,
+    conditions.Edges,
+    conditions.Depth,
+    conditions.Segmentation,
+    conditions.LowResolution,
+    conditions.ClassLabel,
+    loaders.LoadVQGAN,
+    codec.EncodeCanvas,
     codec.DecodeCanvas,
+    codec.EncodeLatent,
+    codec.Quantize,
+    codec.DecodeLatent,
+    canvas.EmptyCanvas,
+    canvas.KeepHalf,
+    canvas.Forget,
+    canvas.Lock,
+    canvas.Outpaint,
+    canvas.Crop,
+    canvas.Paste,
+    canvas.Roll,
+    canvas.Blend,
+    canvas_files.ShowCanvas,
+    canvas_files.SaveCanvas,
+    canvas_files.LoadCanvas,
+    canvas_files.RecallCanvas,
 ]
 
 

@@ -2,11 +2,13 @@
 
 from typing import get_args
 
+import torch
 from torch import Tensor
 
+from ..core.condition_pictures import inverted, labels_of_picture
 from ..core.edges import LineSource, lines_of
-from ..core.fit import Fit, fit
-from ..core.guide import guide_by_picture, seen
+from ..core.fit import Fit, fit, scaled, scaled_labels, scaled_lines
+from ..core.guide import Guide, guide_by_labels, guide_by_picture, seen
 from . import host, sockets
 from .host import io
 from .models import BundleHandle
@@ -91,9 +93,127 @@ class Edges(io.ComfyNode):
     def execute(
         cls, model: BundleHandle, image: Tensor, picture_is: str, size: str, low: float, high: float, blur: float
     ) -> io.NodeOutput:
-        picture = fit(from_image(image), size, model.side, lines=picture_is == "lines")
+        picture = fit(from_image(image), size, model.side, scaled_lines if picture_is == "lines" else scaled)
         lines = lines_of(picture, picture_is, low, high, blur)
-        bundle = model.ready_for_condition(*lines.shape[-2:])
-        guide = guide_by_picture(bundle, "edges", lines)
-        prior_sees = to_image(seen(bundle, guide))
-        return io.NodeOutput(guide, prior_sees, to_image(lines), ui=host.saved_pictures(prior_sees, cls))
+        guide, sees = guided(model, "edges", lines)
+        return io.NodeOutput(guide, sees, to_image(lines), ui=host.saved_pictures(sees, cls))
+
+
+class Depth(io.ComfyNode):
+    """A depth map guides the picture."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TesseraDepth",
+            display_name="Depth",
+            category=CATEGORY,
+            description="Lets a depth map guide the new picture, as depth estimators draw it: near is bright.",
+            inputs=[
+                model_input(),
+                io.Image.Input("image", tooltip="The depth map; stretched from black to white."),
+                fit_input(),
+                io.Boolean.Input(
+                    "near_is_bright", default=True, tooltip="Turn off for maps that are darker where things are near."
+                ),
+            ],
+            outputs=condition_outputs(),
+        )
+
+    @classmethod
+    def execute(cls, model: BundleHandle, image: Tensor, size: str, near_is_bright: bool) -> io.NodeOutput:
+        depth = fit(from_image(image), size, model.side)
+        guide, sees = guided(model, "depth", depth if near_is_bright else inverted(depth))
+        return io.NodeOutput(guide, sees, ui=host.saved_pictures(sees, cls))
+
+
+class Segmentation(io.ComfyNode):
+    """A label map guides the picture."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TesseraSegmentation",
+            display_name="Segmentation",
+            category=CATEGORY,
+            description="Lets a map of labels (sky, water, tree ...) guide the new picture. The labels are those of "
+            "the dataset that the model was trained on.",
+            inputs=[
+                model_input(),
+                io.Image.Input("image", tooltip="The label map. Without a palette its gray levels are the labels."),
+                fit_input(),
+                io.Image.Input(
+                    "palette", optional=True,
+                    tooltip="The labels' colours, a pixel for each label, row by row from the top left. Each pixel of "
+                    "the map gets the label whose colour is nearest.",
+                ),
+            ],
+            outputs=condition_outputs(),
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, model: BundleHandle, image: Tensor, size: str, palette: Tensor | None = None) -> io.NodeOutput:
+        picture = fit(from_image(image), size, model.side, scaled_labels)
+        colors = None if palette is None else from_image(palette)
+        labels = labels_of_picture(picture, colors, model.bundle.condition_config.labels)
+        guide, sees = guided(model, "segmentation", labels)
+        return io.NodeOutput(guide, sees, ui=host.saved_pictures(sees, cls))
+
+
+class LowResolution(io.ComfyNode):
+    """A small picture guides a larger one."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TesseraLowResolution",
+            display_name="Low Resolution",
+            category=CATEGORY,
+            description="Lets a small picture guide a larger one, as many times larger as the model was trained for.",
+            inputs=[
+                model_input(),
+                io.Image.Input(
+                    "image",
+                    tooltip="The small picture; a large one is made small first, unless size says original size.",
+                ),
+                fit_input(),
+            ],
+            outputs=condition_outputs(),
+        )
+
+    @classmethod
+    def execute(cls, model: BundleHandle, image: Tensor, size: str) -> io.NodeOutput:
+        small = fit(from_image(image), size, model.side // max(1, model.bundle.condition_config.factor))
+        guide, sees = guided(model, "low-resolution", small)
+        return io.NodeOutput(guide, sees, ui=host.saved_pictures(sees, cls))
+
+
+class ClassLabel(io.ComfyNode):
+    """A class guides the picture."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TesseraClassLabel",
+            display_name="Class Label",
+            category=CATEGORY,
+            description="Asks for a picture of a class, for models trained on labelled pictures such as ImageNet.",
+            inputs=[
+                model_input(),
+                io.Int.Input(
+                    "label", default=0, min=0, max=1_000_000,
+                    tooltip="Number of the class in the dataset that the model was trained on; ImageNet has 0 to 999.",
+                ),
+            ],
+            outputs=[sockets.Condition.Output(display_name="condition", tooltip="Guides Sample Codes.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, model: BundleHandle, label: int) -> io.NodeOutput:
+        return io.NodeOutput(guide_by_labels(model.bundle, torch.tensor([label])))
+
+
+def guided(model: BundleHandle, kind: str, pictures: Tensor) -> tuple[Guide, Tensor]:
+    """A guide by condition pictures, and what the model sees of them as an IMAGE."""
+    guide = guide_by_picture(model.ready_for_condition(*pictures.shape[-2:]), kind, pictures)
+    return guide, to_image(seen(model.bundle, guide))

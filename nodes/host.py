@@ -20,6 +20,7 @@ __all__ = ["ComfyExtension", "Interrupted", "ModelPatcher", "Progress", "io", "u
 VQGAN_FOLDER, PRIOR_FOLDER = "vqgan", "vq_transformer"
 OWN_MODELS = Path(__file__).parent.parent / "models"
 EXTENSIONS = {".safetensors"}
+OUTPUT = " [output]"  # marks names of files in the output folder, as ComfyUI does
 
 Interrupted = comfy.model_management.InterruptProcessingException
 
@@ -60,6 +61,30 @@ def model_fingerprint(folder: str, name: str) -> str:
     """Changes when the file does."""
     path = folder_paths.get_full_path(folder, name)
     return f"{path} {os.stat(path).st_mtime_ns} {os.stat(path).st_size}" if path else name
+
+
+def files_between(suffix: str) -> list[str]:
+    """Names for a combo: files with this suffix in ComfyUI's input folder, and in its output folder, so marked."""
+    names = []
+    for mark, folder in (("", folder_paths.get_input_directory()), (OUTPUT, folder_paths.get_output_directory())):
+        found, _ = folder_paths.recursive_search(folder)
+        names += sorted(name.replace(os.sep, "/") + mark for name in found if name.endswith(suffix))
+    return names
+
+
+def file_between(name: str, suffix: str) -> Path:
+    """Where a file of `files_between` is; FileNotFoundError for any other name."""
+    if name not in files_between(suffix):
+        raise FileNotFoundError(f"{name!r} is neither in the input nor in the output folder; choose another")
+    if name.endswith(OUTPUT):
+        return Path(folder_paths.get_output_directory()) / name.removesuffix(OUTPUT)
+    return Path(folder_paths.get_input_directory()) / name
+
+
+def new_output_file(prefix: str, suffix: str) -> Path:
+    """A path in the output folder, numbered, that does not exist yet."""
+    folder, name, number, _, _ = folder_paths.get_save_image_path(prefix, folder_paths.get_output_directory())
+    return Path(folder) / f"{name}_{number:05}_{suffix}"
 
 
 def patcher_of(module: nn.Module) -> ModelPatcher:

@@ -2,7 +2,7 @@
 
 from . import host, sockets
 from .host import io
-from .models import open_bundle
+from .models import open_bundle, open_vqgan
 
 
 class LoadBundle(io.ComfyNode):
@@ -42,3 +42,38 @@ class LoadBundle(io.ComfyNode):
     def execute(cls, file: str) -> io.NodeOutput:
         model = open_bundle(file)
         return io.NodeOutput(model, model.vqgan)
+
+
+class LoadVQGAN(io.ComfyNode):
+    """A VQGAN from the model folders."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TesseraLoadVQGAN",
+            display_name="Load VQGAN",
+            category="Tessera/codes",
+            description="Loads a VQGAN alone, to encode and decode pictures without a prior. Files go into "
+            "models/vqgan; of a whole model the VQGAN is taken.",
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=host.model_files(host.VQGAN_FOLDER),
+                    tooltip="A file of models/vqgan, or one that comes with Tessera. Press R after you put new ones "
+                    "there.",
+                )
+            ],
+            outputs=[sockets.VQGAN.Output(display_name="vqgan", tooltip="Encodes and decodes pictures.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file: str | None) -> bool | str:
+        return host.missing_model(host.VQGAN_FOLDER, file) or True
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str) -> str:
+        return host.model_fingerprint(host.VQGAN_FOLDER, file)
+
+    @classmethod
+    def execute(cls, file: str) -> io.NodeOutput:
+        return io.NodeOutput(open_vqgan(file))

@@ -9,6 +9,7 @@ import torch
 from ..core.bundle import Bundle, load_bundle
 from ..core.canvas import Canvas
 from ..core.memory import codec_memory, sampling_memory
+from ..core.model_file import load_vqgan
 from ..core.vqgan import VQGAN
 from . import host
 
@@ -29,11 +30,16 @@ class VQGANHandle:
         """On the device, with room to decode a canvas."""
         return self.ready(*(side * self.module.config.stride for side in canvas.size))
 
+    def ready_for_latents(self, latents: torch.Tensor) -> VQGAN:
+        """On the device, with room to decode latents [B, D, h, w]."""
+        return self.ready(*(side * self.module.config.stride for side in latents.shape[-2:]))
+
 
 @dataclass(frozen=True, eq=False)
 class BundleHandle:
-    """A bundle, ready to be put on the device."""
+    """A bundle, ready to be put on the device. `name` changes with the file it came from."""
 
+    name: str
     bundle: Bundle
     vqgan: VQGANHandle
     prior: host.ModelPatcher
@@ -51,9 +57,10 @@ class BundleHandle:
         return self.bundle
 
     def ready_for_condition(self, height: int, width: int) -> Bundle:
-        """The condition's VQGAN on the device, if there is one, with room for a picture of so many pixels."""
+        """The condition's VQGAN on the device, if there is one, with room for a condition picture of so many pixels."""
+        factor = max(1, self.bundle.condition_config.factor)
         if self.condition is not None:
-            self.condition.ready(height, width)
+            self.condition.ready(height * factor, width * factor)
         return self.bundle
 
 
@@ -67,4 +74,11 @@ def open_bundle(name: str) -> BundleHandle:
     with torch.inference_mode(False):  # ComfyUI's inference mode would mark the weights for ever
         bundle = load_bundle(host.model_path(host.PRIOR_FOLDER, name))
     condition = handle_of(bundle.condition_vqgan) if bundle.condition_vqgan is not None else None
-    return BundleHandle(bundle, handle_of(bundle.vqgan), host.patcher_of(bundle.prior), condition)
+    fingerprint = host.model_fingerprint(host.PRIOR_FOLDER, name)
+    return BundleHandle(fingerprint, bundle, handle_of(bundle.vqgan), host.patcher_of(bundle.prior), condition)
+
+
+def open_vqgan(name: str) -> VQGANHandle:
+    """Load a VQGAN from the model folders; errors as `load_vqgan`."""
+    with torch.inference_mode(False):
+        return handle_of(load_vqgan(host.model_path(host.VQGAN_FOLDER, name)))

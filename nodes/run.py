@@ -8,6 +8,7 @@ from PIL import Image
 
 from ..core.canvas import Canvas
 from ..core.codec import decode_canvas
+from ..core.fingerprint import fingerprint
 from ..core.guide import Guide, guide_without_picture, spread
 from ..core.image import to_pictures
 from ..core.masks import settings_for
@@ -43,25 +44,24 @@ def run(
     Args:
         preview_every: cells from one preview picture to the next; 0 for none.
     """
-    inputs = (model, guide, canvas, settings, seed, pictures)
+    settings = settings or SamplingSettings()
+    key = fingerprint(model.name, guide, canvas, settings, seed, pictures)
     guide = guide or guide_without_picture(model.bundle, canvas)
     condition, start = spread(guide, canvas, pictures)
     stride = model.bundle.vqgan.config.stride
     bundle = model.ready_to_sample(len(start.indices), *(side * stride for side in start.size))
-    state = unfinished.take(inputs) or SamplingState.start(start, seed)
+    state = unfinished.take(key) or SamplingState.start(start, seed)
     bar = host.Progress()
 
     def now() -> Canvas:
         return state.canvas.with_overhang(start.overhang)
 
     try:
-        for done, total, _, _ in sample_steps(
-            bundle.prior, condition, state, settings_for(settings or SamplingSettings(), start)
-        ):
+        for done, total, _, _ in sample_steps(bundle.prior, condition, state, settings_for(settings, start)):
             due = preview_every and (done % preview_every == 0 or done == total)
             bar.step(done, total, (lambda: preview(bundle.vqgan, now())) if due else None)
     except host.Interrupted:
-        unfinished.keep(inputs, state, start.overhang)
+        unfinished.keep(key, state, start.overhang)
         raise
     state.move_to(host.output_device())
     return Sampled(now(), state)

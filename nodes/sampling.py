@@ -1,14 +1,16 @@
 """Nodes that make pictures."""
 
+from torch import Tensor
+
 from ..core.canvas import Canvas
 from ..core.codec import decode_canvas
 from ..core.guide import Guide
-from ..core.masks import statistics_masks
+from ..core.masks import painted_settings, statistics_masks
 from ..core.warp import SamplingSettings
 from . import host, sockets
 from .host import io
 from .models import BundleHandle
-from .pictures import to_image, to_mask
+from .pictures import from_mask, to_image, to_mask
 from .run import run
 
 LARGEST_SEED = 2**53 - 1  # the front end counts in doubles
@@ -52,6 +54,41 @@ class Settings(io.ComfyNode):
     @classmethod
     def execute(cls, temperature: float, top_k: int, top_p: float, min_p: float) -> io.NodeOutput:
         return io.NodeOutput(SamplingSettings(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p))
+
+
+class TemperatureMap(io.ComfyNode):
+    """Boldness, painted."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TesseraTemperatureMap",
+            display_name="Temperature Map",
+            category="Tessera",
+            description="Paints the temperature: calm where the mask is black, wild where it is white, and anything "
+            "between.",
+            inputs=[
+                io.Mask.Input("mask", tooltip="Laid over the new picture whatever its size; blur it for soft borders."),
+                io.Float.Input(
+                    "black", default=0.3, min=0.0, max=3.0, step=0.01, display_mode=io.NumberDisplay.slider,
+                    tooltip="Temperature where the mask is black.",
+                ),
+                io.Float.Input(
+                    "white", default=1.2, min=0.0, max=3.0, step=0.01, display_mode=io.NumberDisplay.slider,
+                    tooltip="Temperature where the mask is white.",
+                ),
+                sockets.Sampling.Input(
+                    "settings", optional=True, tooltip="Everything else is taken from these settings."
+                ),
+            ],
+            outputs=[sockets.Sampling.Output(display_name="settings", tooltip="For Sample Codes.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, mask: Tensor, black: float, white: float, settings: SamplingSettings | None = None
+    ) -> io.NodeOutput:
+        return io.NodeOutput(painted_settings(settings or EXAMPLE, from_mask(mask), black, white))
 
 
 class SampleCodes(io.ComfyNode):

@@ -2,56 +2,56 @@
 
 from __future__ import annotations
 
-import weakref
-from collections import deque
-from typing import Any, NamedTuple
+from collections import OrderedDict
+from typing import NamedTuple
 
 import torch
 
 from ..core.canvas import Canvas
 from ..core.sampling import SamplingState
 
+MOST = 8  # runs kept
+
 
 class Run(NamedTuple):
-    """What a run was asked for, and how far it came."""
+    """How far a run came."""
 
-    inputs: tuple[Any, ...]
     state: SamplingState
     overhang: tuple[float, float]
 
 
-kept: deque[Run] = deque(maxlen=4)
+kept: OrderedDict[str, Run] = OrderedDict()
 
 
-def reference(value: Any) -> Any:
-    """Numbers as they are, everything else without keeping it alive: a model must not outlive its graph."""
-    return value if value is None or isinstance(value, int | float | str) else weakref.ref(value)
-
-
-def keep(inputs: tuple[Any, ...], state: SamplingState, overhang: tuple[float, float]) -> None:
-    """Remember a run that was cancelled."""
+def keep(key: str, state: SamplingState, overhang: tuple[float, float]) -> None:
+    """Remember a run that was cancelled; `key` is the fingerprint of all that it was asked for."""
     state.move_to(torch.device("cpu"))
-    kept.append(Run(tuple(map(reference, inputs)), state, overhang))
+    kept[key] = Run(state, overhang)
+    while len(kept) > MOST:
+        kept.popitem(last=False)
 
 
-def take(inputs: tuple[Any, ...]) -> SamplingState | None:
-    """The state of a run with these very inputs, which is then no longer kept; None if there is none.
+def take(key: str) -> SamplingState | None:
+    """The state of a run that was asked for the same, which is then no longer kept; None if there is none."""
+    run = kept.pop(key, None)
+    return run.state if run else None
 
-    ComfyUI hands unchanged outputs of other nodes on as the same objects.
+
+def last_canvas() -> Canvas:
+    """What the last run that was cancelled, and not finished since, had decided.
+
+    Raises:
+        ValueError: there is none.
     """
-    wanted = tuple(map(reference, inputs))
-    for place, run in enumerate(kept):
-        if all(map(same, run.inputs, wanted)):
-            del kept[place]
-            return run.state
-    return None
+    if not kept:
+        raise ValueError("no run of Sample Codes was cancelled, so there is nothing to recall; cancel one first")
+    run = next(reversed(kept.values()))
+    return run.state.canvas.with_overhang(run.overhang)
 
 
-def same(a: Any, b: Any) -> bool:
-    """Equal numbers, or the very same object: comparing tensors would tell nothing."""
-    return a is b or (isinstance(a, int | float | str) and a == b)
-
-
-def last_canvas() -> Canvas | None:
-    """What the last cancelled run had decided; None if none was cancelled."""
-    return kept[-1].state.canvas.with_overhang(kept[-1].overhang) if kept else None
+def last_change() -> tuple[str, int]:
+    """Changes whenever `last_canvas` does."""
+    if not kept:
+        return "", 0
+    key, run = next(reversed(kept.items()))
+    return key, int(run.state.known.sum())

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tessera.core.fit import fit
+from tessera.core.fit import fit, scaled_labels, scaled_lines
 from tessera.core.image import fit_square
 from tessera.core.tiles import tiled
 
@@ -30,10 +30,15 @@ def test_original_size_only_changes_pictures_smaller_than_the_window():
 def test_thin_lines_stay_white_when_they_get_smaller():
     lines = torch.full((1, 1, 64, 64), -1.0)
     lines[..., 31] = 1
-    small = fit(lines, "square", 16, lines=True)
+    small = fit(lines, "square", 16, scaled_lines)
     assert small[..., 7].eq(1).all()
     assert small.sum() == 16 - 15 * 16
     assert fit(lines, "square", 16).max() < 0.5
+
+
+def test_label_colours_are_not_mixed():
+    labels = torch.randint(3, (1, 1, 50, 70), generator=torch.Generator().manual_seed(1)) - 1.0
+    assert set(fit(labels, "square", 32, scaled_labels).unique().tolist()) == {-1.0, 0.0, 1.0}
 
 
 def test_unknown_way_is_refused():

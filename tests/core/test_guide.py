@@ -53,6 +53,7 @@ def test_label_map_of_any_size_guides_too():
     guide = guide_by_picture(b, "segmentation", labels)
     assert guide.canvas.size == (4, 3)
     assert guide.canvas.overhang == (0.5, 0.0)
+    assert seen(b, guide).shape == (1, 3, 14, 12)
 
 
 def test_small_picture_guides_one_larger_by_the_models_factor():
