@@ -108,6 +108,18 @@ class Canvas:
         """The same canvas `batch` times."""
         return Canvas(self.indices.repeat(batch, 1, 1), self.known.repeat(batch, 1, 1), self.overhang)
 
+    def pick(self, which: Tensor) -> Canvas:
+        """Some of the pictures: `which` int64 numbers of them, in any order."""
+        return Canvas(self.indices[which], self.known[which], self.overhang)
+
+    def join(self, others: list[Canvas]) -> Canvas:
+        """Its pictures, then those of the others; ValueError for canvases of another size."""
+        if any(other.size != self.size for other in others):
+            sizes = ", ".join(f"{height}x{width}" for height, width in (c.size for c in (self, *others)))
+            raise ValueError(f"canvases of {sizes} cells can't be joined; crop them to one size")
+        every = (self, *others)
+        return Canvas(torch.cat([c.indices for c in every]), torch.cat([c.known for c in every]), self.overhang)
+
     def _check_inside(self, top: int, left: int, height: int, width: int) -> None:
         own_height, own_width = self.size
         inside = 0 <= top <= own_height - height and 0 <= left <= own_width - width

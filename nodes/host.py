@@ -18,7 +18,8 @@ from torch import Tensor, device, nn
 __all__ = ["ComfyExtension", "Interrupted", "ModelPatcher", "Progress", "io", "ui"]
 
 VQGAN_FOLDER, PRIOR_FOLDER = "vqgan", "vq_transformer"
-OWN_MODELS = Path(__file__).parent.parent / "models"
+PACK = Path(__file__).parent.parent
+OWN_MODELS, ASSETS = PACK / "models", PACK / "assets"
 EXTENSIONS = {".safetensors"}
 OUTPUT = " [output]"  # marks names of files in the output folder, as ComfyUI does
 
@@ -112,20 +113,27 @@ class Progress:
     Pictures take at most a fifth of the time, and come at most four times a second; the last one always comes.
     """
 
-    def __init__(self):
+    def __init__(self, share: int = 0, shares: int = 1):
+        self.share, self.shares = share, shares  # this loop is number `share` of so many on one bar
         self.bar: comfy.utils.ProgressBar | None = None
         self.next_update = self.next_picture = 0.0
+
+    def shared(self, loops: int) -> list[Progress]:
+        """One for each of several loops of equal length that share the bar."""
+        return [Progress(i, loops) for i in range(loops)]
 
     def step(self, done: int, total: int, picture: Callable[[], Image.Image] | None = None) -> None:
         """Tell how far the loop is; `picture` is called when it is time to show one. Raises Interrupted on cancel."""
         comfy.model_management.throw_exception_if_processing_interrupted()
+        last = done == total
+        done, total = self.share * total + done, self.shares * total
         self.bar = self.bar or comfy.utils.ProgressBar(total)
         start = time.monotonic()
-        if picture is not None and (start >= self.next_picture or done == total):
+        if picture is not None and (start >= self.next_picture or last):
             self.bar.update_absolute(done, total, ("JPEG", picture(), None))
             end = time.monotonic()
             self.next_picture = end + max(0.25, 4 * (end - start))
-        elif start >= self.next_update or done == total:
+        elif start >= self.next_update or last:
             self.bar.update_absolute(done, total)
         else:
             return

@@ -1,8 +1,12 @@
 """Nodes that load models."""
 
+from ..core.image import read_picture, to_tensor
 from . import host, sockets
 from .host import io
 from .models import open_bundle, open_vqgan
+from .pictures import to_image
+
+EXAMPLES = ["photograph.jpg", "drawing.png"]  # in assets, with their origin
 
 
 class LoadBundle(io.ComfyNode):
@@ -77,3 +81,27 @@ class LoadVQGAN(io.ComfyNode):
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
         return io.NodeOutput(open_vqgan(file))
+
+
+class ExamplePicture(io.ComfyNode):
+    """A picture that comes with the pack."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TesseraExamplePicture",
+            display_name="Example Picture",
+            category="Tessera",
+            description="A picture that comes with Tessera, so that the example workflows run at once. Put Load Image "
+            "in its place for your own.",
+            inputs=[
+                io.Combo.Input(
+                    "picture", options=EXAMPLES, tooltip="A photograph of a cup, or a line drawing of a strawberry."
+                )
+            ],
+            outputs=[io.Image.Output(display_name="image", tooltip="The picture.")],
+        )
+
+    @classmethod
+    def execute(cls, picture: str) -> io.NodeOutput:
+        return io.NodeOutput(to_image(to_tensor(read_picture(host.ASSETS / picture))))

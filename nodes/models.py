@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..core import atlas
 from ..core.bundle import Bundle, load_bundle
 from ..core.canvas import Canvas
 from ..core.memory import codec_memory, sampling_memory
@@ -29,6 +30,11 @@ class VQGANHandle:
     def ready_for(self, canvas: Canvas) -> VQGAN:
         """On the device, with room to decode a canvas."""
         return self.ready(*(side * self.module.config.stride for side in canvas.size))
+
+    def ready_for_atlas(self) -> VQGAN:
+        """On the device, with room to decode a part of the codebook atlas."""
+        side = 2 * atlas.SIDE * self.module.config.stride
+        return self.ready(side, side)
 
     def ready_for_latents(self, latents: torch.Tensor) -> VQGAN:
         """On the device, with room to decode latents [B, D, h, w]."""

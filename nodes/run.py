@@ -24,8 +24,9 @@ SHOWN = 9  # pictures of a batch in a preview
 
 @dataclasses.dataclass(frozen=True)
 class Sampled:
-    """A finished run: the canvas, and the statistics that `SamplingState` has."""
+    """A finished run: the canvas before and after, and the statistics that `SamplingState` has."""
 
+    start: Canvas
     canvas: Canvas
     state: SamplingState
 
@@ -38,11 +39,13 @@ def run(
     seed: int,
     pictures: int,
     preview_every: int,
+    bar: host.Progress | None = None,
 ) -> Sampled:
     """Fill a canvas; where the same run was cancelled before, from there on.
 
     Args:
         preview_every: cells from one preview picture to the next; 0 for none.
+        bar: where several runs share one.
     """
     settings = settings or SamplingSettings()
     key = fingerprint(model.name, guide, canvas, settings, seed, pictures)
@@ -51,7 +54,7 @@ def run(
     stride = model.bundle.vqgan.config.stride
     bundle = model.ready_to_sample(len(start.indices), *(side * stride for side in start.size))
     state = unfinished.take(key) or SamplingState.start(start, seed)
-    bar = host.Progress()
+    bar = bar or host.Progress()
 
     def now() -> Canvas:
         return state.canvas.with_overhang(start.overhang)
@@ -64,10 +67,27 @@ def run(
         unfinished.keep(key, state, start.overhang)
         raise
     state.move_to(host.output_device())
-    return Sampled(now(), state)
+    return Sampled(start, now(), state)
 
 
 def preview(vqgan: VQGAN, canvas: Canvas) -> Image.Image:
     """The first pictures of a canvas as far as they are known."""
     some = Canvas(canvas.indices[:SHOWN].cpu(), canvas.known[:SHOWN].cpu(), canvas.overhang)
     return to_pictures(tiled(decode_canvas(vqgan, some)))[0]
+
+
+def sweep(
+    model: BundleHandle,
+    guide: Guide | None,
+    canvas: Canvas | None,
+    settings: list[SamplingSettings],
+    seed: int,
+    pictures: int,
+    preview_every: int,
+) -> list[Sampled]:
+    """One run for each of the settings, under one bar; all have the same random numbers."""
+    bars = host.Progress().shared(len(settings))
+    return [
+        run(model, guide, canvas, setting, seed, pictures, preview_every, bar)
+        for setting, bar in zip(settings, bars, strict=True)
+    ]

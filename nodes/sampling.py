@@ -91,6 +91,47 @@ class TemperatureMap(io.ComfyNode):
         return io.NodeOutput(painted_settings(settings or EXAMPLE, from_mask(mask), black, white))
 
 
+def model_input() -> io.Input:
+    """The model that paints."""
+    return sockets.Bundle.Input("model", tooltip="The model that paints, from Load Tessera Model.")
+
+
+def seed_input() -> io.Input:
+    """Where the random numbers come from."""
+    return io.Int.Input(
+        "seed", default=0, min=0, max=LARGEST_SEED, control_after_generate=True,
+        tooltip="The same seed and settings make the same picture. Picture 2 of several has the next seed, and so on.",
+    )  # fmt: skip
+
+
+def preview_input() -> io.Input:
+    """How often to show the picture while it is painted."""
+    return io.Int.Input(
+        "preview_every", default=8, min=0, max=100_000,
+        tooltip="Show the picture after each so many cells; 0 for never. Showing takes at most a fifth of the time.",
+    )  # fmt: skip
+
+
+def canvas_inputs() -> list[io.Input]:
+    """What a run can be given beside the model."""
+    return [
+        sockets.Condition.Input(
+            "condition", optional=True,
+            tooltip="What guides the picture, such as Edges. Leave it open for models that are guided by nothing or "
+            "by coordinates.",
+        ),
+        sockets.Canvas.Input(
+            "canvas", optional=True,
+            tooltip="What is known already: its unknown cells are painted. Left open, all is new, as large as the "
+            "condition.",
+        ),
+        sockets.Sampling.Input(
+            "settings", optional=True,
+            tooltip="From Sampling Settings; left open, the model paints as it was trained.",
+        ),
+    ]  # fmt: skip
+
+
 class SampleCodes(io.ComfyNode):
     """Fills a canvas and decodes it."""
 
@@ -103,36 +144,15 @@ class SampleCodes(io.ComfyNode):
             description="Paints the unknown cells of a canvas, code by code. Cancel keeps what is painted: run the "
             "same again and it goes on from there.",
             inputs=[
-                sockets.Bundle.Input("model", tooltip="The model that paints, from Load Tessera Model."),
-                io.Int.Input(
-                    "seed", default=0, min=0, max=LARGEST_SEED, control_after_generate=True,
-                    tooltip="The same seed and settings make the same picture. Picture 2 of several has the next "
-                    "seed, and so on.",
-                ),
+                model_input(),
+                seed_input(),
                 io.Int.Input(
                     "pictures", default=1, min=1, max=64,
                     tooltip="How many pictures to make of each condition, side by side. Several take little longer "
                     "than one.",
                 ),
-                io.Int.Input(
-                    "preview_every", default=8, min=0, max=100_000,
-                    tooltip="Show the picture after each so many cells; 0 for never. Showing takes at most a fifth "
-                    "of the time.",
-                ),
-                sockets.Condition.Input(
-                    "condition", optional=True,
-                    tooltip="What guides the picture, such as Edges. Leave it open for models that are guided by "
-                    "nothing or by coordinates.",
-                ),
-                sockets.Canvas.Input(
-                    "canvas", optional=True,
-                    tooltip="What is known already: its unknown cells are painted. Left open, all is new, as large "
-                    "as the condition.",
-                ),
-                sockets.Sampling.Input(
-                    "settings", optional=True,
-                    tooltip="From Sampling Settings; left open, the model paints as it was trained.",
-                ),
+                preview_input(),
+                *canvas_inputs(),
             ],
             outputs=[
                 io.Image.Output(display_name="picture", tooltip="The finished picture."),

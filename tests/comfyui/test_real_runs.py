@@ -213,3 +213,63 @@ def test_canvas_tools_run_one_after_another(server):
     assert (unknown[:8] == 255).all()
     assert (unknown[8:200, 4:] == 0).all()
     assert server.pictures(report, "12").shape == (1, 204, 264, 3)
+
+
+def test_sweep_has_a_row_for_each_value_and_agrees_with_single_runs(server):
+    prompt = {
+        "1": load("none"),
+        "2": node(
+            "TesseraSweepSettings", model=["1", 0], seed=3, setting="temperature", values="0, 1, 2", pictures=2,
+            preview_every=1,
+        ),
+        "3": node("PreviewImage", images=["2", 1]),
+        "4": node("TesseraSampleCodes", model=["1", 0], **SAMPLE),
+    }  # fmt: skip
+    report = server.run(prompt)
+    assert report.status == "success", report.error
+    every = server.pictures(report, "3")
+    assert every.shape == (6, 16, 16, 3)
+    assert alike(every[2:4], server.pictures(report, "4"))
+    assert (48, 48) in report.progress
+    sheet = server.pictures(report, "2")
+    assert sheet.shape == (1, 3 * (256 + 24 + 8) + 8, 2 * (256 + 8) + 8, 3)
+
+
+def test_best_of_many_is_one_of_them(server):
+    prompt = {
+        "1": load("none"),
+        "2": node("TesseraBestOf", model=["1", 0], seed=3, candidates=5, keep=2, preview_every=0),
+        "3": node("TesseraSampleCodes", model=["1", 0], **{**SAMPLE, "pictures": 5}),
+        "4": node("TesseraDecodeCanvas", vqgan=["1", 1], canvas=["2", 1]),
+        "5": node("PreviewImage", images=["4", 0]),
+        "6": node("PreviewImage", images=["2", 2]),
+    }
+    report = server.run(prompt)
+    assert report.status == "success", report.error
+    best, made = server.pictures(report, "2"), server.pictures(report, "3")
+    assert len(best) == 2
+    assert all(any(alike(one[None], other[None]) for other in made) for one in best)
+    assert alike(server.pictures(report, "5"), best)
+
+
+def test_atlas_and_figures(server):
+    prompt = {
+        "1": load("none"),
+        "2": node("TesseraExamplePicture", picture="photograph.jpg"),
+        "3": node("TesseraEncodeCanvas", vqgan=["1", 1], image=["2", 0]),
+        "4": node("TesseraCodebookAtlas", vqgan=["1", 1], order="use", canvas=["3", 0]),
+        "5": node("TesseraDecodeCanvas", vqgan=["1", 1], canvas=["3", 0]),
+        "6": node("TesseraComparePictures", a=["2", 0], b=["5", 0]),
+        "7": node("TesseraEncodeCanvas", vqgan=["1", 1], image=["5", 0]),
+        "8": node("TesseraCompareCanvases", a=["3", 0], b=["7", 0]),
+        "9": node("PreviewAny", source=["6", 0]),
+        "10": node("PreviewAny", source=["8", 0]),
+        "11": node("PreviewAny", source=["4", 2]),
+    }
+    report = server.run(prompt)
+    assert report.status == "success", report.error
+    assert server.pictures(report, "4").shape == (1, 16, 16, 3)
+    decibels, agreement, perplexity = (float(report.outputs[n]["text"][0]) for n in ("9", "10", "11"))
+    assert 0 < decibels < 40
+    assert 0 <= agreement <= 1
+    assert 1 <= perplexity <= 16
