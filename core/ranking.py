@@ -27,5 +27,5 @@ def best_of(scores: Tensor, groups: int, keep: int) -> Tensor:
     candidates = len(scores) // groups
     if not 1 <= keep <= candidates:
         raise ValueError(f"{keep} of {candidates} pictures can't be kept; choose 1 to {candidates}")
-    order = scores.view(candidates, groups).argsort(0, descending=True, stable=True)[:keep]  # [keep, groups]
+    order = scores.view(candidates, groups).argsort(dim=0, descending=True, stable=True)[:keep]  # [keep, groups]
     return (order * groups + torch.arange(groups)).flatten()
