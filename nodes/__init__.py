@@ -1,6 +1,6 @@
 """ComfyUI nodes: each a schema and a few lines that call core."""
 
-from . import canvas, canvas_files, codec, compare, conditions, host, loaders, sampling
+from . import canvas, canvas_files, codec, compare, conditions, host, loaders, picture_files, sampling
 from .host import ComfyExtension, io
 
 NODES: list[type[io.ComfyNode]] = [
@@ -32,6 +32,8 @@ NODES: list[type[io.ComfyNode]] = [
     canvas_files.SaveCanvas,
     canvas_files.LoadCanvas,
     canvas_files.RecallCanvas,
+    picture_files.SavePicture,
+    picture_files.LoadCanvasOfPicture,
     compare.SweepSettings,
     compare.BestOf,
     compare.CodebookAtlas,

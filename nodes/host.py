@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import comfy.cli_args
 import comfy.model_management
 import comfy.utils
 import folder_paths
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import ComfyExtension, io, ui
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor, device, nn
+
+from ..core.whole_file import whole_file
 
 __all__ = ["ComfyExtension", "Interrupted", "ModelPatcher", "Progress", "io", "ui"]
 
@@ -143,3 +148,35 @@ class Progress:
 def saved_pictures(images: Tensor, node: type) -> ui.PreviewImage:
     """Pictures [B, H, W, 3] in 0..1 to be shown on the node."""
     return ui.PreviewImage(images, cls=node)
+
+
+def save_pictures(
+    pictures: list[Image.Image], prefix: str, key: str, notes: list[str], node: type[io.ComfyNode]
+) -> ui.SavedImages:
+    """Save PNGs to the output folder, each with a note under `key`, and with the workflow as ComfyUI's own nodes do.
+
+    Raises:
+        ValueError: another number of notes than pictures.
+    """
+    if len(pictures) != len(notes):
+        raise ValueError(f"{len(pictures)} pictures and a canvas of {len(notes)}; connect those that belong together")
+    output = folder_paths.get_output_directory()
+    folder, name, number, subfolder, _ = folder_paths.get_save_image_path(prefix, output, *pictures[0].size)
+    saved = []
+    for picture, note in zip(pictures, notes, strict=True):
+        file = f"{name}_{number + len(saved):05}_.png"
+        with whole_file(Path(folder) / file) as partial:
+            picture.save(partial, pnginfo=png_info(key, note, node))
+        saved.append(ui.SavedResult(file, subfolder, io.FolderType.output))
+    return ui.SavedImages(saved)
+
+
+def png_info(key: str, note: str, node: type[io.ComfyNode]) -> PngInfo:
+    """A note, and the workflow unless ComfyUI was started without metadata."""
+    info = PngInfo()
+    info.add_text(key, note)
+    if not comfy.cli_args.args.disable_metadata:
+        workflow = {"prompt": node.hidden.prompt, **(node.hidden.extra_pnginfo or {})}
+        for name, content in workflow.items():
+            info.add_text(name, json.dumps(content))
+    return info

@@ -12,6 +12,7 @@ from tessera.core.codec import decode_canvas, encode_canvas
 from tessera.core.fit import fit, scaled_lines
 from tessera.core.guide import guide_by_picture, guide_without_picture
 from tessera.core.image import to_tensor
+from tessera.core.provenance import read_note
 from tessera.core.sampling import sample
 from tessera.core.warp import SamplingSettings
 
@@ -274,3 +275,28 @@ def test_atlas_and_figures(server):
     assert 0 < decibels < 40
     assert 0 <= agreement <= 1
     assert 1 <= perplexity <= 16
+
+
+def test_saved_picture_gives_its_codes_and_its_workflow_back(server):
+    prompt = {
+        "1": load("none"),
+        "2": node("TesseraSampleCodes", model=["1", 0], **SAMPLE),
+        "3": node("TesseraSavePicture", vqgan=["1", 1], image=["2", 0], canvas=["2", 1], filename_prefix="kept/a"),
+        "4": node("TesseraSaveCanvas", canvas=["2", 1], filename_prefix="kept/b"),
+    }
+    report = server.run(prompt)
+    assert report.status == "success", report.error
+    assert alike(server.pictures(report, "3"), server.pictures(report, "2"))
+    path = server.folder / "output" / "kept" / "a_00002_.png"
+    assert '"TesseraSampleCodes"' in Image.open(path).info["prompt"]
+    assert read_note(path).canvas.indices.shape == (1, 4, 4)
+    again = {
+        "1": load("none"),
+        "2": node("TesseraLoadCanvasOfPicture", file="kept/a_00002_.png [output]", vqgan=["1", 1]),
+        "3": node("TesseraSaveCanvas", canvas=["2", 0], filename_prefix="kept/c"),
+    }
+    assert server.run(again).status == "success"
+    folder = server.folder / "output" / "kept"
+    before = load_canvas(folder / "b_00001_.canvas.safetensors")
+    assert torch.equal(load_canvas(folder / "c_00001_.canvas.safetensors").indices, before.indices[1:])
+    assert "decoded by another VQGAN" in server.run({**again, "1": load("coordinates")}).error

@@ -217,6 +217,22 @@ class PreviewImage:
         self.image = image
 
 
+class FolderType(str, Enum):
+    input = "input"
+    output = "output"
+    temp = "temp"
+
+
+class SavedResult(dict):
+    def __init__(self, filename: str, subfolder: str, type: FolderType):
+        super().__init__(filename=filename, subfolder=subfolder, type=type.value)
+
+
+class SavedImages:
+    def __init__(self, results, is_animated=False):
+        self.results = results
+
+
 class PreviewText:
     def __init__(self, value: str, **kwargs):
         self.value = value
@@ -228,14 +244,15 @@ def here(*names: str) -> dict[str, Any]:
 
 IO = SimpleNamespace(
     **here("Schema", "ComfyNode", "NodeOutput", "Input", "Output", "Int", "Float", "String", "Boolean", "Combo"),
-    **here("Custom", "NumberDisplay"),
+    **here("Custom", "NumberDisplay", "FolderType"),
     Image=Custom("IMAGE"),
     Mask=Custom("MASK"),
     Latent=Custom("LATENT"),
 )
-UI = SimpleNamespace(**here("PreviewImage", "PreviewText"))
+UI = SimpleNamespace(**here("PreviewImage", "PreviewText", "SavedImages", "SavedResult"))
 MODULES = {
     "comfy": {},
+    "comfy.cli_args": {"args": SimpleNamespace(disable_metadata=False)},
     "comfy.model_management": {
         **here("InterruptProcessingException", "throw_exception_if_processing_interrupted", "load_models_gpu"),
         "get_torch_device": cpu,

@@ -17,7 +17,7 @@ FOREIGN = {  # ComfyUI's own nodes that the workflows use
 WITHOUT_A_MODEL = {  # no model that comes with Tessera can show these
     "TesseraDepth", "TesseraSegmentation", "TesseraLowResolution", "TesseraClassLabel", "TesseraEmptyCanvas",
 }  # fmt: skip
-WITHOUT_A_FILE = {"TesseraLoadCanvas", "TesseraRecallCanvas"}  # they need an earlier run
+WITHOUT_A_FILE = {"TesseraLoadCanvas", "TesseraRecallCanvas", "TesseraLoadCanvasOfPicture"}  # they need an earlier run
 SEEDED = {"TesseraSampleCodes", "TesseraSweepSettings", "TesseraBestOf"}
 
 

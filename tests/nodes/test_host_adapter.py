@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from PIL import Image
 
 from tessera.core.bundle import save_bundle
 from tessera.core.canvas import Canvas, load_canvas
 from tessera.core.sampling import sample
 from tessera.core.warp import SamplingSettings
-from tessera.nodes import canvas_files, loaders, pictures, sampling, unfinished
+from tessera.nodes import canvas_files, loaders, picture_files, pictures, sampling, unfinished
 from tessera.nodes import host as adapter
 from tessera.nodes.models import BundleHandle, handle_of
 
@@ -167,3 +168,19 @@ def test_saved_canvas_is_listed_and_loaded_and_nothing_beside_it(host):
     assert load_canvas(host.base / "output" / "a" / "b_00001_.canvas.safetensors").overhang == (0.0, 0.5)
     with pytest.raises(FileNotFoundError, match="choose another"):
         adapter.file_between("../b.canvas.safetensors", canvas_files.SUFFIX)
+
+
+def test_saved_picture_carries_its_canvas_and_the_workflow(host, make_bundle):
+    vqgan = handle_of(make_bundle("none").vqgan)
+    canvas = Canvas.filled(torch.arange(8).view(2, 2, 2))
+    picture_files.SavePicture.hidden.prompt = {"1": "a"}
+    image = torch.rand(2, 8, 8, 3)
+    saved = picture_files.SavePicture.execute(vqgan, image, canvas, "p/q").ui.results
+    assert [result["filename"] for result in saved] == ["q_00001_.png", "q_00002_.png"]
+    path = host.base / "output" / "p" / "q_00002_.png"
+    assert Image.open(path).info["prompt"] == '{"1": "a"}'
+    name = "p/q_00002_.png [output]"
+    assert picture_files.LoadCanvasOfPicture.validate_inputs(name) is True
+    assert picture_files.LoadCanvasOfPicture.execute(name, vqgan)[0].indices.tolist() == [[[4, 5], [6, 7]]]
+    with pytest.raises(ValueError, match="1 pictures and a canvas of 2"):
+        picture_files.SavePicture.execute(vqgan, image[:1], canvas, "p/q")

@@ -19,7 +19,8 @@ IDS = {
     "TesseraEmptyCanvas", "TesseraKeepHalf", "TesseraForget", "TesseraLock", "TesseraOutpaint", "TesseraCropCanvas",
     "TesseraPasteCanvas", "TesseraRollCanvas", "TesseraBlendCanvas", "TesseraShowCanvas", "TesseraSaveCanvas",
     "TesseraLoadCanvas", "TesseraRecallCanvas", "TesseraSweepSettings", "TesseraBestOf", "TesseraCodebookAtlas",
-    "TesseraComparePictures", "TesseraCompareCanvases", "TesseraExamplePicture",
+    "TesseraComparePictures", "TesseraCompareCanvases", "TesseraExamplePicture", "TesseraSavePicture",
+    "TesseraLoadCanvasOfPicture",
 }  # fmt: skip
 
 

@@ -27,6 +27,7 @@ CALLED = {  # module: what the nodes call in it, dots into classes
         "io.String.Input.__init__", "io.Boolean.Input.__init__", "io.Combo.Input.__init__", "io.Custom",
         "io.Input.__init__", "io.Output.__init__", "io.Image.Input.__init__", "io.Mask.Output.__init__",
         "io.Latent.Input.__init__", "ui.PreviewImage.__init__", "ui.PreviewText.__init__",
+        "ui.SavedImages.__init__", "ui.SavedResult.__init__",
     ],
 }  # fmt: skip
 LISTING = f"""
