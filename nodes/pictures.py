@@ -25,8 +25,8 @@ def to_image(images: Tensor) -> Tensor:
 
 
 def from_mask(mask: Tensor) -> Tensor:
-    """MASK -> [B, H, W] in 0..1."""
-    return torch.atleast_3d(mask.unsqueeze(0) if mask.ndim == 2 else mask).float().clamp(0, 1)
+    """MASK -> [B, H, W] in 0..1, beside the canvases on the CPU."""
+    return (mask.unsqueeze(0) if mask.ndim == 2 else mask).float().clamp(0, 1).cpu()
 
 
 def constant_mask(value: float) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import torch
 from PIL import Image
 
 from ..core.canvas import Canvas
@@ -60,13 +61,13 @@ def run(
         return state.canvas.with_overhang(start.overhang)
 
     try:
-        for done, total, _, _ in sample_steps(bundle.prior, condition, state, settings_for(settings, start)):
-            due = preview_every and (done % preview_every == 0 or done == total)
-            bar.step(done, total, (lambda: preview(bundle.vqgan, now())) if due else None)
+        for step in sample_steps(bundle.prior, condition, state, settings_for(settings, start)):
+            due = preview_every and (step.done % preview_every == 0 or step.done == step.total)
+            bar.step(step.done, step.total, (lambda: preview(bundle.vqgan, now())) if due else None)
     except host.Interrupted:
         unfinished.keep(key, state, start.overhang)
         raise
-    state.move_to(host.output_device())
+    state.move_to(torch.device("cpu"))  # canvases are small, and live there
     return Sampled(start, now(), state)
 
 

@@ -102,3 +102,22 @@ def test_nodes_do_not_overlap_and_leave_room_for_wider_ones(path):
             beside = x + width + 100 <= other_x or other_x + other_width + 100 <= x
             below = y + height + 60 <= other_y or other_y + other_height + 60 <= y
             assert beside or below, f"{(x, y)} and {(other_x, other_y)}"
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflow_for_scripts_is_the_same(path):
+    """`workflows/api` is exported by the front end; here only what would show that one of the two is stale."""
+    shown, sent = workflow(path), json.loads((path.parent / "api" / path.name).read_text(encoding="utf-8"))
+    nodes = {str(node["id"]): node for node in shown["nodes"] if node["type"] != "MarkdownNote"}
+    assert {name: node["class_type"] for name, node in sent.items()} == {n: node["type"] for n, node in nodes.items()}
+    links = sum(isinstance(value, list) for node in sent.values() for value in node["inputs"].values())
+    assert links == len(shown["links"])
+    for name, node in sent.items():
+        if node["class_type"] in FOREIGN:
+            continue  # the front end adds widgets of its own to some
+        values = [value for value in node["inputs"].values() if not isinstance(value, list)]
+        assert all(value in nodes[name]["widgets_values"] for value in values), node["class_type"]
+
+
+def test_no_workflow_for_scripts_is_left_over():
+    assert {path.name for path in (ROOT / "workflows" / "api").glob("*.json")} == {path.name for path in WORKFLOWS}
