@@ -60,8 +60,7 @@ class LoadCanvas(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, file: str | None) -> bool | str:
-        known = file is None or file in host.files_between(SUFFIX)
-        return known or f"{file!r} is neither in the input nor in the output folder; save a canvas first, and press R"
+        return host.missing_file(file, SUFFIX) or True
 
     @classmethod
     def fingerprint_inputs(cls, file: str) -> int:

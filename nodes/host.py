@@ -26,6 +26,7 @@ VQGAN_FOLDER, PRIOR_FOLDER = "vqgan", "vq_transformer"
 PACK = Path(__file__).parent.parent
 OWN_MODELS, ASSETS = PACK / "models", PACK / "assets"
 EXTENSIONS = {".safetensors"}
+MOST_LISTED = 500  # files of one folder in a combo
 OUTPUT = " [output]"  # marks names of files in the output folder, as ComfyUI does
 
 Interrupted = comfy.model_management.InterruptProcessingException
@@ -70,21 +71,34 @@ def model_fingerprint(folder: str, name: str) -> str:
 
 
 def files_between(suffix: str) -> list[str]:
-    """Names for a combo: files with this suffix in ComfyUI's input folder, and in its output folder, so marked."""
+    """Names for a combo: files with this suffix in ComfyUI's input folder, then those in its output folder, so
+    marked; of each the newest, newest first."""
     names = []
     for mark, folder in (("", folder_paths.get_input_directory()), (OUTPUT, folder_paths.get_output_directory())):
-        found, _ = folder_paths.recursive_search(folder)
-        names += sorted(name.replace(os.sep, "/") + mark for name in found if name.endswith(suffix))
+        found = [path for path in Path(folder).rglob(f"*{suffix}") if path.is_file()]
+        newest = sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)[:MOST_LISTED]
+        names += [path.relative_to(folder).as_posix() + mark for path in newest]
     return names
 
 
 def file_between(name: str, suffix: str) -> Path:
-    """Where a file of `files_between` is; FileNotFoundError for any other name."""
-    if name not in files_between(suffix):
-        raise FileNotFoundError(f"{name!r} is neither in the input nor in the output folder; choose another")
-    if name.endswith(OUTPUT):
-        return Path(folder_paths.get_output_directory()) / name.removesuffix(OUTPUT)
-    return Path(folder_paths.get_input_directory()) / name
+    """Where a file of `files_between`, listed or older, is; FileNotFoundError if there is none by that name."""
+    inside = folder_paths.get_output_directory() if name.endswith(OUTPUT) else folder_paths.get_input_directory()
+    folder = Path(inside).resolve()
+    path = (folder / name.removesuffix(OUTPUT)).resolve()
+    if not (path.is_relative_to(folder) and path.name.endswith(suffix) and path.is_file()):
+        raise FileNotFoundError(f"{name!r} is neither in the input nor in the output folder; press R, choose another")
+    return path
+
+
+def missing_file(name: str | None, suffix: str) -> str | None:
+    """What to say about a file that is not there; None if it is, or if its name comes over a wire."""
+    try:
+        if name is not None:
+            file_between(name, suffix)
+    except FileNotFoundError as error:
+        return str(error)
+    return None
 
 
 def new_output_file(prefix: str, suffix: str) -> Path:

@@ -67,8 +67,7 @@ class LoadCanvasOfPicture(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, file: str | None) -> bool | str:
-        known = file is None or file in host.files_between(".png")
-        return known or f"{file!r} is neither in the input nor in the output folder; save a picture first, and press R"
+        return host.missing_file(file, ".png") or True
 
     @classmethod
     def fingerprint_inputs(cls, file: str, vqgan: VQGANHandle | None = None) -> int:

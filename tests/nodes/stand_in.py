@@ -66,14 +66,9 @@ def add_model_folder_path(folder_name: str, full_folder_path: str, is_default: b
         paths.append(full_folder_path)
 
 
-def recursive_search(directory: str, excluded_dir_names=None) -> tuple[list[str], dict[str, float]]:
-    root = Path(directory)
-    return [str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()], {}
-
-
 def get_filename_list(folder_name: str) -> list[str]:
     paths, extensions = state.folders[folder_name]
-    names = {name for path in paths for name in recursive_search(path)[0]}
+    names = {str(file.relative_to(path)) for path in paths for file in Path(path).rglob("*") if file.is_file()}
     return sorted(name for name in names if not extensions or os.path.splitext(name)[1] in extensions)
 
 
@@ -262,7 +257,7 @@ MODULES = {
     "comfy.model_patcher": here("ModelPatcher"),
     "comfy.utils": here("ProgressBar"),
     "folder_paths": {
-        **here("add_model_folder_path", "recursive_search", "get_filename_list", "get_full_path"),
+        **here("add_model_folder_path", "get_filename_list", "get_full_path"),
         **here("get_input_directory", "get_output_directory", "get_save_image_path"),
         "models_dir": "",
         "folder_names_and_paths": state.folders,

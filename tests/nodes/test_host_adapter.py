@@ -1,5 +1,7 @@
 """Model folders, progress, cancel and pictures' conventions, against the stand-in."""
 
+import os
+
 import pytest
 import torch
 from PIL import Image
@@ -163,7 +165,10 @@ def test_saved_canvas_is_listed_and_loaded_and_nothing_beside_it(host):
     name = "a/b_00001_.canvas.safetensors [output]"
     assert adapter.files_between(canvas_files.SUFFIX) == [name]
     assert canvas_files.LoadCanvas.validate_inputs(name) is True
-    assert "save a canvas first" in canvas_files.LoadCanvas.validate_inputs("../b.canvas.safetensors")
+    (host.base / "b.canvas.safetensors").touch()
+    for outside in ("../b.canvas.safetensors", "other.safetensors [output]", str(host.base / "b.canvas.safetensors")):
+        assert "is neither in the input" in canvas_files.LoadCanvas.validate_inputs(outside)
+    assert canvas_files.LoadCanvas.validate_inputs(None) is True
     assert torch.equal(canvas_files.LoadCanvas.execute(name)[0].indices, canvas.indices)
     assert load_canvas(host.base / "output" / "a" / "b_00001_.canvas.safetensors").overhang == (0.0, 0.5)
     with pytest.raises(FileNotFoundError, match="choose another"):
@@ -184,3 +189,13 @@ def test_saved_picture_carries_its_canvas_and_the_workflow(host, make_bundle):
     assert picture_files.LoadCanvasOfPicture.execute(name, vqgan)[0].indices.tolist() == [[[4, 5], [6, 7]]]
     with pytest.raises(ValueError, match="1 pictures and a canvas of 2"):
         picture_files.SavePicture.execute(vqgan, image[:1], canvas, "p/q")
+
+
+def test_long_folders_list_the_newest_files_and_still_open_the_others(host, monkeypatch):
+    monkeypatch.setattr(adapter, "MOST_LISTED", 3)
+    for number in range(5):
+        path = host.base / "output" / f"{number}.png"
+        path.touch()
+        os.utime(path, (number, number))
+    assert adapter.files_between(".png") == ["4.png [output]", "3.png [output]", "2.png [output]"]
+    assert adapter.file_between("0.png [output]", ".png").name == "0.png"

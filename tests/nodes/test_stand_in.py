@@ -19,7 +19,7 @@ CALLED = {  # module: what the nodes call in it, dots into classes
     "comfy.model_patcher": ["ModelPatcher.__init__"],
     "comfy.utils": ["ProgressBar.__init__", "ProgressBar.update_absolute"],
     "folder_paths": [
-        "add_model_folder_path", "recursive_search", "get_filename_list", "get_full_path", "get_input_directory",
+        "add_model_folder_path", "get_filename_list", "get_full_path", "get_input_directory",
         "get_output_directory", "get_save_image_path",
     ],
     "comfy_api.latest": [
