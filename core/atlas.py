@@ -56,9 +56,9 @@ def atlas(vqgan: VQGAN, order: Order, canvas: Canvas | None = None) -> Tensor:
         raise ValueError(f"codes can't be put in order by {order!r}; choose number or brightness, or connect a canvas")
     patches = swatches(vqgan)
     counts = code_counts(canvas, len(patches))
-    patches = torch.where((counts > 0).view(-1, 1, 1, 1), patches, patches * 0.15 - 0.6)
     keys = {"number": torch.arange(len(patches)), "brightness": -patches.mean((1, 2, 3)), "use": -counts}
-    patches = patches[keys[order].argsort(stable=True)]
+    shown = torch.where((counts > 0).view(-1, 1, 1, 1), patches, patches * 0.15 - 0.6)
+    patches = shown[keys[order].argsort(stable=True)]
     columns = math.ceil(math.sqrt(len(patches)))
     missing = columns * math.ceil(len(patches) / columns) - len(patches)
     _, channels, side, _ = patches.shape

@@ -1,5 +1,7 @@
 """Contact sheets: labelled rows of pictures on one page."""
 
+import math
+
 from PIL import Image, ImageDraw, ImageFont
 
 GAP = 8  # pixels between pictures
@@ -27,6 +29,17 @@ def labelled_sheet(labels: list[str], pictures: list[Image.Image], side: int = 2
     columns = len(pictures) // len(labels)
     rows = [(label, pictures[i * columns : (i + 1) * columns]) for i, label in enumerate(labels)]
     return contact_sheet(rows, side)
+
+
+def labelled_tiles(labels: list[str], pictures: list[Image.Image], side: int = 192) -> Image.Image:
+    """Pictures of one size in about as many rows as columns, each below its own label."""
+    columns = math.ceil(math.sqrt(len(pictures)))
+    tiles = [contact_sheet([(label, [picture])], side) for label, picture in zip(labels, pictures, strict=True)]
+    width, height = tiles[0].size
+    sheet = Image.new("RGB", (columns * width, math.ceil(len(tiles) / columns) * height), "white")
+    for number, tile in enumerate(tiles):
+        sheet.paste(tile, (number % columns * width, number // columns * height))
+    return sheet
 
 
 def at_height(picture: Image.Image, height: int) -> Image.Image:

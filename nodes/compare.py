@@ -12,7 +12,7 @@ from ..core.guide import Guide
 from ..core.image import to_pictures, to_tensor
 from ..core.metrics import check_alike, code_agreement, psnr, ssim
 from ..core.ranking import best_of, mean_log_probability
-from ..core.sheet import labelled_sheet
+from ..core.sheet import labelled_sheet, labelled_tiles
 from ..core.sweep import Swept, parse_values, swept_settings
 from ..core.warp import SamplingSettings
 from . import host, sockets
@@ -124,7 +124,7 @@ class BestOf(io.ComfyNode):
         best = sampled.canvas.pick(best_of(scores, groups, keep))
         order = scores.argsort(descending=True, stable=True)
         ranked = to_pictures(decode_canvas(model.bundle.vqgan, sampled.canvas.pick(order)))
-        sheet = labelled_sheet([f"{score:.3f}" for score in scores[order].tolist()], ranked, 128)
+        sheet = labelled_tiles([f"{score:.3f}" for score in scores[order].tolist()], ranked)
         picture = to_image(decode_canvas(model.bundle.vqgan, best))
         return io.NodeOutput(picture, best, to_image(to_tensor(sheet)), ui=host.saved_pictures(picture, cls))
 

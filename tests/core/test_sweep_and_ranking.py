@@ -6,7 +6,7 @@ from tessera.core.canvas import Canvas
 from tessera.core.metrics import check_alike, code_agreement
 from tessera.core.ranking import best_of, mean_log_probability
 from tessera.core.sampling import SamplingState
-from tessera.core.sheet import contact_sheet, labelled_sheet
+from tessera.core.sheet import contact_sheet, labelled_sheet, labelled_tiles
 from tessera.core.sweep import parse_values, swept_settings
 from tessera.core.warp import SamplingSettings
 
@@ -66,3 +66,12 @@ def test_sheet_keeps_proportions_and_gives_each_label_its_row():
     assert sheet.getpixel((8 + 28 + 10, 8 + 24 + 5)) == (0, 128, 0)
     assert sheet.getpixel((8 + 10, 8 + 42 + 24 + 5)) == (0, 0, 255)
     assert contact_sheet([("", [Image.new("RGB", (192, 192))])]).size == (208, 232)
+
+
+def test_each_tile_has_its_own_label():
+    pictures = [Image.new("RGB", (20, 10), color) for color in ("red", "green", "blue")]
+    sheet = labelled_tiles(["a", "b", "c"], pictures, side=10)
+    assert sheet.size == (2 * (20 + 16), 2 * (10 + 24 + 16))
+    assert sheet.getpixel((8 + 5, 50 + 8 + 24 + 5)) == (0, 0, 255)
+    assert sheet.getpixel((36 + 8 + 5, 50 + 8 + 24 + 5)) == (255, 255, 255)
+    assert any(sheet.getpixel((36 + 8 + x, 8 + y)) != (255, 255, 255) for x in range(12) for y in range(20))
