@@ -25,7 +25,12 @@ def best_of(scores: Tensor, groups: int, keep: int) -> Tensor:
         ValueError: fewer pictures than are to be kept.
     """
     candidates = len(scores) // groups
-    if not 1 <= keep <= candidates:
-        raise ValueError(f"{keep} of {candidates} pictures can't be kept; choose 1 to {candidates}")
+    check_choice(candidates, keep)
     order = scores.view(candidates, groups).argsort(dim=0, descending=True, stable=True)[:keep]  # [keep, groups]
     return (order * groups + torch.arange(groups)).flatten()
+
+
+def check_choice(candidates: int, keep: int) -> None:
+    """Raise ValueError unless `keep` of so many pictures can be kept; to be asked before they are made."""
+    if not 1 <= keep <= candidates:
+        raise ValueError(f"{keep} of {candidates} pictures can't be kept; choose 1 to {candidates}")

@@ -11,7 +11,7 @@ from ..core.codec import decode_canvas
 from ..core.guide import Guide
 from ..core.image import to_pictures, to_tensor
 from ..core.metrics import check_alike, code_agreement, psnr, ssim
-from ..core.ranking import best_of, mean_log_probability
+from ..core.ranking import best_of, check_choice, mean_log_probability
 from ..core.sheet import labelled_sheet, labelled_tiles
 from ..core.sweep import Swept, parse_values, swept_settings
 from ..core.warp import SamplingSettings
@@ -118,6 +118,7 @@ class BestOf(io.ComfyNode):
         canvas: Canvas | None = None,
         settings: SamplingSettings | None = None,
     ) -> io.NodeOutput:
+        check_choice(candidates, keep)
         sampled = run(model, condition, canvas, settings, seed, candidates, preview_every)
         scores = mean_log_probability(sampled.state, sampled.start.known)
         groups = len(scores) // candidates

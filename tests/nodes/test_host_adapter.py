@@ -10,7 +10,7 @@ from tessera.core.bundle import save_bundle
 from tessera.core.canvas import Canvas, load_canvas
 from tessera.core.sampling import sample
 from tessera.core.warp import SamplingSettings
-from tessera.nodes import canvas_files, loaders, picture_files, pictures, sampling, unfinished
+from tessera.nodes import canvas_files, compare, loaders, picture_files, pictures, sampling, unfinished
 from tessera.nodes import host as adapter
 from tessera.nodes.models import BundleHandle, handle_of
 
@@ -147,6 +147,12 @@ def test_only_so_many_cancelled_runs_are_kept(host, make_bundle):
         with pytest.raises(adapter.Interrupted):
             sampling.SampleCodes.execute(model, seed, 1, 0)
     assert len(unfinished.kept) == unfinished.MOST
+
+
+def test_more_to_keep_than_there_are_is_refused_before_anything_is_made(host, make_bundle):
+    with pytest.raises(ValueError, match="choose 1 to 2"):
+        compare.BestOf.execute(handle(make_bundle("none")), 0, 2, 3, 0)
+    assert not host.updates
 
 
 def test_inputs_are_never_changed(host, make_bundle):
