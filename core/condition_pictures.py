@@ -1,5 +1,7 @@
 """Pictures that guide a picture, made ready for the condition's VQGAN (edges have a file of their own)."""
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -48,6 +50,45 @@ def labels_from_colors(images: Tensor, palette: Tensor) -> Tensor:
         labels[distance < best] = label
         best = torch.minimum(best, distance)
     return labels
+
+
+def labels_of_picture(images: Tensor, palette: Tensor | None, classes: int) -> Tensor:
+    """A picture of a label map as labels, by its gray levels or by the nearest colour of a palette.
+
+    Args:
+        images: [B, 1 or 3, H, W] in -1..1.
+        palette: [1, 3, H, W] in -1..1, one pixel a label in reading order, as many as there are classes or more;
+            None for gray levels.
+    Returns:
+        [B, H, W] int64.
+    Raises:
+        ValueError: a palette with too few pixels.
+    """
+    if palette is None:
+        return labels_from_gray(images)
+    colors = (palette[0].flatten(1).t() + 1) * 127.5  # [n, 3] in 0..255
+    if len(colors) < classes:
+        raise ValueError(f"the palette has {len(colors)} pixels, the model {classes} labels; give a pixel for each")
+    return labels_from_colors(images, colors[:classes])
+
+
+def inverted(images: Tensor) -> Tensor:
+    """Bright becomes dark: [B, C, H, W] in -1..1 -> same."""
+    return -images
+
+
+def labels_from_gray(images: Tensor) -> Tensor:
+    """Labels written as gray levels 0..255: [B, 1 or 3, H, W] in -1..1 -> [B, H, W] int64."""
+    check_images(images, "the segmentation picture")
+    return ((images.float().mean(1).clamp(-1, 1) + 1) * 127.5).round().long()
+
+
+def colors_of_labels(labels: Tensor, classes: int) -> Tensor:
+    """Label maps to look at, neighbouring numbers in colours far apart: [B, H, W] int64 -> [B, 3, H, W] in -1..1."""
+    hues = torch.arange(classes) * 0.618 * 2 * math.pi  # golden ratio: no two come close
+    phases = torch.tensor([0.0, 2.0, 4.0]) * math.pi / 3
+    palette = torch.cos(hues[:, None] - phases)  # [classes, 3]
+    return palette[labels.cpu()].movedim(-1, 1)
 
 
 def low_resolution(images: Tensor, factor: int) -> Tensor:

@@ -5,6 +5,7 @@ number of pictures and is computed once for all of them. A window may reach over
 condition goes on as `Window.rows` and `Window.columns` say.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -124,3 +125,11 @@ class NoCondition:
     def prefix(self, window: Window) -> Tensor:
         """The start token, whatever the window."""
         return torch.tensor([[self.token]])
+
+
+def repeat(condition: Condition, times: int) -> Condition:
+    """A condition of a batch, for `times` pictures each: all once, then all again. A batch of one serves any
+    number already."""
+    batched = {n: t for n, t in vars(condition).items() if isinstance(t, Tensor) and len(t) > 1}
+    repeated = {n: t.repeat(times, *[1] * (t.ndim - 1)) for n, t in batched.items()}
+    return dataclasses.replace(condition, **repeated)

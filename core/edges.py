@@ -1,11 +1,15 @@
 """Edges: the picture condition that any photograph or drawing can give (section 4.2.2, figure 6)."""
 
+from typing import Literal, get_args
+
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from .image import check_images
+
+LineSource = Literal["photograph", "lines", "drawing"]
 
 
 def canny(pixels: np.ndarray, low: float = 100, high: float = 200, blur: float = 1.0) -> np.ndarray:
@@ -38,6 +42,30 @@ def edges(images: Tensor, low: float = 100, high: float = 200, blur: float = 1.0
     pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().byte().expand(-1, 3, -1, -1)
     maps = [canny(p.permute(1, 2, 0).contiguous().cpu().numpy(), low, high, blur) for p in pixels]
     return torch.from_numpy(np.stack(maps)).unsqueeze(1).to(images) / 127.5 - 1
+
+
+def lines_of(images: Tensor, source: LineSource, low: float = 100, high: float = 200, blur: float = 1.0) -> Tensor:
+    """White lines on black, whatever the picture is.
+
+    Args:
+        images: [B, 1 or 3, H, W] in -1..1.
+        source: "photograph", its edges; "lines", bright on dark already, as edge detectors draw them; "drawing",
+            dark strokes on a light ground.
+        low, high, blur: for photographs, as for `canny`.
+    Returns:
+        [B, 1, H, W] in -1..1.
+    Raises:
+        ValueError: a broken picture, thresholds out of order or an unknown source.
+    """
+    match source:
+        case "photograph":
+            return edges(images, low, high, blur)
+        case "drawing":
+            return strokes(images)
+        case "lines":
+            check_images(images)
+            return images.mean(1, keepdim=True)
+    raise ValueError(f"lines can't be taken from {source!r}; use {', '.join(get_args(LineSource))}")
 
 
 def strokes(images: Tensor) -> Tensor:

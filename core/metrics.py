@@ -31,3 +31,16 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     similarity = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
     similarity = similarity / ((mean_a.square() + mean_b.square() + c1) * (variance_a + variance_b + c2))
     return similarity.flatten(1).mean(1)
+
+
+def code_agreement(a: Tensor, b: Tensor) -> Tensor:
+    """Share of cells with the same code in each pair of pictures: indices [B, h, w] each -> [B] in 0..1."""
+    return (a == b).float().flatten(1).mean(1)
+
+
+def check_alike(a: Tensor, b: Tensor, what: str) -> None:
+    """Raise ValueError unless two batches of pictures or canvases have one shape."""
+    if a.shape != b.shape:
+        raise ValueError(
+            f"{what} a has shape {tuple(a.shape)} and b {tuple(b.shape)}; make them one size and as many of each"
+        )

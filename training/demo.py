@@ -40,9 +40,9 @@ def run(args: argparse.Namespace) -> int:
     from ..core.image import fit_square, read_picture, to_pictures, to_tensor
     from ..core.opening import open_bundle
     from ..core.sampling import SamplingState, sample_steps
+    from ..core.sheet import contact_sheet
     from ..core.warp import SamplingSettings
     from .log import save_picture
-    from .sheet import contact_sheet
 
     if args.samples < 1:
         raise ValueError(f"--samples is {args.samples}; ask for at least 1")

@@ -190,3 +190,29 @@ def test_target_that_is_a_folder_leaves_no_partial_file(tmp_path):
     with pytest.raises(OSError, match="taken"):
         save_canvas(tmp_path / "taken", numbered())
     assert [p.name for p in tmp_path.iterdir()] == ["taken"]
+
+
+def test_overhang_stays_with_the_border_it_belongs_to(tmp_path):
+    canvas = numbered().with_overhang((0.25, 0.5))
+    assert canvas.forget(torch.zeros(4, 5, dtype=torch.bool)).overhang == (0.25, 0.5)
+    assert canvas.paste(Canvas.empty(2, 1, 1), 0, 0).overhang == (0.25, 0.5)
+    assert canvas.repeat(2).overhang == (0.25, 0.5)
+    assert canvas.crop(1, 0, 3, 2).overhang == (0.25, 0)
+    assert canvas.crop(0, 2, 2, 3).overhang == (0, 0.5)
+    assert canvas.roll(1, 0).overhang == (0, 0)
+    save_canvas(tmp_path / "canvas.safetensors", canvas)
+    assert load_canvas(tmp_path / "canvas.safetensors").overhang == (0.25, 0.5)
+
+
+def test_overhang_of_a_whole_cell_is_refused():
+    with pytest.raises(ValueError, match="below 1"):
+        numbered().with_overhang((1.0, 0.0))
+
+
+def test_canvas_with_a_broken_overhang_is_refused(tmp_path):
+    path = tmp_path / "canvas.safetensors"
+    tensors = {"indices": numbered().indices, "known": numbered().known}
+    for broken in ("no", "3", "[1]", "[2, 0]"):
+        save_tensors(path, "canvas", tensors, {"overhang": broken})
+        with pytest.raises(ValueError, match=r"canvas\.safetensors is not a saved canvas"):
+            load_canvas(path)

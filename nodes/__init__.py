@@ -1,0 +1,52 @@
+"""ComfyUI nodes: each a schema and a few lines that call core."""
+
+from . import canvas, canvas_files, codec, compare, conditions, host, loaders, picture_files, sampling
+from .host import ComfyExtension, io
+
+NODES: list[type[io.ComfyNode]] = [
+    loaders.LoadBundle,
+    sampling.SampleCodes,
+    sampling.Settings,
+    sampling.TemperatureMap,
+    conditions.Edges,
+    conditions.Depth,
+    conditions.Segmentation,
+    conditions.LowResolution,
+    conditions.ClassLabel,
+    loaders.LoadVQGAN,
+    codec.EncodeCanvas,
+    codec.DecodeCanvas,
+    codec.EncodeLatent,
+    codec.Quantize,
+    codec.DecodeLatent,
+    canvas.EmptyCanvas,
+    canvas.KeepHalf,
+    canvas.Forget,
+    canvas.Lock,
+    canvas.Outpaint,
+    canvas.Crop,
+    canvas.Paste,
+    canvas.Roll,
+    canvas.Blend,
+    canvas_files.ShowCanvas,
+    canvas_files.SaveCanvas,
+    canvas_files.LoadCanvas,
+    canvas_files.RecallCanvas,
+    picture_files.SavePicture,
+    picture_files.LoadCanvasOfPicture,
+    compare.SweepSettings,
+    compare.BestOf,
+    compare.CodebookAtlas,
+    compare.ComparePictures,
+    compare.CompareCanvases,
+    loaders.ExamplePicture,
+]
+
+
+class TesseraExtension(ComfyExtension):
+    """What ComfyUI asks for the nodes."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """All nodes, in the order of the menu."""
+        host.register_model_folders()  # here, since old hosts never call on_load
+        return NODES

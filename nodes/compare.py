@@ -1,0 +1,220 @@
+"""Nodes that compare: settings, candidates, pictures, codes."""
+
+from typing import get_args
+
+from torch import Tensor
+
+from ..core.atlas import Order, atlas, code_counts
+from ..core.canvas import Canvas
+from ..core.codebook import code_statistics
+from ..core.codec import decode_canvas
+from ..core.guide import Guide
+from ..core.image import to_pictures, to_tensor
+from ..core.metrics import check_alike, code_agreement, psnr, ssim
+from ..core.ranking import best_of, check_choice, mean_log_probability
+from ..core.sheet import labelled_sheet, labelled_tiles
+from ..core.sweep import Swept, parse_values, swept_settings
+from ..core.warp import SamplingSettings
+from . import host, sockets
+from .codec import vqgan_input
+from .host import io
+from .models import BundleHandle, VQGANHandle
+from .pictures import from_image, to_image
+from .run import run, sweep
+from .sampling import EXAMPLE, canvas_inputs, model_input, preview_input, seed_input
+
+CATEGORY = "Tessera/compare"
+
+
+class SweepSettings(io.ComfyNode):
+    """One seed, one setting in several values."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TesseraSweepSettings",
+            display_name="Sweep Settings",
+            category=CATEGORY,
+            description="Makes the same picture with one setting in several values, on a labelled sheet. The seed "
+            "stays, so you see what the setting does and nothing else.",
+            inputs=[
+                model_input(),
+                seed_input(),
+                io.Combo.Input(
+                    "setting", options=list(get_args(Swept)), default="temperature", tooltip="What changes."
+                ),
+                io.String.Input("values", default="0.3, 0.6, 0.8, 1, 1.3", tooltip="Its values, separated by commas."),
+                io.Int.Input("pictures", default=3, min=1, max=16, tooltip="Seeds in each row: seed, seed + 1 ..."),
+                preview_input(),
+                *canvas_inputs(),
+            ],
+            outputs=[
+                io.Image.Output(display_name="sheet", tooltip="A row for each value, a column for each seed."),
+                io.Image.Output(display_name="all", tooltip="The pictures alone, row by row."),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: BundleHandle,
+        seed: int,
+        setting: str,
+        values: str,
+        pictures: int,
+        preview_every: int,
+        condition: Guide | None = None,
+        canvas: Canvas | None = None,
+        settings: SamplingSettings | None = None,
+    ) -> io.NodeOutput:
+        numbers = parse_values(values)
+        each = swept_settings(settings or EXAMPLE, setting, numbers)
+        first, *others = sweep(model, condition, canvas, each, seed, pictures, preview_every)
+        made = decode_canvas(model.bundle.vqgan, first.canvas.join([other.canvas for other in others]))
+        sheet = labelled_sheet([f"{setting} {number:g}" for number in numbers], to_pictures(made))
+        shown = to_image(to_tensor(sheet))
+        return io.NodeOutput(shown, to_image(made), ui=host.saved_pictures(shown, cls))
+
+
+class BestOf(io.ComfyNode):
+    """Many candidates, the likeliest kept."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TesseraBestOf",
+            display_name="Best of Many",
+            category=CATEGORY,
+            description="Makes many candidates and keeps those that the model itself finds likeliest: fewer accidents, "
+            "less surprise.",
+            inputs=[
+                model_input(),
+                seed_input(),
+                io.Int.Input("candidates", default=9, min=1, max=64, tooltip="How many pictures to choose from."),
+                io.Int.Input("keep", default=1, min=1, max=64, tooltip="How many to keep, the likeliest first."),
+                preview_input(),
+                *canvas_inputs(),
+            ],
+            outputs=[
+                io.Image.Output(display_name="picture", tooltip="The likeliest, best first."),
+                sockets.Canvas.Output(display_name="canvas", tooltip="Their canvases."),
+                io.Image.Output(
+                    display_name="ranking", tooltip="All candidates, likeliest first, with their mean log p in nats."
+                ),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: BundleHandle,
+        seed: int,
+        candidates: int,
+        keep: int,
+        preview_every: int,
+        condition: Guide | None = None,
+        canvas: Canvas | None = None,
+        settings: SamplingSettings | None = None,
+    ) -> io.NodeOutput:
+        check_choice(candidates, keep)
+        sampled = run(model, condition, canvas, settings, seed, candidates, preview_every)
+        scores = mean_log_probability(sampled.state, sampled.start.known)
+        groups = len(scores) // candidates
+        best = sampled.canvas.pick(best_of(scores, groups, keep))
+        order = scores.argsort(descending=True, stable=True)
+        ranked = to_pictures(decode_canvas(model.bundle.vqgan, sampled.canvas.pick(order)))
+        sheet = labelled_tiles([f"{score:.3f}" for score in scores[order].tolist()], ranked)
+        picture = to_image(decode_canvas(model.bundle.vqgan, best))
+        return io.NodeOutput(picture, best, to_image(to_tensor(sheet)), ui=host.saved_pictures(picture, cls))
+
+
+class CodebookAtlas(io.ComfyNode):
+    """All codes to look at."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TesseraCodebookAtlas",
+            display_name="Codebook Atlas",
+            category=CATEGORY,
+            description="Shows what each code of a VQGAN looks like, and which of them a canvas uses.",
+            inputs=[
+                vqgan_input(),
+                io.Combo.Input(
+                    "order", options=list(get_args(Order)), default="brightness",
+                    tooltip="number: as the model counts them. brightness: bright ones first. use: those the canvas "
+                    "uses most first.",
+                ),
+                sockets.Canvas.Input("canvas", optional=True, tooltip="Codes that it does not use are dimmed."),
+            ],
+            outputs=[
+                io.Image.Output(display_name="atlas", tooltip="A swatch for each code."),
+                io.Float.Output(display_name="used", tooltip="Share of the codes that the canvas uses, 0 to 1."),
+                io.Float.Output(
+                    display_name="perplexity", tooltip="How many codes it would use if it used all equally often."
+                ),
+            ],
+            is_output_node=True,
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, vqgan: VQGANHandle, order: str, canvas: Canvas | None = None) -> io.NodeOutput:
+        shown = to_image(atlas(vqgan.ready_for_atlas(), order, canvas))
+        codes = vqgan.module.config.codebook_size
+        use = code_statistics(code_counts(canvas, codes))
+        return io.NodeOutput(shown, use.usage, use.perplexity, ui=host.saved_pictures(shown, cls))
+
+
+class ComparePictures(io.ComfyNode):
+    """How alike pictures are."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TesseraComparePictures",
+            display_name="Compare Pictures",
+            category=CATEGORY,
+            description="Measures how alike two pictures are, such as a photograph and what a VQGAN makes of it. Means "
+            "over a batch.",
+            inputs=[
+                io.Image.Input("a", tooltip="A picture, or several."),
+                io.Image.Input("b", tooltip="As many, of the same size."),
+            ],
+            outputs=[
+                io.Float.Output(
+                    display_name="psnr", tooltip="Signal to noise in decibels; above 30 hardly a difference is seen."
+                ),
+                io.Float.Output(display_name="ssim", tooltip="Structural similarity, up to 1 for equal pictures."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, a: Tensor, b: Tensor) -> io.NodeOutput:
+        one, other = from_image(a), from_image(b)
+        check_alike(one, other, "picture")
+        return io.NodeOutput(float(psnr(one, other).mean()), float(ssim(one, other).mean()))
+
+
+class CompareCanvases(io.ComfyNode):
+    """How many codes agree."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TesseraCompareCanvases",
+            display_name="Compare Canvases",
+            category=CATEGORY,
+            description="Counts the cells that hold the same code in two canvases.",
+            inputs=[
+                sockets.Canvas.Input("a", tooltip="A canvas."),
+                sockets.Canvas.Input("b", tooltip="One of the same size."),
+            ],
+            outputs=[io.Float.Output(display_name="agreement", tooltip="Share of cells with the same code, 0 to 1.")],
+        )
+
+    @classmethod
+    def execute(cls, a: Canvas, b: Canvas) -> io.NodeOutput:
+        check_alike(a.indices, b.indices, "canvas")
+        return io.NodeOutput(float(code_agreement(a.indices, b.indices).mean()))

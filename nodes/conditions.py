@@ -1,0 +1,219 @@
+"""Nodes that guide a picture."""
+
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from ..core.condition_pictures import inverted, labels_of_picture
+from ..core.edges import LineSource, lines_of
+from ..core.fit import Fit, fit, scaled, scaled_labels, scaled_lines
+from ..core.guide import Guide, guide_by_labels, guide_by_picture, seen
+from . import host, sockets
+from .host import io
+from .models import BundleHandle
+from .pictures import from_image, to_image
+
+CATEGORY = "Tessera/conditions"
+
+
+def model_input() -> io.Input:
+    """The model that is guided."""
+    return sockets.Bundle.Input("model", tooltip="The model to guide, from Load Tessera Model.")
+
+
+def fit_input() -> io.Input:
+    """How a picture is brought to the size of the one to be made."""
+    return io.Combo.Input(
+        "size",
+        options=list(get_args(Fit)),
+        default="square",
+        tooltip="Size of the new picture. square: the middle of yours, as large as the model was trained on. whole "
+        "picture: the shorter side as large as that. original size: as yours is; takes longest.",
+    )
+
+
+def condition_outputs() -> list[io.Output]:
+    """What every condition made of a picture gives."""
+    return [
+        sockets.Condition.Output(display_name="condition", tooltip="Guides Sample Codes."),
+        io.Image.Output(
+            display_name="seen",
+            tooltip="What the model sees: the condition picture after its own VQGAN made codes of it. What is lost "
+            "here can't guide anything.",
+        ),
+    ]
+
+
+class Edges(io.ComfyNode):
+    """Lines guide the picture."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TesseraEdges",
+            display_name="Edges",
+            category=CATEGORY,
+            description="Lets lines guide the new picture: the edges of a photograph, a drawing, or the output of "
+            "any edge detector (Canny, HED, scribble ...).",
+            inputs=[
+                model_input(),
+                io.Image.Input("image", tooltip="The picture that gives the lines."),
+                io.Combo.Input(
+                    "picture_is",
+                    options=list(get_args(LineSource)),
+                    default="photograph",
+                    tooltip="photograph: edges are found in it. lines: bright on black, as edge detectors draw them. "
+                    "drawing: dark strokes on a light ground.",
+                ),
+                fit_input(),
+                io.Float.Input(
+                    "low", default=50.0, min=0.0, max=1000.0, step=5.0,
+                    tooltip="Photographs only: an edge is followed as long as the gradient is above this, 0 to 1000. "
+                    "Lower gives longer lines.",
+                ),
+                io.Float.Input(
+                    "high", default=120.0, min=0.0, max=1000.0, step=5.0,
+                    tooltip="Photographs only: an edge begins where the gradient is above this, 0 to 1000. "
+                    "Lower gives more lines.",
+                ),
+                io.Float.Input(
+                    "blur", default=2.0, min=0.0, max=20.0, step=0.1,
+                    tooltip="Photographs only: blurred by so many pixels before edges are looked for. Higher leaves "
+                    "out grain and texture.",
+                ),
+            ],
+            outputs=[
+                *condition_outputs(),
+                io.Image.Output(display_name="lines", tooltip="The lines before quantization, white on black."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, model: BundleHandle, image: Tensor, picture_is: str, size: str, low: float, high: float, blur: float
+    ) -> io.NodeOutput:
+        picture = fit(from_image(image), size, model.side, scaled_lines if picture_is == "lines" else scaled)
+        lines = lines_of(picture, picture_is, low, high, blur)
+        guide, sees = guided(model, "edges", lines)
+        return io.NodeOutput(guide, sees, to_image(lines), ui=host.saved_pictures(sees, cls))
+
+
+class Depth(io.ComfyNode):
+    """A depth map guides the picture."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TesseraDepth",
+            display_name="Depth",
+            category=CATEGORY,
+            description="Lets a depth map guide the new picture, as depth estimators draw it: near is bright.",
+            inputs=[
+                model_input(),
+                io.Image.Input("image", tooltip="The depth map; stretched from black to white."),
+                fit_input(),
+                io.Boolean.Input(
+                    "near_is_bright", default=True, tooltip="Turn off for maps that are darker where things are near."
+                ),
+            ],
+            outputs=condition_outputs(),
+        )
+
+    @classmethod
+    def execute(cls, model: BundleHandle, image: Tensor, size: str, near_is_bright: bool) -> io.NodeOutput:
+        depth = fit(from_image(image), size, model.side)
+        guide, sees = guided(model, "depth", depth if near_is_bright else inverted(depth))
+        return io.NodeOutput(guide, sees, ui=host.saved_pictures(sees, cls))
+
+
+class Segmentation(io.ComfyNode):
+    """A label map guides the picture."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TesseraSegmentation",
+            display_name="Segmentation",
+            category=CATEGORY,
+            description="Lets a map of labels (sky, water, tree ...) guide the new picture. The labels are those of "
+            "the dataset that the model was trained on.",
+            inputs=[
+                model_input(),
+                io.Image.Input("image", tooltip="The label map. Without a palette its gray levels are the labels."),
+                fit_input(),
+                io.Image.Input(
+                    "palette", optional=True,
+                    tooltip="The labels' colours, a pixel for each label, row by row from the top left. Each pixel of "
+                    "the map gets the label whose colour is nearest.",
+                ),
+            ],
+            outputs=condition_outputs(),
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, model: BundleHandle, image: Tensor, size: str, palette: Tensor | None = None) -> io.NodeOutput:
+        picture = fit(from_image(image), size, model.side, scaled_labels)
+        colors = None if palette is None else from_image(palette)
+        labels = labels_of_picture(picture, colors, model.bundle.condition_config.labels)
+        guide, sees = guided(model, "segmentation", labels)
+        return io.NodeOutput(guide, sees, ui=host.saved_pictures(sees, cls))
+
+
+class LowResolution(io.ComfyNode):
+    """A small picture guides a larger one."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TesseraLowResolution",
+            display_name="Low Resolution",
+            category=CATEGORY,
+            description="Lets a small picture guide a larger one, as many times larger as the model was trained for.",
+            inputs=[
+                model_input(),
+                io.Image.Input(
+                    "image",
+                    tooltip="The small picture; a large one is made small first, unless size says original size.",
+                ),
+                fit_input(),
+            ],
+            outputs=condition_outputs(),
+        )
+
+    @classmethod
+    def execute(cls, model: BundleHandle, image: Tensor, size: str) -> io.NodeOutput:
+        small = fit(from_image(image), size, model.side // max(1, model.bundle.condition_config.factor))
+        guide, sees = guided(model, "low-resolution", small)
+        return io.NodeOutput(guide, sees, ui=host.saved_pictures(sees, cls))
+
+
+class ClassLabel(io.ComfyNode):
+    """A class guides the picture."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TesseraClassLabel",
+            display_name="Class Label",
+            category=CATEGORY,
+            description="Asks for a picture of a class, for models trained on labelled pictures such as ImageNet.",
+            inputs=[
+                model_input(),
+                io.Int.Input(
+                    "label", default=0, min=0, max=1_000_000,
+                    tooltip="Number of the class in the dataset that the model was trained on; ImageNet has 0 to 999.",
+                ),
+            ],
+            outputs=[sockets.Condition.Output(display_name="condition", tooltip="Guides Sample Codes.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, model: BundleHandle, label: int) -> io.NodeOutput:
+        return io.NodeOutput(guide_by_labels(model.bundle, torch.tensor([label])))
+
+
+def guided(model: BundleHandle, kind: str, pictures: Tensor) -> tuple[Guide, Tensor]:
+    """A guide by condition pictures, and what the model sees of them as an IMAGE."""
+    guide = guide_by_picture(model.ready_for_condition(*pictures.shape[-2:]), kind, pictures)
+    return guide, to_image(seen(model.bundle, guide))

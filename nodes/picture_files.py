@@ -1,0 +1,81 @@
+"""Nodes for pictures that remember their codes."""
+
+from torch import Tensor
+
+from ..core.canvas import Canvas
+from ..core.image import to_pictures
+from ..core.provenance import KEY, check_vqgan, read_note, weights_fingerprint, write_note
+from . import host, sockets
+from .codec import vqgan_input
+from .host import io
+from .models import VQGANHandle
+from .pictures import from_image
+
+CATEGORY = "Tessera/canvas"
+
+
+class SavePicture(io.ComfyNode):
+    """A picture and its canvas in one PNG."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TesseraSavePicture",
+            display_name="Save Picture and Canvas",
+            category=CATEGORY,
+            description="Saves pictures as PNG with their codes, the fingerprint of the VQGAN and the workflow inside. "
+            "Load Canvas of Picture gets the very same codes back.",
+            inputs=[
+                vqgan_input(),
+                io.Image.Input("image", tooltip="The pictures, as the canvas was decoded or edited since."),
+                sockets.Canvas.Input("canvas", tooltip="Their canvas, as many pictures."),
+                io.String.Input("filename_prefix", default="tessera/picture", tooltip="Folder and start of the name."),
+            ],
+            outputs=[],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, vqgan: VQGANHandle, image: Tensor, canvas: Canvas, filename_prefix: str) -> io.NodeOutput:
+        mark = weights_fingerprint(vqgan.module)
+        notes = [write_note(canvas, number, mark) for number in range(len(canvas.indices))]
+        return io.NodeOutput(ui=host.save_pictures(to_pictures(from_image(image)), filename_prefix, KEY, notes, cls))
+
+
+class LoadCanvasOfPicture(io.ComfyNode):
+    """The canvas inside a PNG."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TesseraLoadCanvasOfPicture",
+            display_name="Load Canvas of Picture",
+            category=CATEGORY,
+            description="Gets the codes out of a PNG that Save Picture and Canvas wrote, exactly as they were.",
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=host.files_between(".png") or ["no picture saved yet"],
+                    tooltip="PNGs in the input and output folders. Press R after you saved one.",
+                ),
+                sockets.VQGAN.Input(
+                    "vqgan", optional=True, tooltip="To make sure that it is the one that decoded the picture."
+                ),
+            ],
+            outputs=[sockets.Canvas.Output(display_name="canvas", tooltip="The picture's codes.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file: str | None) -> bool | str:
+        return host.missing_file(file, ".png") or True
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str, vqgan: VQGANHandle | None = None) -> int:
+        return host.file_between(file, ".png").stat().st_mtime_ns
+
+    @classmethod
+    def execute(cls, file: str, vqgan: VQGANHandle | None = None) -> io.NodeOutput:
+        note = read_note(host.file_between(file, ".png"))
+        if vqgan is not None:
+            check_vqgan(note, vqgan.module, file)
+        return io.NodeOutput(note.canvas)

@@ -1,0 +1,9 @@
+"""The types of our wires."""
+
+from .host import io
+
+Bundle = io.Custom("TESSERA_BUNDLE")  # models.BundleHandle
+VQGAN = io.Custom("TESSERA_VQGAN")  # models.VQGANHandle
+Condition = io.Custom("TESSERA_CONDITION")  # core.guide.Guide
+Canvas = io.Custom("TESSERA_CANVAS")  # core.canvas.Canvas
+Sampling = io.Custom("TESSERA_SAMPLING")  # core.warp.SamplingSettings

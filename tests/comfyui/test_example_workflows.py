@@ -1,0 +1,55 @@
+"""Every example workflow runs in a real ComfyUI with the model that comes with Tessera.
+
+`workflows/api` holds them as the front end sends them to the server (Workflow, Export (API)); they are what people who
+script ComfyUI need, and what is run here.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tessera.core.bundle import load_bundle
+from tessera.core.codec import decode_canvas
+from tessera.core.edges import edges
+from tessera.core.fit import fit
+from tessera.core.guide import guide_by_picture
+from tessera.core.image import read_picture, to_tensor
+from tessera.core.sampling import sample
+from tessera.core.warp import SamplingSettings
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+MODEL = ROOT / "models" / "emoji-edges.safetensors"
+WORKFLOWS = sorted((ROOT / "workflows" / "api").glob("*.json"))
+PAINTING = {"TesseraSampleCodes", "TesseraSweepSettings", "TesseraBestOf"}
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not MODEL.exists(), reason="the embedded model is not here")]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflow_runs_and_shows_pictures_while_it_does(server, path):
+    prompt = json.loads(path.read_text(encoding="utf-8"))
+    report = server.run(prompt)
+    assert report.status == "success", report.error or report.refused
+    painting = [name for name, node in prompt.items() if node["class_type"] in PAINTING]
+    assert len(report.previews) >= len(painting)
+    for name in painting:
+        assert server.pictures(report, name).std() > 1  # not one flat colour
+
+
+def test_first_workflow_makes_what_core_makes(server):
+    prompt = json.loads(WORKFLOWS[0].read_text(encoding="utf-8"))
+    (name,) = (name for name, node in prompt.items() if node["class_type"] == "TesseraSampleCodes")
+    made = server.pictures(server.run(prompt), name)
+    bundle = load_bundle(MODEL)
+    picture = fit(to_tensor(read_picture(ROOT / "assets" / "photograph.jpg")), "square", 256)
+    guide = guide_by_picture(bundle, "edges", edges(picture, 50, 120, 2.0))
+    state = sample(bundle.prior, guide.condition, guide.canvas.repeat(4), 0, SamplingSettings())
+    expected = decode_canvas(bundle.vqgan, state.canvas).movedim(1, -1)
+    expected = ((expected + 1) / 2 * 255).to(torch.uint8).numpy()
+    assert made.shape == expected.shape
+    # another number of threads may round a near tie the other way, and what follows it in that picture
+    alike = [np.abs(a.astype(int) - b).mean() < 1 for a, b in zip(made, expected, strict=True)]
+    assert sum(alike) >= 3
