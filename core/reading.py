@@ -70,10 +70,10 @@ class Reader:
         """Logits after the next cells [G * B, n] of windows that stand still."""
         if cells.shape[1] > 1:
             return self.prior.prefill(cells, cache)
-        rows = min(cache.batch, 3)
-        if rows not in self.decoders:
-            self.decoders[rows] = Decoder(self.prior, rows)
-        cache.decoder = self.decoders[rows]
+        kind = min(cache.batch, 3)
+        if kind not in self.decoders:
+            self.decoders[kind] = Decoder(self.prior, cache.batch)
+        cache.decoder = self.decoders[kind]
         return self.prior.decode_one(cells[:, 0], cache)
 
     def numbers(self, windows: list[Window]) -> Tensor:
