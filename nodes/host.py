@@ -25,7 +25,7 @@ __all__ = ["ComfyExtension", "Interrupted", "ModelPatcher", "Progress", "io", "u
 VQGAN_FOLDER, PRIOR_FOLDER = "vqgan", "vq_transformer"
 PACK = Path(__file__).parent.parent
 OWN_MODELS, ASSETS = PACK / "models", PACK / "assets"
-EXTENSIONS = {".safetensors"}
+EXTENSIONS = {".safetensors", ".ckpt", ".pt", ".pth", ".bin"}
 MOST_LISTED = 500  # files of one folder in a combo
 OUTPUT = " [output]"  # marks names of files in the output folder, as ComfyUI does
 

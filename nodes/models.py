@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
-from ..core import atlas
-from ..core.bundle import Bundle, load_bundle
+from ..core import atlas, opening
+from ..core.bundle import Bundle
 from ..core.canvas import Canvas
 from ..core.memory import codec_memory, sampling_memory
-from ..core.model_file import load_vqgan
 from ..core.vqgan import VQGAN
 from . import host
 
@@ -76,15 +75,15 @@ def handle_of(vqgan: VQGAN) -> VQGANHandle:
 
 
 def open_bundle(name: str) -> BundleHandle:
-    """Load a bundle from the model folders; errors as `load_bundle`."""
+    """Load a bundle, or a released transformer, from the model folders; errors as `opening.open_bundle`."""
     with torch.inference_mode(False):  # ComfyUI's inference mode would mark the weights for ever
-        bundle = load_bundle(host.model_path(host.PRIOR_FOLDER, name))
+        bundle = opening.open_bundle(host.model_path(host.PRIOR_FOLDER, name))
     condition = handle_of(bundle.condition_vqgan) if bundle.condition_vqgan is not None else None
     fingerprint = host.model_fingerprint(host.PRIOR_FOLDER, name)
     return BundleHandle(fingerprint, bundle, handle_of(bundle.vqgan), host.patcher_of(bundle.prior), condition)
 
 
 def open_vqgan(name: str) -> VQGANHandle:
-    """Load a VQGAN from the model folders; errors as `load_vqgan`."""
+    """Load a VQGAN, ours or released, from the model folders; errors as `opening.open_vqgan`."""
     with torch.inference_mode(False):
-        return handle_of(load_vqgan(host.model_path(host.VQGAN_FOLDER, name)))
+        return handle_of(opening.open_vqgan(host.model_path(host.VQGAN_FOLDER, name)))

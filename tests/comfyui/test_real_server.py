@@ -114,8 +114,7 @@ def test_missing_model_is_named_with_the_folder(server):
 @pytest.mark.parametrize(
     ("model", "cells", "sentence"),
     [
-        ("broken", 5, "broken.safetensors is truncated or not a safetensors file"),
-        ("none", 3, "the canvas has 3x3 cells, the prior's window 4x4; use a canvas at least that large"),
+        ("broken", 5, "broken.safetensors is neither a torch checkpoint nor safetensors; choose another file"),
         ("edges", 5, "this model is guided by edges; connect a condition of that kind"),
     ],
 )

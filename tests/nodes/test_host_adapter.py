@@ -21,12 +21,12 @@ def handle(bundle) -> BundleHandle:
 
 
 def test_folders_and_extensions_of_others_stay(host):
-    host.folders["vqgan"] = (["/elsewhere"], {".ckpt"})
+    host.folders["vqgan"] = (["/elsewhere"], {".gguf"})
     adapter.register_model_folders()
     adapter.register_model_folders()
     paths, extensions = host.folders["vqgan"]
     assert paths == ["/elsewhere", str(host.base / "models" / "vqgan"), str(adapter.OWN_MODELS)]
-    assert extensions == {".ckpt", ".safetensors"}
+    assert extensions == {".gguf", *adapter.EXTENSIONS}
 
 
 def test_combo_says_where_files_go_when_there_is_none(host, monkeypatch):
