@@ -47,8 +47,11 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         normed = self.norm(x)
-        # [B, C, h, w] -> [B, 1, h*w, C]: one head as wide as the channels
-        q, k, v = (layer(normed).flatten(2).transpose(1, 2).unsqueeze(1) for layer in (self.q, self.k, self.v))
+        # [B, C, h, w] -> [B, 1, h*w, C]: one head as wide as the channels; contiguous, or torch on the CPU holds
+        # the matrix of all pairs of positions
+        q, k, v = (
+            layer(normed).flatten(2).transpose(1, 2).contiguous().unsqueeze(1) for layer in (self.q, self.k, self.v)
+        )
         attended = F.scaled_dot_product_attention(q, k, v)  # [B, 1, h*w, C]
         attended = attended.squeeze(1).transpose(1, 2).reshape(x.shape)  # [B, C, h, w]
         return x + self.proj_out(attended)

@@ -58,15 +58,15 @@ def decode_in_strips(model: VQGAN, codes: Tensor, wrap: Wrap = "none") -> Tensor
 def decode_memory(config: VQGANConfig, height: int, width: int, strips: bool, element: int = 4) -> int:
     """About how many bytes decoding one picture of height x width cells takes at most, beyond model and picture.
 
-    A whole layer holds its input, the normalized and the activated one, and the convolution's input, output and
-    result as the library lays them out; strips hold input, half-way result and, where channels change, output.
+    A whole layer holds its input, the normalized and the activated one, and the convolution's input and output each
+    twice, as they are and as the library lays them out; strips hold input, half-way result and, where channels change, output.
     """
     most, previous = 0, config.channels * config.channel_mult[-1]
     for level in reversed(range(len(config.channel_mult))):
         channels = config.channels * config.channel_mult[level]
         scale = 2 ** (len(config.channel_mult) - 1 - level)
         plane = height * width * scale**2 * element
-        tensors = (previous + 2 * channels if previous != channels else 2 * channels) if strips else 5 * previous
+        tensors = (previous + 2 * channels if previous != channels else 2 * channels) if strips else 7 * previous
         most = max(most, tensors * plane)
         previous = channels
     return most + (8 * STRIP if strips else 0)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
+from tessera.core.sheet import GAP, LABEL, contact_sheet
 from tessera.training.log import RunLog, draw_curves, grid, read_csv, save_picture
-from tessera.training.sheet import GAP, LABEL, contact_sheet
 
 
 def test_a_value_that_appears_later_becomes_a_column(tmp_path):
