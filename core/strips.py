@@ -59,7 +59,8 @@ def decode_memory(config: VQGANConfig, height: int, width: int, strips: bool, el
     """About how many bytes decoding one picture of height x width cells takes at most, beyond model and picture.
 
     A whole layer holds its input, the normalized and the activated one, and the convolution's input and output each
-    twice, as they are and as the library lays them out; strips hold input, half-way result and, where channels change, output.
+    twice, as they are and as the library lays them out; strips hold input, half-way result and, where channels
+    change, output.
     """
     most, previous = 0, config.channels * config.channel_mult[-1]
     for level in reversed(range(len(config.channel_mult))):
