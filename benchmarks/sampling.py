@@ -1,11 +1,11 @@
 """Sampling 256 cells after a 256-token condition, against three ways to know how fast that is."""
 
+import sys
 import time
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
-from transformers import GPT2Config, GPT2LMHeadModel
+from torch import Tensor, nn
 
 from ..core.canvas import Canvas
 from ..core.conditioning import ImageCondition
@@ -60,8 +60,16 @@ def time_naive(prior: Transformer, lengths: int = 8) -> float:
     return sum(seconds_of(lambda n=n: token(n)) for n in middles) / lengths * count
 
 
-def gpt2_like(config: TransformerConfig) -> GPT2LMHeadModel:
-    """GPT-2 of the same size."""
+def gpt2_like(config: TransformerConfig) -> nn.Module:
+    """GPT-2 of the same size. It needs no torchvision, and one built for another torch would keep it from loading."""
+    hidden = "torchvision" not in sys.modules
+    if hidden:
+        sys.modules["torchvision"] = None
+    try:
+        from transformers import GPT2Config, GPT2LMHeadModel
+    finally:
+        if hidden:
+            del sys.modules["torchvision"]
     theirs = GPT2Config(
         vocab_size=config.vocab_size, n_positions=config.context, n_embd=config.width, n_layer=config.layers,
         n_head=config.heads, activation_function="gelu", attn_implementation="sdpa", bos_token_id=0, eos_token_id=0,
@@ -70,7 +78,7 @@ def gpt2_like(config: TransformerConfig) -> GPT2LMHeadModel:
 
 
 @torch.inference_mode()
-def time_generate(theirs: GPT2LMHeadModel, config: TransformerConfig) -> float:
+def time_generate(theirs: nn.Module, config: TransformerConfig) -> float:
     """transformers' own loop with its cache, sampling among the 100 most likely codes."""
     prefix = torch.randint(1, config.vocab_size, (1, config.prefix_length))
     cells = config.window**2
