@@ -115,9 +115,10 @@ def peak_of(way: str, side: int) -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is measured on Linux")
-def test_strips_need_at_most_half_of_the_memory_and_about_what_is_estimated(monkeypatch):
+def test_strips_need_at_most_half_of_the_memory_and_no_more_than_is_estimated(monkeypatch):
     monkeypatch.setattr(strips, "STRIP", 2**20)  # this picture is small
     whole, parts = peak_of("whole", 128), peak_of("strips", 128)
     assert parts <= whole / 2
-    assert whole == pytest.approx(decode_memory(tiny().config, 128, 128, False), rel=0.4)
-    assert parts == pytest.approx(decode_memory(tiny().config, 128, 128, True), rel=0.4)
+    # a process that was given memory back before grows by less than it uses, so only the upper side can be told
+    assert whole <= 1.2 * decode_memory(tiny().config, 128, 128, False)
+    assert parts <= 1.2 * decode_memory(tiny().config, 128, 128, True)
