@@ -23,6 +23,7 @@ from .window import Wrap, cells_along
 
 STRIP = 8 * 2**20  # bytes that one strip of a layer has about
 ATTENTION = 2 * 2**20  # numbers in the part of the attention matrix that is held at once
+WORKSPACE = 32 * 2**20  # bytes that the library keeps for convolutions
 PLENTY = 256 * 2**20  # bytes; below, a processor decodes pictures whole
 Prepare = Callable[[Tensor], Tensor]  # strip [C, n, W] -> what the convolution sees of it
 
@@ -70,7 +71,7 @@ def decode_memory(config: VQGANConfig, height: int, width: int, strips: bool, el
         tensors = (previous + 2 * channels if previous != channels else 2 * channels) if strips else 7 * previous
         most = max(most, tensors * plane)
         previous = channels
-    return most + (8 * STRIP if strips else 0)
+    return most + (8 * STRIP + WORKSPACE if strips else 0)
 
 
 class Moments:
