@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ..core.canvas import load_tensors, save_tensors
+from ..core.condition_pictures import low_resolution
 from ..core.vqgan import VQGAN
-from .config import PriorRun
+from .config import PriorConditionConfig, PriorRun
 from .data import Views
 
 logger = logging.getLogger("tessera")
@@ -47,7 +48,7 @@ def cached_codes(
     path = Path(run.output) / f"codes-{hashlib.sha256(fingerprint.encode()).hexdigest()[:16]}.safetensors"
     if accelerator.is_main_process and not path.exists():
         logger.info("encoding %d views of %d pictures into %s", number, len(views), path.name)
-        cells, condition = encode_views(views, number, run.loop.batch, vqgan, condition_vqgan, accelerator)
+        cells, condition = encode_views(views, number, run, vqgan, condition_vqgan, accelerator)
         save_tensors(path, "codes", {"cells": cells, "condition": condition}, {"made_from": fingerprint})
     accelerator.wait_for_everyone()
     tensors, _ = load_tensors(path, "codes", {"cells", "condition"})
@@ -63,18 +64,26 @@ def describe(views: Views, number: int, run: PriorRun) -> str:
         "views": number,
         "augment": views.augment,
         "precision": run.loop.precision,
-        "models": [hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in (run.vqgan, run.condition) if p],
+        "models": [hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in (run.vqgan, run.condition.vqgan) if p],
+        "condition": [run.condition.kind, run.condition.factor],
     }
     return json.dumps(facts, sort_keys=True)
 
 
+def condition_pictures(views: dict[str, Tensor], condition: PriorConditionConfig) -> Tensor:
+    """What guides the prior, of a batch of views: [B, 1 or 3, H, W] in -1..1."""
+    if condition.kind == "low-resolution":
+        return low_resolution(views["color"], condition.factor)
+    return views["edges"]
+
+
 @torch.inference_mode()
 def encode_views(
-    views: Views, number: int, batch: int, vqgan: VQGAN, condition_vqgan: VQGAN | None, accelerator: Accelerator
+    views: Views, number: int, run: PriorRun, vqgan: VQGAN, condition_vqgan: VQGAN | None, accelerator: Accelerator
 ) -> tuple[Tensor, Tensor]:
     """Cells [views, N, n] and condition codes [views, N, P], int32."""
     order = [(view, index) for view in range(number) for index in range(len(views))]
-    loader = DataLoader(views, batch, sampler=order, num_workers=views.config.workers)
+    loader = DataLoader(views, run.loop.batch, sampler=order, num_workers=views.config.workers)
     cells, condition = [], []
     for pictures in tqdm(loader, desc="encoding", unit="batch", disable=None):
         with accelerator.autocast():
@@ -82,7 +91,7 @@ def encode_views(
             if condition_vqgan is None:
                 condition.append(cells[-1][:, :0])
             else:
-                lines = pictures["edges"].to(accelerator.device)
-                condition.append(condition_vqgan.encode_indices(lines).flatten(1).cpu())
+                guides = condition_pictures(pictures, run.condition).to(accelerator.device)
+                condition.append(condition_vqgan.encode_indices(guides).flatten(1).cpu())
     shape = (number, len(views))
     return torch.cat(cells).unflatten(0, shape).int(), torch.cat(condition).unflatten(0, shape).int()

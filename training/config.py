@@ -109,13 +109,35 @@ class PriorModelConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PriorConditionConfig:
+    """What guides the prior, made from each view itself (section 3.2.2)."""
+
+    kind: Literal["edges", "low-resolution", "none"] = "none"
+    vqgan: str = ""  # file of the VQGAN that encodes it; for low-resolution, empty is the picture's own
+    factor: int = 4  # how many times as large a side becomes by low-resolution's prior
+    drop: float = 0.0  # share of the pictures learned as if their edges were not given, so that it paints freely too
+
+    def __post_init__(self):
+        if self.kind == "edges" and not self.vqgan:
+            raise ValueError("condition.vqgan is empty; name the file of the edge VQGAN")
+        if self.kind == "none" and self.vqgan:
+            raise ValueError("condition.vqgan is given, condition.kind is none; say which kind it encodes")
+        if self.factor < 1:
+            raise ValueError(f"condition.factor is {self.factor}; it must be at least 1")
+        if not 0 <= self.drop < 1:
+            raise ValueError(f"condition.drop is {self.drop}; choose a share from 0 to below 1, such as 0.1")
+        if self.drop and self.kind != "edges":
+            raise ValueError(f"condition.drop is {self.drop}; only edges can be left out, this is {self.kind}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class PriorRun:
     """`train prior`: everything one run needs."""
 
     output: str
     data: DataConfig
     vqgan: str  # file of the first stage, ours or released
-    condition: str = ""  # file of the condition's VQGAN; empty for an unconditional prior
+    condition: PriorConditionConfig = field(default_factory=PriorConditionConfig)
     start_from: str = ""  # a prior or bundle file whose weights to go on from
     views: int = 8  # augmented views of each picture in the cached code file
     keep: float = 0.9  # share of input codes left as they are (pkeep); the rest are replaced at random

@@ -69,13 +69,18 @@ def measure_vqgan(run: VQGANRun, bundle: Path | None) -> tuple[dict[str, float],
 def measure_prior(run: PriorRun, bundle: Path | None) -> tuple[dict[str, float], Tensor]:
     """Figures of `prior.PriorTask.validate` and a grid of samples."""
     from ..core.bundle import load_bundle
+    from .config import PriorConditionConfig
     from .loop import make_accelerator
     from .prior import PriorTask, load_codes, load_stages
 
     weights = bundle or Path(run.output) / "prior.safetensors"
     if bundle:
-        kind = load_bundle(bundle).condition_config.kind
-        run = dataclasses.replace(run, vqgan=str(bundle), condition="" if kind == "none" else str(bundle))
+        config = load_bundle(bundle).condition_config
+        if config.kind not in ("edges", "low-resolution", "none"):
+            raise ValueError(f"{bundle.name} is guided by {config.kind}; only edges and low-resolution can be measured")
+        of_its_own = "" if config.kind == "none" else str(bundle)
+        condition = PriorConditionConfig(kind=config.kind, vqgan=of_its_own, factor=config.factor or 1)
+        run = dataclasses.replace(run, vqgan=str(bundle), condition=condition)
     run = dataclasses.replace(run, start_from=str(weights))
     accelerator = make_accelerator(run.loop)
     stages = load_stages(run, accelerator)

@@ -30,6 +30,7 @@ logger = logging.getLogger("tessera")
 
 PREVIEW_PICTURES = 8
 PREVIEW_TEMPERATURE = 0.9
+CHANNELS = {"edges": 1, "low-resolution": 3}  # of a condition picture
 
 
 class PriorTask:
@@ -39,6 +40,7 @@ class PriorTask:
         self, run: PriorRun, learned: CodeViews, held_out: CodeViews, vqgan: VQGAN, condition_vqgan: VQGAN | None
     ):
         self.run, self.held_out, self.vqgan, self.condition_vqgan = run, held_out, vqgan, condition_vqgan
+        self.nothing = codes_of_nothing(condition_vqgan, run.data.size) if run.condition.drop else None
         cells, prefix_length = learned.cells.shape[-1], max(1, learned.condition.shape[-1])
         self.codes = vqgan.config.codebook_size
         condition_codes = condition_vqgan.config.codebook_size if condition_vqgan else 1
@@ -66,6 +68,8 @@ class PriorTask:
         model, total = self.modules["model"], 0.0
         for batch in batches:
             seen = corrupt(batch["cells"], self.run.keep, self.codes)
+            if self.nothing is not None:
+                batch = batch | {"condition": self.some_dropped(batch["condition"])}
             loss = cell_loss(model(prefix_of(batch, self.codes), seen), batch["cells"])
             accelerator.backward(loss / len(batches))
             total += loss.item() / len(batches)
@@ -73,6 +77,11 @@ class PriorTask:
         self.optimizers["model"].step()
         self.optimizers["model"].zero_grad()
         return {"nll": total, "gradient_norm": float(norm)}
+
+    def some_dropped(self, condition: Tensor) -> Tensor:
+        """Condition codes [B, P], those of an empty picture for some: the prior learns to paint freely too."""
+        dropped = torch.rand(len(condition), 1, device=condition.device) < self.run.condition.drop
+        return torch.where(dropped, self.nothing.to(condition), condition)
 
     def validate(self) -> dict[str, float]:
         """Held-out likelihood of the averaged weights, beside what knowing less would give."""
@@ -86,9 +95,13 @@ class PriorTask:
 
     def bundle(self) -> Bundle:
         """The averaged prior with the first stages it was trained on."""
-        kind = "edges" if self.condition_vqgan else "none"
-        condition = ConditionConfig(kind=kind, offset=self.codes)
-        return Bundle(self.vqgan, self.averaged.module, condition, self.condition_vqgan)
+        return Bundle(self.vqgan, self.averaged.module, self.condition_config(), self.condition_vqgan)
+
+    def condition_config(self) -> ConditionConfig:
+        """What guides this prior."""
+        kind = self.run.condition.kind
+        factor = self.run.condition.factor if kind == "low-resolution" else 0
+        return ConditionConfig(kind=kind, offset=self.codes, factor=factor)
 
     def health(self, report: dict[str, float]) -> str:
         """How much the prior knows already."""
@@ -100,8 +113,15 @@ class PriorTask:
     def export(self, folder: Path) -> Path:
         """The averaged weights as `prior.safetensors`."""
         path = folder / "prior.safetensors"
-        save_prior(path, self.averaged.module, trained_on=self.run.data.folder)
+        save_prior(path, self.averaged.module, self.condition_config(), trained_on=self.run.data.folder)
         return path
+
+
+@torch.inference_mode()
+def codes_of_nothing(condition_vqgan: VQGAN, side: int) -> Tensor:
+    """Codes [P] of an edge picture without edges."""
+    channels, device = condition_vqgan.config.image_channels, condition_vqgan.quant_conv.weight.device
+    return condition_vqgan.encode_indices(-torch.ones(1, channels, side, side, device=device)).flatten()
 
 
 class Baselines(NamedTuple):
@@ -164,10 +184,16 @@ def sample_grid(bundle: Bundle, held_out: CodeViews, number: int, seed: int) -> 
 def load_stages(run: PriorRun, accelerator: Accelerator) -> tuple[VQGAN, VQGAN | None]:
     """The first stages a prior is trained on; ValueError where they don't fit the data."""
     vqgan = open_vqgan(run.vqgan).to(accelerator.device)
-    condition = open_condition_vqgan(run.condition).to(accelerator.device) if run.condition else None
-    if vqgan.config.image_channels != 3 or (condition and condition.config.image_channels != 1):
-        raise ValueError("vqgan needs a file for colour pictures (3 channels), condition one for edges (1 channel)")
-    for model, name in ((vqgan, "vqgan"), (condition, "condition")):
+    kind = run.condition.kind
+    condition = open_condition_vqgan(run.condition.vqgan).to(accelerator.device) if run.condition.vqgan else None
+    if kind == "low-resolution" and condition is None:
+        condition = vqgan
+    if vqgan.config.image_channels != 3 or (condition and condition.config.image_channels != CHANNELS[kind]):
+        raise ValueError(
+            "vqgan needs a file for colour pictures (3 channels), condition.vqgan one for edges (1 channel) or for "
+            "low-resolution (3 channels)"
+        )
+    for model, name in ((vqgan, "vqgan"), (condition, "condition.vqgan")):
         if model and run.data.size % model.config.stride:
             raise ValueError(
                 f"data.size {run.data.size} is not a multiple of {model.config.stride}, the stride of {name}"

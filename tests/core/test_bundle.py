@@ -118,12 +118,26 @@ def test_each_part_can_be_had_alone_from_a_bundle(tmp_path):
 
 
 def test_prior_alone_and_vqgan_alone_are_files_too(tmp_path):
-    save_prior(tmp_path / "prior.safetensors", prior(9))
+    save_prior(tmp_path / "prior.safetensors", prior(9), ConditionConfig(kind="edges", offset=CODES))
     loaded = load_prior(tmp_path / "prior.safetensors")
     tokens = torch.arange(9).view(1, 9)
     assert torch.equal(loaded(tokens, tokens % CODES), prior(9)(tokens, tokens % CODES))
     save_vqgan(tmp_path / "edges.safetensors", vqgan(image_channels=1))
     assert load_condition_vqgan(tmp_path / "edges.safetensors").config.image_channels == 1
+
+
+def test_a_vqgan_that_encodes_its_own_condition_is_written_once(tmp_path):
+    shared, path = vqgan(), tmp_path / "bundle.safetensors"
+    config = ConditionConfig(kind="low-resolution", offset=CODES, factor=4)
+    made = Bundle(shared, bundle("edges").prior, config, shared)
+    save_bundle(path, made)
+    names = load_file(path)
+    assert not any(name.startswith("condition.") for name in names)
+    loaded = load_bundle(path)
+    assert loaded.condition_vqgan is loaded.vqgan
+    small = torch.rand(1, 3, 8, 8) * 2 - 1
+    assert torch.equal(loaded.condition(small).indices, made.condition(small).indices)
+    assert load_condition_vqgan(path).state_dict().keys() == shared.state_dict().keys()
 
 
 def test_file_without_the_part_asked_for_is_refused_with_what_it_holds(tmp_path):

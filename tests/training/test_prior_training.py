@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -14,12 +15,21 @@ from tessera.core.bundle import load_bundle, load_prior
 from tessera.core.codebook import as_rows
 from tessera.core.model_file import load_vqgan, save_vqgan
 from tessera.core.vqgan import VQGAN
+from tessera.core.window import Window
 from tessera.training.codes import CodeViews, cached_codes
 from tessera.training.config import PriorRun, build
 from tessera.training.data import Views, find_pictures, split_pictures
 from tessera.training.log import read_csv
 from tessera.training.loop import make_accelerator
-from tessera.training.prior import baselines, held_out_nll, load_codes, load_stages, prefix_of, train_prior
+from tessera.training.prior import (
+    PriorTask,
+    baselines,
+    held_out_nll,
+    load_codes,
+    load_stages,
+    prefix_of,
+    train_prior,
+)
 
 
 @pytest.fixture
@@ -49,7 +59,7 @@ def prior_tree(stages, tiny_tree, tmp_path):
     def make(**changes) -> dict:
         tree = tiny_tree(output=str(tmp_path / "prior"), loop={"validate_every": 2, **changes.pop("loop", {})})
         del tree["loss"]
-        tree |= {"vqgan": stages["vqgan"], "condition": stages["edges"], "views": 2}
+        tree |= {"vqgan": stages["vqgan"], "condition": {"kind": "edges", "vqgan": stages["edges"]}, "views": 2}
         tree["model"] = {"layers": 1, "width": 32, "heads": 2}
         return tree | changes
 
@@ -102,18 +112,45 @@ def test_a_cache_made_another_way_is_not_used(prior_run, change, tmp_path):
         case "zoom":
             data = dataclasses.replace(data, zoom=(0.5, 0.9))
         case "weights":
-            run = dataclasses.replace(run, vqgan=run.condition)
+            run = dataclasses.replace(run, vqgan=run.condition.vqgan)
     cached_codes(Views(paths, data, seed, True), number, run, *stages, accelerator)
     assert len(list((tmp_path / "prior").glob("codes-*.safetensors"))) == 2
 
 
 def test_without_a_condition_the_prefix_is_the_start_token(prior_run):
-    run = prior_run(condition="")
+    run = prior_run(condition={})
     accelerator = make_accelerator(run.loop)
     learned, _ = load_codes(run, accelerator, *load_stages(run, accelerator))
     assert learned.condition.shape[-1] == 0
     item = {name: tensor[None] for name, tensor in learned[0, 0].items()}
     assert prefix_of(item, 16).tolist() == [[16]]
+
+
+def test_what_guides_super_resolution_is_the_small_picture_as_the_bundle_will_be_given_it(prior_run, tmp_path):
+    run = prior_run(condition={"kind": "low-resolution", "factor": 4})
+    accelerator = make_accelerator(run.loop)
+    vqgan, condition = load_stages(run, accelerator)
+    learned, held_out = load_codes(run, accelerator, vqgan, condition)
+    task = PriorTask(run, learned, held_out, vqgan, condition)
+    paths = split_pictures(find_pictures(run.data), run.data)[1]
+    picture = Views(paths, run.data, 0, augment=False)[0, 0]["color"][None]
+    pixels = Image.fromarray(((picture[0] + 1) * 127.5).byte().permute(1, 2, 0).numpy())
+    small = np.asarray(pixels.resize((8, 8), Image.Resampling.BICUBIC))
+    given = torch.from_numpy(small).permute(2, 0, 1)[None] / 127.5 - 1
+    prefix = task.bundle().condition(given).prefix(Window(0, 0, 8, 8))
+    assert torch.equal(prefix[0], held_out[0, 0]["condition"] + 16)
+
+
+def test_dropped_conditions_are_those_of_a_picture_without_edges(prior_run):
+    run = prior_run(condition={"kind": "edges", "vqgan": prior_run().condition.vqgan, "drop": 0.5})
+    accelerator = make_accelerator(run.loop)
+    vqgan, condition = load_stages(run, accelerator)
+    task = PriorTask(run, *load_codes(run, accelerator, vqgan, condition), vqgan, condition)
+    nothing = condition.encode_indices(torch.full((1, 1, 32, 32), -1.0)).flatten()
+    seen = task.some_dropped(torch.full((200, 64), 7))
+    kept = (seen == 7).all(1)
+    assert ((seen == nothing).all(1) | kept).all()
+    assert 60 < kept.sum() < 140
 
 
 # --- figures
@@ -157,25 +194,26 @@ def test_stages_that_do_not_fit_are_named(prior_run, stages):
 # --- the whole way
 
 
-@pytest.mark.parametrize("guided", [True, False])
+@pytest.mark.parametrize("kind", ["edges", "low-resolution", "none"])
 def test_from_pictures_to_a_bundle_by_the_commands_alone(
-    prior_tree, stages, write_yaml, tmp_path, capsys, pictures, guided
+    prior_tree, stages, write_yaml, tmp_path, capsys, pictures, kind
 ):
-    config = str(write_yaml(prior_tree(loop={"steps": 40}, **({} if guided else {"condition": ""}))))
+    condition = {"kind": kind, "vqgan": stages["edges"] if kind == "edges" else ""}
+    config = str(write_yaml(prior_tree(loop={"steps": 40}, condition=condition)))
     assert main(["train", "prior", config]) == 0
     folder = tmp_path / "prior"
     held_out = read_csv(folder / "validation.csv")
     assert held_out["nll"][-1] < held_out["nll"][0]
-    rows = 4 if guided else 3
+    rows = 3 if kind == "none" else 4
     grid = Image.open(folder / "pictures" / "samples-0000040.png")
     assert grid.height == rows * 32
     assert grid.width % 32 == 0
 
     out = tmp_path / "all.safetensors"
     parts = ["--vqgan", stages["vqgan"], "--prior", str(folder / "prior.safetensors"), "--output", str(out)]
-    guide = ["--condition", stages["edges"]] if guided else []
+    guide = ["--condition", stages["edges"]] if kind == "edges" else []
     assert main(["bundle", *parts, *guide, "--license", "CC0-1.0", "--trained-on", "circles"]) == 0
-    assert load_bundle(out).condition_config.kind == ("edges" if guided else "none")
+    assert load_bundle(out).condition_config.kind == kind
     half = load_file(out)
     whole = load_vqgan(stages["vqgan"]).state_dict()
     torch.testing.assert_close(half["vqgan.decoder.conv_out.weight"].float(), whole["decoder.conv_out.weight"],
@@ -191,12 +229,12 @@ def test_from_pictures_to_a_bundle_by_the_commands_alone(
     picture = str(sorted(pictures.iterdir())[0])
     made = tmp_path / "made"
     demo = ["demo", "--bundle", str(out), "--picture", picture, "--drawing", "--samples", "2", "--output", str(made)]
-    assert main(demo) == (0 if guided else 2)
-    if guided:
+    assert main(demo) == (0 if kind == "edges" else 2)
+    if kind == "edges":
         assert len(list(made.glob("*-seed*.png"))) == 6
         assert Image.open(made / "contact-sheet.png").size[0] > 4 * 192
     else:
-        assert "is guided by none; the demo only has edges" in capsys.readouterr().err
+        assert f"is guided by {kind}; the demo only has edges" in capsys.readouterr().err
         assert not made.exists()
 
 
