@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..core.canvas import Canvas
 from ..core.conditioning import ImageCondition
-from ..core.decoding import few_rows
+from ..core.decoding import in_blocks
 from ..core.sampling import SamplingState, sample_steps
 from ..core.transformer import Transformer, TransformerConfig
 from ..core.warp import SamplingSettings
@@ -100,7 +100,7 @@ def time_matrix_vector(prior: Transformer, by_blocks: bool) -> float:
     def product(layer: torch.nn.Linear) -> Tensor:
         return torch.mv(layer.weight, rows[layer.in_features][0])
 
-    products = [few_rows(layer, 1) if by_blocks else lambda x, layer=layer: product(layer) for layer in layers]
+    products = [in_blocks(layer) if by_blocks else lambda x, layer=layer: product(layer) for layer in layers]
     inputs = [rows[layer.in_features] for layer in layers]
     return seconds_of(lambda: [multiply(x) for multiply, x in zip(products, inputs, strict=True)])
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from tessera.core.decoding import few_rows
+from tessera.core.decoding import few_rows, in_blocks
 from tessera.core.transformer import Transformer, TransformerConfig, cell_loss, corrupt
 
 TINY = {"layers": 3, "width": 48, "heads": 4, "codebook_size": 40, "vocab_size": 50, "prefix_length": 7, "window": 4}
@@ -280,7 +280,8 @@ def test_a_layer_laid_out_for_few_rows_equals_the_layer(rows, shape, bias):
     layer = torch.nn.Linear(*shape, bias=bias)
     x = torch.randn(rows, shape[0])
     with torch.no_grad():
-        torch.testing.assert_close(few_rows(layer, rows)(x), layer(x), atol=1e-5, rtol=1e-5)
+        for laid_out in (few_rows(layer, rows), in_blocks(layer)):
+            torch.testing.assert_close(laid_out(x), layer(x), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("rows", [4, 7, 40])
