@@ -1,5 +1,7 @@
 """Cheap numbers that say how alike two pictures are."""
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -36,6 +38,29 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 def code_agreement(a: Tensor, b: Tensor) -> Tensor:
     """Share of cells with the same code in each pair of pictures: indices [B, h, w] each -> [B] in 0..1."""
     return (a == b).float().flatten(1).mean(1)
+
+
+def edge_agreement(a: Tensor, b: Tensor, within: float = 2.0) -> Tensor:
+    """How well the lines of two edge pictures lie on one another: F1 of the shares of each that have the other near.
+
+    Args:
+        a, b: [B, 1, H, W] in -1..1, bright on lines.
+        within: pixels that count as near.
+    Returns:
+        [B] in 0..1; 1 where neither has lines.
+    """
+    return torch.tensor(
+        [line_f1(*pair, within) for pair in zip((a[:, 0] > 0).cpu().numpy(), (b[:, 0] > 0).cpu().numpy(), strict=True)]
+    )
+
+
+def line_f1(a: np.ndarray, b: np.ndarray, within: float) -> float:
+    """`edge_agreement` of two masks [H, W]."""
+    if not a.any() or not b.any():
+        return float(a.any() == b.any())
+    to_a, to_b = (cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5) for mask in (a, b))
+    precision, recall = (to_b[a] <= within).mean(), (to_a[b] <= within).mean()
+    return float(2 * precision * recall / max(precision + recall, 1e-9))
 
 
 def check_alike(a: Tensor, b: Tensor, what: str) -> None:

@@ -1,7 +1,8 @@
 """Measure a trained stage on the held-out pictures: the figures of a model card.
 
 vqgan: PSNR (dB), SSIM, the share of the codes used. prior: nats per code, beside what knowing only the
-frequencies of the codes (unigram) or nothing at all (uniform) would give.
+frequencies of the codes (unigram) or nothing at all (uniform) would give; and of samples, how far two seeds differ
+and how well they keep to what guides them.
 """
 
 import argparse
@@ -14,6 +15,8 @@ from pathlib import Path
 from torch import Tensor
 
 from .config import PriorRun, VQGANRun, load_config
+
+SAMPLED_PICTURES = 64  # held-out drawings that the figures of samples are taken from
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,11 +70,13 @@ def measure_vqgan(run: VQGANRun, bundle: Path | None) -> tuple[dict[str, float],
 
 
 def measure_prior(run: PriorRun, bundle: Path | None) -> tuple[dict[str, float], Tensor]:
-    """Figures of `prior.PriorTask.validate` and a grid of samples."""
+    """Figures of `prior.PriorTask.validate` and `samples.sample_figures`, and a grid of samples."""
     from ..core.bundle import load_bundle
     from .config import PriorConditionConfig
+    from .data import Views, find_pictures, split_pictures
     from .loop import make_accelerator
     from .prior import PriorTask, load_codes, load_stages
+    from .samples import sample_figures
 
     weights = bundle or Path(run.output) / "prior.safetensors"
     if bundle:
@@ -85,4 +90,6 @@ def measure_prior(run: PriorRun, bundle: Path | None) -> tuple[dict[str, float],
     accelerator = make_accelerator(run.loop)
     stages = load_stages(run, accelerator)
     task = PriorTask(run, *load_codes(run, accelerator, *stages), *stages)
-    return task.validate(), task.preview()["samples"]
+    views = Views(split_pictures(find_pictures(run.data), run.data)[1], run.data, run.loop.seed, augment=False)
+    sampled = sample_figures(task.bundle(), task.held_out, views, SAMPLED_PICTURES, run.loop.seed)
+    return task.validate() | sampled, task.preview()["samples"]

@@ -12,24 +12,18 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ..core.bundle import Bundle, ConditionConfig, load_prior, save_prior
-from ..core.canvas import Canvas
-from ..core.conditioning import ImageCondition, NoCondition
 from ..core.opening import open_condition_vqgan, open_vqgan
-from ..core.sampling import sample
 from ..core.transformer import Transformer, TransformerConfig, cell_loss, corrupt
 from ..core.vqgan import VQGAN
-from ..core.warp import SamplingSettings
 from .codes import CodeViews, cached_codes
 from .config import PriorRun
 from .data import Views, endless, find_pictures, once, split_pictures
-from .log import grid
 from .loop import average_of, make_accelerator, train
-from .vqgan import spread
+from .samples import sample_grid
 
 logger = logging.getLogger("tessera")
 
 PREVIEW_PICTURES = 8
-PREVIEW_TEMPERATURE = 0.9
 CHANNELS = {"edges": 1, "low-resolution": 3}  # of a condition picture
 
 
@@ -157,28 +151,6 @@ def held_out_nll(prior: Transformer, held_out: CodeViews, batch: int) -> float:
         logits = prior(prefix_of(items, codes).to(device), cells)
         total += F.cross_entropy(logits.flatten(0, 1).float(), cells.flatten(), reduction="sum").item()
     return total / (len(held_out) * held_out.cells.shape[-1])
-
-
-@torch.inference_mode()
-def sample_grid(bundle: Bundle, held_out: CodeViews, number: int, seed: int) -> Tensor:
-    """A column for each of `number` held-out drawings: condition, reconstruction, two samples."""
-    chosen = spread(len(held_out), number)
-    side = bundle.prior.config.window
-    truth = held_out.cells[0, chosen].long().view(-1, side, side)
-    device = bundle.prior.pos_emb.device
-    rows = [bundle.decode(Canvas.filled(truth))]
-    condition = NoCondition(bundle.vqgan.config.codebook_size)
-    if bundle.condition_vqgan is not None:
-        codes = held_out.condition[0, chosen].long()
-        cells = math.isqrt(codes.shape[1])
-        codes = codes.view(-1, cells, cells).to(device)
-        rows.insert(0, bundle.condition_vqgan.decode_indices(codes).expand(-1, 3, -1, -1))
-        condition = ImageCondition(codes, (side, side), bundle.vqgan.config.codebook_size)
-    settings = SamplingSettings(temperature=PREVIEW_TEMPERATURE)
-    for offset in (0, len(chosen)):
-        state = sample(bundle.prior, condition, bundle.empty_canvas(len(chosen)), seed + offset, settings)
-        rows.append(bundle.decode(state.canvas))
-    return grid(torch.cat([row.cpu() for row in rows]), len(chosen))
 
 
 def load_stages(run: PriorRun, accelerator: Accelerator) -> tuple[VQGAN, VQGAN | None]:

@@ -3,7 +3,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from tessera.core.metrics import psnr, ssim
+from tessera.core.metrics import edge_agreement, psnr, ssim
 
 
 def pictures(*shape: int, seed: int = 1) -> torch.Tensor:
@@ -64,3 +64,28 @@ def test_values_beyond_the_range_count_as_its_ends():
     a = pictures(1, 3, 16, 16)
     assert torch.equal(psnr(a * 3, a), psnr((a * 3).clamp(-1, 1), a))
     assert torch.equal(ssim(a * 3, a), ssim((a * 3).clamp(-1, 1), a))
+
+
+def lines(*rows: int) -> torch.Tensor:
+    """An edge picture [1, 1, 40, 40] with lines across at these rows."""
+    picture = torch.full((1, 1, 40, 40), -1.0)
+    picture[:, :, list(rows)] = 1
+    return picture
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "f1"),
+    [
+        ((10,), (10,), 1.0),
+        ((10,), (12,), 1.0),  # two pixels off is near enough
+        ((10,), (13,), 0.0),
+        ((10, 30), (10,), 2 / 3),  # precision 1/2, recall 1
+        ((), (), 1.0),
+        ((10,), (), 0.0),
+    ],
+)
+def test_edge_agreement_counts_lines_that_have_one_of_the_other_within_two_pixels(a, b, f1):
+    assert edge_agreement(lines(*a), lines(*b)).tolist() == pytest.approx([f1])
+    assert edge_agreement(lines(*b), lines(*a)).tolist() == pytest.approx([f1])
+    both = edge_agreement(torch.cat([lines(*a), lines(5)]), torch.cat([lines(*b), lines(5)]))
+    assert both.tolist() == pytest.approx([f1, 1.0])

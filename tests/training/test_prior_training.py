@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from tessera.__main__ import main
 from tessera.core.bundle import load_bundle, load_prior
 from tessera.core.codebook import as_rows
+from tessera.core.metrics import edge_agreement
 from tessera.core.model_file import load_vqgan, save_vqgan
 from tessera.core.vqgan import VQGAN
 from tessera.core.window import Window
@@ -30,6 +31,7 @@ from tessera.training.prior import (
     prefix_of,
     train_prior,
 )
+from tessera.training.samples import lines_again, sample_figures
 
 
 @pytest.fixture
@@ -135,7 +137,7 @@ def test_what_guides_super_resolution_is_the_small_picture_as_the_bundle_will_be
     paths = split_pictures(find_pictures(run.data), run.data)[1]
     picture = Views(paths, run.data, 0, augment=False)[0, 0]["color"][None]
     pixels = Image.fromarray(((picture[0] + 1) * 127.5).byte().permute(1, 2, 0).numpy())
-    small = np.asarray(pixels.resize((8, 8), Image.Resampling.BICUBIC))
+    small = np.array(pixels.resize((8, 8), Image.Resampling.BICUBIC))
     given = torch.from_numpy(small).permute(2, 0, 1)[None] / 127.5 - 1
     prefix = task.bundle().condition(given).prefix(Window(0, 0, 8, 8))
     assert torch.equal(prefix[0], held_out[0, 0]["condition"] + 16)
@@ -191,6 +193,22 @@ def test_stages_that_do_not_fit_are_named(prior_run, stages):
         load_stages(dataclasses.replace(prior_run(), data=dataclasses.replace(data, size=30)), accelerator)
 
 
+def test_edges_of_the_drawings_themselves_agree_and_an_untaught_prior_disagrees_with_itself(prior_run):
+    run = prior_run(loop={"steps": 1})
+    accelerator = make_accelerator(run.loop)
+    stages = load_stages(run, accelerator)
+    learned, held_out = load_codes(run, accelerator, *stages)
+    bundle = PriorTask(run, learned, held_out, *stages).bundle()
+    paths = split_pictures(find_pictures(run.data), run.data)[1]
+    views = Views(paths, run.data, 0, augment=False)
+    drawn = lines_again(torch.stack([views[0, i]["color"] for i in range(len(views))]), run.data)
+    lines = torch.stack([views[0, i]["edges"] for i in range(len(views))])
+    assert edge_agreement(drawn, lines).mean() == 1
+    figures = sample_figures(bundle, held_out, views, 4, 0)
+    assert 0 <= figures["edge_f1_shuffled"] <= 1
+    assert figures["disagreement_1.0"] > 0.5  # it has learned nothing: seeds have little in common
+
+
 # --- the whole way
 
 
@@ -224,6 +242,13 @@ def test_from_pictures_to_a_bundle_by_the_commands_alone(
     figures = json.loads(capsys.readouterr().out)
     assert figures["nll"] == pytest.approx(held_out["nll"][-1], abs=0.02)
     assert figures["below_unigram"] == pytest.approx(1 - figures["nll"] / figures["unigram"])
+    assert figures["disagreement_0.5"] < figures["disagreement_1.0"] < 1
+    of_condition = {
+        "edges": {"edge_f1", "edge_f1_shuffled"},
+        "low-resolution": {"psnr", "psnr_condition"},
+        "none": set(),
+    }
+    assert of_condition[kind] == {name for name in figures if name.startswith(("edge", "psnr"))}
     assert Image.open(tmp_path / "s.png").size == grid.size
 
     picture = str(sorted(pictures.iterdir())[0])
