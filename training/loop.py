@@ -18,6 +18,8 @@ from ..core.whole_file import whole_file
 from .config import LoopConfig
 from .log import RunLog, draw_curves
 
+PATIENCE = 3  # validations without a better figure before the log speaks of it
+
 
 class Task(Protocol):
     """One stage's training: its modules, one update, its validation. `modules` and `optimizers` are
@@ -27,6 +29,7 @@ class Task(Protocol):
     optimizers: dict[str, torch.optim.Optimizer]
     averaged: AveragedModel  # of modules["model"]
     memory: dict[str, Tensor]  # what else a resumed run must know, changed in place
+    goal: tuple[str, int]  # the figure of `validate` that says which weights are best, and 1 if more is better, or -1
 
     def step(self, batches: list[Any], step: int, accelerator: Accelerator) -> dict[str, float]:
         """One update from the micro-batches; returns what to log."""
@@ -88,8 +91,8 @@ def train(
     for name, optimizer in task.optimizers.items():
         task.optimizers[name] = accelerator.prepare(optimizer)
     task.averaged.to(accelerator.device)
-    state_path = output / "state.pt"
-    first = load_state(task, state_path, accelerator) if state_path.exists() else 0
+    state_path, best = output / "state.pt", Best(task.goal)
+    first = load_state(task, best, state_path, accelerator) if state_path.exists() else 0
     log = RunLog(output, first, accelerator.is_main_process)
     if first:
         log.say(f"resumed at step {first} of {loop.steps}")
@@ -121,23 +124,48 @@ def train(
                 if accelerator.is_main_process:
                     figures = task.validate()
                     log.scalars("validation", step, figures)
-                    log.say(f"step {step} held out: {shown(figures)}")
+                    log.say(f"step {step} held out: {shown(figures)}{best.comment(figures, step)}")
+                    if best.step == step:
+                        task.export(output)
                     for name, picture in task.preview().items():
                         log.picture(name, step, picture)
                 accelerator.wait_for_everyone()
             late = time.monotonic() - saved_at > loop.save_minutes * 60
             stopping, late = on_any_process([stop.requested, late], accelerator)
             if step % loop.save_every == 0 or late or stopping or step == loop.steps:
-                save_state(task, step, state_path, accelerator)
+                save_state(task, best, step, state_path, accelerator)
                 saved_at = time.monotonic()
     log.close()
     if accelerator.is_main_process:
-        task.export(output)
+        if best.step == 0:  # stopped before the first validation
+            task.export(output)
         if list(output.glob("*.csv")):
             draw_curves(output, output / "curves.png")
     if step < loop.steps:
         log.say(f"stopped and saved at step {step}; run the same command to go on")
     return step >= loop.steps
+
+
+class Best:
+    """The best held-out figure so far: its weights are the ones that are exported, the last may have over-fitted."""
+
+    def __init__(self, goal: tuple[str, int]):
+        self.name, self.sign = goal
+        self.figure, self.step, self.worse = -math.inf, 0, 0  # `worse` counts validations since
+
+    def comment(self, figures: dict[str, float], step: int) -> str:
+        """Note the figures of a step; what a person should know about them, if anything."""
+        figure = self.sign * figures[self.name]
+        if figure > self.figure:
+            self.figure, self.step, self.worse = figure, step, 0
+            return ""
+        self.worse += 1
+        if self.worse < PATIENCE:
+            return ""
+        return (
+            f"  |  {self.name} has been best at step {self.step}, whose weights are kept: stop here, or give it more "
+            "pictures, more varied views or a lower learning rate"
+        )
 
 
 class StopRequest:
@@ -159,7 +187,7 @@ class StopRequest:
         signal.signal(signal.SIGINT, self.previous)
 
 
-def save_state(task: Task, step: int, path: Path, accelerator: Accelerator) -> None:
+def save_state(task: Task, best: Best, step: int, path: Path, accelerator: Accelerator) -> None:
     """Write all that resuming needs."""
     if accelerator.is_main_process:
         state = {
@@ -168,6 +196,7 @@ def save_state(task: Task, step: int, path: Path, accelerator: Accelerator) -> N
             "optimizers": {k: o.state_dict() for k, o in task.optimizers.items()},
             "averaged": task.averaged.state_dict(),
             "memory": task.memory,
+            "best": vars(best),
             "scaler": accelerator.scaler.state_dict() if accelerator.scaler else {},
             "random": torch.get_rng_state(),
             "cuda_random": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -177,7 +206,7 @@ def save_state(task: Task, step: int, path: Path, accelerator: Accelerator) -> N
     accelerator.wait_for_everyone()
 
 
-def load_state(task: Task, path: Path, accelerator: Accelerator) -> int:
+def load_state(task: Task, best: Best, path: Path, accelerator: Accelerator) -> int:
     """Put back what `save_state` wrote; returns the step.
 
     Raises:
@@ -192,6 +221,7 @@ def load_state(task: Task, path: Path, accelerator: Accelerator) -> int:
         task.averaged.load_state_dict(state["averaged"])
         for name, tensor in task.memory.items():
             tensor.copy_(state["memory"][name])
+        vars(best).update(state["best"])
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise ValueError(

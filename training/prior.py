@@ -55,6 +55,7 @@ class PriorTask:
         self.optimizers = {"model": torch.optim.AdamW(groups, betas=(0.9, 0.95))}
         self.averaged = average_of(model, run.loop.ema)
         self.memory: dict[str, Tensor] = {}
+        self.goal = ("nll", -1)
         self.baseline = baselines(learned, held_out, self.codes)
 
     def step(self, batches: list[dict[str, Tensor]], step: int, accelerator: Accelerator) -> dict[str, float]:

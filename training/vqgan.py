@@ -48,6 +48,7 @@ class VQGANTask:
             self.modules["discriminator"] = discriminator
             self.optimizers["discriminator"] = torch.optim.Adam(discriminator.parameters(), betas=(0.5, 0.9))
         self.averaged = average_of(model, run.loop.ema)
+        self.goal = ("psnr", 1)
         # uses of each code since the last restart, and in the stretch before it
         self.memory = {name: torch.zeros(run.model.codebook_size) for name in ("counts", "last_counts")}
 

@@ -184,6 +184,19 @@ def single_items(codes: CodeViews) -> list[dict[str, torch.Tensor]]:
     return [{name: tensor[None] for name, tensor in codes[0, i].items()} for i in range(len(codes))]
 
 
+def test_the_weights_kept_are_the_best_on_held_out_pictures_and_the_log_says_so(prior_run, tmp_path, caplog):
+    run = prior_run(loop={"steps": 8, "validate_every": 1, "learning_rate": 0.3, "ema": 0.0, "warmup": 1})
+    with caplog.at_level("INFO", "tessera"):
+        train_prior(run)
+    nll = read_csv(tmp_path / "prior" / "validation.csv")["nll"]
+    assert min(nll) < nll[-1]  # far too high a learning rate: it gets worse
+    accelerator = make_accelerator(run.loop)
+    _, held_out = load_codes(run, accelerator, *load_stages(run, accelerator))
+    kept = load_prior(tmp_path / "prior" / "prior.safetensors")
+    assert held_out_nll(kept, held_out, 4) == pytest.approx(min(nll), abs=1e-3)
+    assert f"nll has been best at step {nll.index(min(nll)) + 1}, whose weights are kept" in caplog.text
+
+
 def test_stages_that_do_not_fit_are_named(prior_run, stages):
     accelerator = make_accelerator(prior_run().loop)
     with pytest.raises(ValueError, match="vqgan needs a file for colour pictures"):
