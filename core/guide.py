@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .bundle import Bundle, ConditionKind
 from .canvas import Canvas
-from .codec import overhang_of, trimmed
+from .codec import decode_latents, overhang_of, trimmed
 from .condition_pictures import colors_of_labels
 from .conditioning import Condition, repeat
 from .image import pad_to_multiple
@@ -89,7 +89,7 @@ def seen(bundle: Bundle, guide: Guide) -> Tensor:
     """
     vqgan = bundle.condition_vqgan
     device = vqgan.post_quant_conv.weight.device
-    pictures = vqgan.decode_indices(guide.condition.indices.to(device)).clamp(-1, 1).cpu()
+    pictures = decode_latents(vqgan, vqgan.codebook.lookup(guide.condition.indices.to(device)))
     if bundle.condition_config.kind == "segmentation":
         pictures = colors_of_labels(pictures.argmax(1), pictures.shape[1])
     return trimmed(pictures, guide.canvas.overhang, bundle.vqgan.config.stride)

@@ -30,6 +30,14 @@ class RunPlan:
     memory: int  # bytes at most, beyond the models; estimated
 
 
+def described(plan: RunPlan) -> str:
+    """A plan in one line."""
+    if not plan.cells:
+        return "Nothing to paint: all cells are known"
+    minutes = f"{plan.seconds:.0f} s" if plan.seconds < 100 else f"{plan.seconds / 60:.0f} min"
+    return f"{plan.cells} cells through {plan.windows} windows: about {minutes}, {plan.memory / 2**20:.0f} MB"
+
+
 @dataclass(frozen=True)
 class Pace:
     """Seconds that the prior takes here."""
