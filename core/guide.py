@@ -13,6 +13,8 @@ from .codec import decode_latents, overhang_of, trimmed
 from .condition_pictures import colors_of_labels
 from .conditioning import Condition, repeat
 from .image import pad_to_multiple
+from .layout import Box
+from .window import Window
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,18 @@ def guide_by_labels(bundle: Bundle, labels: Tensor) -> Guide:
     """
     check_kind(bundle, "class")
     return Guide(bundle.condition(labels), bundle.empty_canvas(len(labels)))
+
+
+def guide_by_boxes(bundle: Bundle, boxes: list[Box], canvas: Canvas) -> Guide:
+    """Guide by a scene layout, over a canvas of any size.
+
+    Raises:
+        ValueError: the bundle is guided by something else, or what `layout.layout_tokens` refuses.
+    """
+    check_kind(bundle, "layout")
+    condition = bundle.condition(boxes, canvas.size)
+    condition.prefix(Window(0, 0, *canvas.size))  # now, rather than when the run gets there
+    return Guide(condition, canvas)
 
 
 def guide_without_picture(bundle: Bundle, canvas: Canvas | None) -> Guide:

@@ -11,11 +11,11 @@ from tessera.nodes import NODES
 ROOT = Path(__file__).resolve().parent.parent.parent
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 FOREIGN = {  # ComfyUI's own nodes that the workflows use
-    "LoadImage", "PreviewImage", "PreviewAny", "ImageScale", "ImagePadForOutpaint", "SolidMask", "MaskComposite",
-    "MaskPreview", "LatentFlip", "LatentBlend", "MarkdownNote",
+    "LoadImage", "PreviewImage", "PreviewAny", "ImageScale", "ImageCrop", "ImageFlip", "ImageStitch",
+    "ImagePadForOutpaint", "SolidMask", "MaskComposite", "MaskPreview", "LatentFlip", "LatentBlend", "MarkdownNote",
 }  # fmt: skip
 WITHOUT_A_MODEL = {  # no model that comes with Tessera can show these
-    "TesseraDepth", "TesseraSegmentation", "TesseraLowResolution", "TesseraClassLabel", "TesseraEmptyCanvas",
+    "TesseraDepth", "TesseraSegmentation", "TesseraClassLabel", "TesseraEmptyCanvas", "TesseraLayout",
 }  # fmt: skip
 WITHOUT_A_FILE = {"TesseraLoadCanvas", "TesseraRecallCanvas", "TesseraLoadCanvasOfPicture"}  # they need an earlier run
 SEEDED = {"TesseraSampleCodes", "TesseraSweepSettings", "TesseraBestOf"}
