@@ -8,6 +8,7 @@ import torch
 
 from tessera.core import metrics
 from tessera.core.layout import layout_tokens
+from tessera.core.window import Window
 from tessera.nodes import compare, layout, sampling
 from tessera.nodes import host as adapter
 from tessera.nodes.models import BundleHandle, handle_of
@@ -16,7 +17,7 @@ BOXES = "2 0 0.5 1 0.5  # the ground\n\n7, 0.25, 0.25, 0.5, 0.5\n"
 
 
 def scenes(make_bundle, kind: str = "layout") -> BundleHandle:
-    bundle = make_bundle(kind, **({"prefix_length": 92} if kind == "layout" else {}))
+    bundle = make_bundle(kind)
     return BundleHandle("name", bundle, handle_of(bundle.vqgan), adapter.patcher_of(bundle.prior), None)
 
 
@@ -24,8 +25,7 @@ def test_boxes_guide_a_picture_of_any_size_and_are_shown(host, make_bundle):
     model = scenes(make_bundle)
     guide, shown = layout.SceneLayout.execute(model, BOXES, 32, 16).args
     expected = layout_tokens(guide.condition.boxes, 64 - 16) + 16
-    window = guide.condition.prefix(sampling_window(8))
-    assert torch.equal(window, expected)
+    assert torch.equal(guide.condition.prefix(Window(0, 0, 4, 8)), expected)
     assert [box.label for box in guide.condition.boxes] == [2, 7]
     assert guide.canvas.size == (4, 8)
     assert shown.shape == (1, 16, 32, 3)
@@ -34,12 +34,6 @@ def test_boxes_guide_a_picture_of_any_size_and_are_shown(host, make_bundle):
     assert made[0].shape == (2, 16, 32, 3)
     bare = sampling.SampleCodes.execute(model, 0, 2, 0, condition=layout.SceneLayout.execute(model, "", 32, 16)[0])
     assert not torch.equal(made[1].indices, bare[1].indices)
-
-
-def sampling_window(width: int):
-    from tessera.core.window import Window
-
-    return Window(0, 0, 4, width)
 
 
 @pytest.mark.parametrize(
