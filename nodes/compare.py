@@ -211,7 +211,7 @@ class ComparePictures(io.ComfyNode):
         check_alike(one, other, "picture")
         noise, likeness = float(psnr(one, other).mean()), float(ssim(one, other).mean())
         distance, said = perceptual_comparison(one, other) if with_lpips else (nan, "LPIPS not measured")
-        report = f"PSNR {noise:.2f} dB, SSIM {likeness:.3f}, {said}"
+        host.say(report := f"PSNR {noise:.2f} dB, SSIM {likeness:.3f}, {said}")
         return io.NodeOutput(noise, likeness, distance, report, ui=ui.PreviewText(report))
 
 

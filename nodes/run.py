@@ -47,7 +47,7 @@ def run(
     bar: host.Progress | None = None,
 ) -> Sampled:
     """Fill a canvas; where the same run was cancelled before, from there on. What it will take is told first, if the
-    canvas is larger than the window.
+    canvas is larger than the window or wraps.
 
     Args:
         sliding: None moves the window cell by cell, and wraps as the canvas does.
@@ -60,7 +60,7 @@ def run(
     settings = settings_for(settings, start)
     bundle = model.ready_to_sample(start)
     state = unfinished.take(key) or SamplingState.start(start, seed)
-    if max(start.size) > bundle.prior.config.window:
+    if max(start.size) > bundle.prior.config.window or sliding.wrap != "none":
         plan = plan_run(bundle.prior, condition, start.with_cells(state.indices, state.known), settings, sliding)
         host.say(described(plan))
         model.ready_to_sample(start, plan.memory)

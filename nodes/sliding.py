@@ -7,7 +7,7 @@ from ..core.guide import Guide
 from ..core.run_plan import described
 from ..core.warp import SamplingSettings
 from ..core.window import Sliding, Wrap
-from . import sockets
+from . import host, sockets
 from .host import io, ui
 from .models import BundleHandle
 from .run import plan
@@ -84,4 +84,5 @@ class PlanRun(io.ComfyNode):
     ) -> io.NodeOutput:
         planned = plan(model, condition, canvas, settings, sliding, pictures)
         text, megabytes = described(planned), planned.memory / 2**20
+        host.say(text)
         return io.NodeOutput(text, planned.cells, planned.windows, planned.seconds, megabytes, ui=ui.PreviewText(text))

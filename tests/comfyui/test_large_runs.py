@@ -69,10 +69,10 @@ def test_cancelled_panorama_goes_on_and_only_as_it_was(server):
     assert cut.status == "error"
     recalled = {
         "1": node("TesseraRecallCanvas"),
-        "2": node("TesseraSaveCanvas", canvas=["1", 0], filename_prefix="cut"),
+        "2": node("TesseraSaveCanvas", canvas=["1", 0], filename_prefix="wide_cut"),
     }
     assert server.run(recalled).status == "success"
-    partial = load_canvas(sorted((server.folder / "output").glob("cut_*.canvas.safetensors"))[-1])
+    partial = load_canvas(sorted((server.folder / "output").glob("wide_cut_*.canvas.safetensors"))[-1])
     assert partial.wrap == "x"
     rest = server.run(prompt)
     assert rest.status == "success"

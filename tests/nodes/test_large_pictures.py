@@ -90,6 +90,9 @@ def test_large_run_tells_first_what_it_will_take(model, host):
     ((text, node),) = host.said
     assert re.fullmatch(PLAN, text)
     assert node == "1"
+    host.said.clear()
+    sampling.SampleCodes.execute(model, 5, 1, 0, sliding=window(wrap="x"))
+    assert re.fullmatch(PLAN, host.said[0][0])  # before the first preview, or the page lays the picture over it
 
 
 def test_plan_counts_what_the_run_then_does_and_changes_nothing(model, host):
@@ -97,7 +100,7 @@ def test_plan_counts_what_the_run_then_does_and_changes_nothing(model, host):
     text, cells, windows, seconds, megabytes = (planned := sliding.PlanRun.execute(
         model, 1, canvas=canvas, sliding=moves
     )).args  # fmt: skip
-    assert planned.ui.value == text
+    assert (planned.ui.value, host.said) == (text, [(text, "1")])
     assert re.fullmatch(PLAN, text)
     assert not canvas.known.any()
     sampling.SampleCodes.execute(model, 5, 1, 0, canvas=canvas, sliding=moves)
