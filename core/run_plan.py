@@ -90,12 +90,13 @@ def measure_pace(run: Run, together: list[list[Stretch]], pictures: int, sharing
         fresh = [replace(stretch, resumes=False, kept=False) for stretch in batch]
         events = run.reader.read(fresh)
         start = time.perf_counter()
-        next(events)
+        next(events)[0, 0].item()  # waits for a GPU to be done
         tokens = tokens_to_read(run.reader.prior, fresh, pictures, sharing, {})
         reads.append((time.perf_counter() - start) / tokens)
     next(events, None)  # the first step lays out the weights
     start, steps = time.perf_counter(), 0
-    for _ in zip(range(4), events, strict=False):
+    for _, logits in zip(range(4), events, strict=False):
+        logits[0, 0].item()
         steps += 1
     return Pace(min(reads), (time.perf_counter() - start) / steps if steps else 0.0)
 
