@@ -51,6 +51,13 @@ def test_help_pages_name_workflows_that_exist():
         assert set(re.findall(r"\*(\d\d-[a-z-]+)\*", page.read_text(encoding="utf-8"))) <= names, page.parent.name
 
 
+def test_pictures_of_help_pages_are_where_the_page_looks_for_them():
+    """Below web/docs, whichever folder the page is in."""
+    for page in (ROOT / "web" / "docs").glob("*/en.md"):
+        for picture in re.findall(r"!\[[^]]+\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+            assert (ROOT / "web" / "docs" / picture).is_file(), page.parent.name
+
+
 def test_readme_has_a_line_for_each_node(schemas):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for name, schema in schemas.items():
