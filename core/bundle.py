@@ -172,10 +172,11 @@ class Bundle:
         return Canvas.empty(batch, side, side)
 
     @torch.inference_mode()
-    def decode(self, canvas: Canvas, wrap: Wrap = "none") -> Tensor:
-        """Canvas of [B, h, w] cells -> pictures [B, 3, H, W], clamped to -1..1; seamless where `wrap` says so."""
+    def decode(self, canvas: Canvas, wrap: Wrap | None = None) -> Tensor:
+        """Canvas of [B, h, w] cells -> pictures [B, 3, H, W], clamped to -1..1; seamless where `wrap` says so, or by
+        itself the canvas."""
         device = self.vqgan.post_quant_conv.weight.device
-        return decode_indices(self.vqgan, canvas.indices.to(device), wrap).clamp_(-1, 1)
+        return decode_indices(self.vqgan, canvas.indices.to(device), wrap or canvas.wrap).clamp_(-1, 1)
 
 
 def save_bundle(path: str | Path, bundle: Bundle, **metadata: Any) -> None:

@@ -7,8 +7,9 @@ a picture, outpainting; larger than the window, a sliding window.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .whole_file import whole_file
+from .window import Wrap
 
 
 @dataclass(frozen=True)
@@ -24,13 +26,15 @@ class Canvas:
 
     overhang: how much of the last row and of the last column lies beyond the picture, in shares of a cell,
         0 to below 1: a picture whose sides are no multiples of the stride only fills part of them.
+    wrap: borders at which the picture goes on with its other end, so that it tiles: see `window.Sliding`.
 
-    Raises ValueError for tensors of other shapes.
+    Raises ValueError for tensors of other shapes, and for a picture that would overhang where it wraps.
     """
 
     indices: Tensor
     known: Tensor
     overhang: tuple[float, float] = (0.0, 0.0)
+    wrap: Wrap = "none"
 
     def __post_init__(self):
         if not all(0 <= share < 1 for share in self.overhang):
@@ -40,6 +44,7 @@ class Canvas:
                 f"a canvas needs indices and known of one shape [B, h, w] without a zero, "
                 f"got {tuple(self.indices.shape)} and {tuple(self.known.shape)}"
             )
+        check_wrap(self.wrap, self.overhang)
 
     @classmethod
     def empty(cls, batch: int, height: int, width: int) -> Canvas:
@@ -56,7 +61,23 @@ class Canvas:
 
     def with_overhang(self, overhang: tuple[float, float]) -> Canvas:
         """The same cells, the last row and column cut by so much."""
-        return Canvas(self.indices.clone(), self.known.clone(), overhang)
+        return replace(self.clone(), overhang=overhang)
+
+    def with_wrap(self, wrap: Wrap) -> Canvas:
+        """The same cells; the picture goes on at these borders. ValueError where it overhangs there."""
+        return replace(self.clone(), wrap=wrap)
+
+    def with_cells(self, indices: Tensor, known: Tensor) -> Canvas:
+        """Other cells [B, h, w] in a picture of the same size, overhang and wrap."""
+        return replace(self, indices=indices.clone(), known=known.clone())
+
+    def clone(self) -> Canvas:
+        """The same, sharing no memory."""
+        return self.with_cells(self.indices, self.known)
+
+    def wraps(self, side: Literal["height", "width"]) -> bool:
+        """Whether it goes on at the two ends of its height, or of its width."""
+        return self.wrap in ("both", "y" if side == "height" else "x")
 
     @property
     def size(self) -> tuple[int, int]:
@@ -70,15 +91,17 @@ class Canvas:
                 f"the mask is {tuple(mask.shape)} {mask.dtype}, the canvas {tuple(self.known.shape)}; "
                 "give one bool for each cell"
             )
-        return Canvas(self.indices.clone(), self.known & ~mask.to(self.known.device), self.overhang)
+        return self.with_cells(self.indices, self.known & ~mask.to(self.known.device))
 
     def crop(self, top: int, left: int, height: int, width: int) -> Canvas:
-        """A rectangle of cells; ValueError if it leaves the canvas."""
+        """A rectangle of cells, which wraps where it reaches from border to border; ValueError if it leaves the
+        canvas."""
         self._check_inside(top, left, height, width)
         part = (slice(None), slice(top, top + height), slice(left, left + width))
         reaches = (top + height == self.size[0], left + width == self.size[1])
         overhang = tuple(share if last else 0.0 for share, last in zip(self.overhang, reaches, strict=True))
-        return Canvas(self.indices[part].clone(), self.known[part].clone(), overhang)
+        wrap = wrap_of(self.wraps("width") and width == self.size[1], self.wraps("height") and height == self.size[0])
+        return Canvas(self.indices[part].clone(), self.known[part].clone(), overhang, wrap)
 
     def paste(self, other: Canvas, top: int, left: int) -> Canvas:
         """Lay the known cells of `other` over this canvas; its unknown cells change nothing.
@@ -97,20 +120,20 @@ class Canvas:
         indices, known = self.indices.clone(), self.known.clone()
         indices[part] = torch.where(other.known, other.indices, indices[part])
         known[part] |= other.known
-        return Canvas(indices, known, self.overhang)
+        return self.with_cells(indices, known)
 
     def roll(self, rows: int, columns: int) -> Canvas:
         """Shift down and right; what leaves on one side enters on the other. Cells that overhung are whole then."""
         shift, sides = (rows, columns), (1, 2)
-        return Canvas(self.indices.roll(shift, sides), self.known.roll(shift, sides))
+        return Canvas(self.indices.roll(shift, sides), self.known.roll(shift, sides), wrap=self.wrap)
 
     def repeat(self, batch: int) -> Canvas:
         """The same canvas `batch` times."""
-        return Canvas(self.indices.repeat(batch, 1, 1), self.known.repeat(batch, 1, 1), self.overhang)
+        return self.with_cells(self.indices.repeat(batch, 1, 1), self.known.repeat(batch, 1, 1))
 
     def pick(self, which: Tensor) -> Canvas:
         """Some of the pictures: `which` int64 numbers of them, in any order."""
-        return Canvas(self.indices[which], self.known[which], self.overhang)
+        return self.with_cells(self.indices[which], self.known[which])
 
     def join(self, others: list[Canvas]) -> Canvas:
         """Its pictures, then those of the others; ValueError for canvases of another size."""
@@ -118,7 +141,7 @@ class Canvas:
             sizes = ", ".join(f"{height}x{width}" for height, width in (c.size for c in (self, *others)))
             raise ValueError(f"canvases of {sizes} cells can't be joined; crop them to one size")
         every = (self, *others)
-        return Canvas(torch.cat([c.indices for c in every]), torch.cat([c.known for c in every]), self.overhang)
+        return self.with_cells(torch.cat([c.indices for c in every]), torch.cat([c.known for c in every]))
 
     def _check_inside(self, top: int, left: int, height: int, width: int) -> None:
         own_height, own_width = self.size
@@ -127,6 +150,23 @@ class Canvas:
             raise ValueError(
                 f"{height}x{width} cells at row {top}, column {left} leave the canvas of {own_height}x{own_width}"
             )
+
+
+def check_wrap(wrap: Wrap, overhang: tuple[float, float]) -> None:
+    """Raise ValueError for an unknown wrap, and for a picture that ends within a cell where it would go on."""
+    if wrap not in get_args(Wrap):
+        raise ValueError(f"wrap is {wrap!r}; choose {', '.join(get_args(Wrap))}")
+    (bottom, right), height, width = overhang, wrap in ("y", "both"), wrap in ("x", "both")
+    if (bottom and height) or (right and width):
+        raise ValueError(
+            f"the picture ends within a cell, so it can't wrap ({wrap}); make its "
+            f"{'height' if bottom and height else 'width'} a multiple of a cell, usually of 16 pixels"
+        )
+
+
+def wrap_of(width: bool, height: bool) -> Wrap:
+    """The name of wrapping at the two ends of the width, of the height, of both or neither."""
+    return {(False, False): "none", (True, False): "x", (False, True): "y", (True, True): "both"}[width, height]
 
 
 def save_tensors(path: str | Path, kind: str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
@@ -159,7 +199,7 @@ def load_tensors(path: str | Path, kind: str, names: set[str]) -> tuple[dict[str
 
 def save_canvas(path: str | Path, canvas: Canvas) -> None:
     """Write a canvas."""
-    metadata = {"overhang": json.dumps(canvas.overhang)}
+    metadata = {"overhang": json.dumps(canvas.overhang), "wrap": canvas.wrap}
     save_tensors(path, "canvas", {"indices": canvas.indices, "known": canvas.known}, metadata)
 
 
@@ -168,6 +208,7 @@ def load_canvas(path: str | Path) -> Canvas:
     tensors, metadata = load_tensors(path, "canvas", {"indices", "known"})
     try:
         down, right = json.loads(metadata.get("overhang", "[0, 0]"))
-        return Canvas(tensors["indices"].long(), tensors["known"].bool(), (float(down), float(right)))
+        overhang, wrap = (float(down), float(right)), metadata.get("wrap", "none")
+        return Canvas(tensors["indices"].long(), tensors["known"].bool(), overhang, wrap)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{Path(path).name} is not a saved canvas ({error}); choose another file") from error

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .canvas import Canvas
+from .canvas import Canvas, wrap_of
 from .codebook import as_rows, nearest_code
 from .masks import mask_to_cells
 from .vqgan import VQGAN
@@ -46,7 +46,7 @@ def painted_cells(canvas: Canvas, mask: Tensor, share: float, grow: int = 0) -> 
 
 
 def surround(canvas: Canvas, top: int, right: int, bottom: int, left: int) -> Canvas:
-    """Unknown cells all around: outpainting. A side that grows no longer overhangs.
+    """Unknown cells all around: outpainting. A side that grows no longer overhangs, and no longer wraps.
 
     Raises:
         ValueError: negative numbers.
@@ -56,7 +56,8 @@ def surround(canvas: Canvas, top: int, right: int, bottom: int, left: int) -> Ca
     height, width = canvas.size
     larger = Canvas.empty(len(canvas.indices), top + height + bottom, left + width + right)
     overhang = (0.0 if bottom else canvas.overhang[0], 0.0 if right else canvas.overhang[1])
-    return larger.paste(canvas, top, left).with_overhang(overhang)
+    wrap = wrap_of(canvas.wraps("width") and not left + right, canvas.wraps("height") and not top + bottom)
+    return larger.paste(canvas, top, left).with_overhang(overhang).with_wrap(wrap)
 
 
 @torch.inference_mode()
@@ -80,4 +81,4 @@ def blend(vqgan: VQGAN, a: Canvas, b: Canvas, amount: Tensor) -> Canvas:
     rows = as_rows(torch.lerp(*codes, share.expand_as(codes[0])))
     mixed = nearest_code(rows, vqgan.codebook.codes.cpu().float()).view(a.indices.shape)
     indices = torch.where(a.known & b.known, mixed, torch.where(a.known, a.indices, b.indices))
-    return Canvas(indices, a.known | b.known, a.overhang)
+    return a.with_cells(indices, a.known | b.known)

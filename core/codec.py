@@ -4,9 +4,11 @@ and the canvas remembers by how much."""
 import torch
 from torch import Tensor
 
-from .canvas import Canvas
+from .canvas import Canvas, check_wrap
 from .image import check_images, pad_to_multiple
+from .strips import decode_codes
 from .vqgan import VQGAN
+from .window import Wrap
 
 
 def overhang_of(height: int, width: int, stride: int) -> tuple[float, float]:
@@ -63,12 +65,17 @@ def encode_canvas(vqgan: VQGAN, images: Tensor) -> Canvas:
 
 
 @torch.inference_mode()
-def decode_latents(vqgan: VQGAN, latents: Tensor, overhang: tuple[float, float] = (0.0, 0.0)) -> Tensor:
+def decode_latents(
+    vqgan: VQGAN, latents: Tensor, overhang: tuple[float, float] = (0.0, 0.0), wrap: Wrap = "none"
+) -> Tensor:
     """Latents as they are, or codes: [B, D, h, w] -> [B, C, H, W] clamped to -1..1, on the CPU.
 
+    Picture by picture, those that would take much memory strip by strip (`strips.needs_strips`).
+
     Raises:
-        ValueError: latents of another width.
+        ValueError: latents of another width, or a picture that overhangs where it wraps.
     """
+    check_wrap(wrap, overhang)
     width = vqgan.post_quant_conv.in_channels
     if latents.ndim != 4 or latents.shape[1] != width:
         raise ValueError(
@@ -76,7 +83,8 @@ def decode_latents(vqgan: VQGAN, latents: Tensor, overhang: tuple[float, float] 
             "encode the picture with the same VQGAN"
         )
     device = vqgan.post_quant_conv.weight.device
-    decoded = torch.cat([vqgan.decode(latent.to(device)).clamp(-1, 1).cpu() for latent in latents.split(1)])
+    decoded = [decode_codes(vqgan, latent.to(device), wrap).clamp_(-1, 1).cpu() for latent in latents.split(1)]
+    decoded = torch.cat(decoded) if len(decoded) > 1 else decoded[0]  # a copy of one large picture would be a waste
     return trimmed(decoded, overhang, vqgan.config.stride)
 
 
@@ -88,7 +96,7 @@ def look_up(vqgan: VQGAN, canvas: Canvas) -> Tensor:
 
 @torch.inference_mode()
 def decode_canvas(vqgan: VQGAN, canvas: Canvas) -> Tensor:
-    """[B, h, w] cells -> pictures [B, C, H, W] in -1..1 on the CPU; unknown cells are gray.
+    """[B, h, w] cells -> pictures [B, C, H, W] in -1..1 on the CPU; unknown cells are gray. Seamless where it wraps.
 
     Raises:
         ValueError: a code that the VQGAN does not have.
@@ -96,9 +104,9 @@ def decode_canvas(vqgan: VQGAN, canvas: Canvas) -> Tensor:
     stride = vqgan.config.stride
     device = vqgan.post_quant_conv.weight.device
     indices = torch.stack([stand_ins(*pair) for pair in zip(canvas.indices, canvas.known, strict=True)])
-    images = decode_latents(vqgan, vqgan.codebook.lookup(indices.to(device)))
+    images = decode_latents(vqgan, vqgan.codebook.lookup(indices.to(device)), wrap=canvas.wrap)
     known = canvas.known.cpu().repeat_interleave(stride, 1).repeat_interleave(stride, 2)  # [B, H, W]
-    return trimmed(images * known.unsqueeze(1), canvas.overhang, stride)
+    return trimmed(images.mul_(known.unsqueeze(1)), canvas.overhang, stride)
 
 
 def stand_ins(indices: Tensor, known: Tensor) -> Tensor:

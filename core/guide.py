@@ -9,10 +9,12 @@ from torch import Tensor
 
 from .bundle import Bundle, ConditionKind
 from .canvas import Canvas
-from .codec import overhang_of, trimmed
+from .codec import decode_latents, overhang_of, trimmed
 from .condition_pictures import colors_of_labels
 from .conditioning import Condition, repeat
 from .image import pad_to_multiple
+from .layout import Box
+from .window import Window
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,18 @@ def guide_by_labels(bundle: Bundle, labels: Tensor) -> Guide:
     return Guide(bundle.condition(labels), bundle.empty_canvas(len(labels)))
 
 
+def guide_by_boxes(bundle: Bundle, boxes: list[Box], canvas: Canvas) -> Guide:
+    """Guide by a scene layout, over a canvas of any size.
+
+    Raises:
+        ValueError: the bundle is guided by something else, or what `layout.layout_tokens` refuses.
+    """
+    check_kind(bundle, "layout")
+    condition = bundle.condition(boxes, canvas.size)
+    condition.prefix(Window(0, 0, *canvas.size))  # now, rather than when the run gets there
+    return Guide(condition, canvas)
+
+
 def guide_without_picture(bundle: Bundle, canvas: Canvas | None) -> Guide:
     """Guide by nothing, or by where on the canvas a cell is; one window where no canvas is given.
 
@@ -89,7 +103,7 @@ def seen(bundle: Bundle, guide: Guide) -> Tensor:
     """
     vqgan = bundle.condition_vqgan
     device = vqgan.post_quant_conv.weight.device
-    pictures = vqgan.decode_indices(guide.condition.indices.to(device)).clamp(-1, 1).cpu()
+    pictures = decode_latents(vqgan, vqgan.codebook.lookup(guide.condition.indices.to(device)))
     if bundle.condition_config.kind == "segmentation":
         pictures = colors_of_labels(pictures.argmax(1), pictures.shape[1])
     return trimmed(pictures, guide.canvas.overhang, bundle.vqgan.config.stride)

@@ -1,10 +1,18 @@
 """Cheap numbers that say how alike two pictures are."""
 
+import math
+from functools import lru_cache
+
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .losses import PerceptualLossUnavailable, build_lpips
+
+SMALLEST_FOR_LPIPS = 16  # pixels a side, or nothing is left after VGG's poolings
+lpips_network = lru_cache(1)(build_lpips)  # once; a failure is tried again
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
@@ -33,6 +41,35 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     similarity = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
     similarity = similarity / ((mean_a.square() + mean_b.square() + c1) * (variance_a + variance_b + c2))
     return similarity.flatten(1).mean(1)
+
+
+@torch.inference_mode()
+def lpips(a: Tensor, b: Tensor) -> Tensor:
+    """Perceptual distance (Zhang et al. 2018, VGG) of each picture pair, [B, 3, H, W] in -1..1 -> [B], 0 = equal.
+
+    The first call fetches the weights of VGG16 (528 MB) unless torchvision has them already.
+
+    Raises:
+        PerceptualLossUnavailable: no `lpips` package, or no way to its weights.
+        ValueError: pictures too small for it.
+    """
+    if min(a.shape[-2:]) < SMALLEST_FOR_LPIPS:
+        raise ValueError(
+            f"LPIPS can't compare pictures of {a.shape[-1]}x{a.shape[-2]} pixels; "
+            f"give at least {SMALLEST_FOR_LPIPS} a side"
+        )
+    network = lpips_network().to(a.device)
+    pairs = zip(a.clamp(-1, 1).split(1), b.clamp(-1, 1).split(1), strict=True)
+    return torch.cat([network(one, other).flatten() for one, other in pairs])
+
+
+def perceptual_comparison(a: Tensor, b: Tensor) -> tuple[float, str]:
+    """Mean LPIPS of a batch and how to say it; not a number, and why, where it can't be had. Arguments as `lpips`."""
+    try:
+        distance = float(lpips(a, b).mean())
+    except (PerceptualLossUnavailable, ValueError) as error:
+        return math.nan, str(error)
+    return distance, f"LPIPS {distance:.3f}"
 
 
 def code_agreement(a: Tensor, b: Tensor) -> Tensor:

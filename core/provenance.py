@@ -37,6 +37,7 @@ def write_note(canvas: Canvas, picture: int, vqgan: str) -> str:
         "indices": canvas.indices[picture].tolist(),
         "known": canvas.known[picture].int().tolist(),
         "overhang": canvas.overhang,
+        "wrap": canvas.wrap,
     }
     return json.dumps(content, separators=(",", ":"))
 
@@ -64,7 +65,8 @@ def read_note(path: str | Path) -> Note:
         if content["format"] != FORMAT or int(indices.min()) < 0:
             raise ValueError("unknown format")
         down, right = content["overhang"]
-        return Note(Canvas(indices, known.bool(), (float(down), float(right))), str(content["vqgan"]))
+        canvas = Canvas(indices, known.bool(), (float(down), float(right)), content.get("wrap", "none"))
+        return Note(canvas, str(content["vqgan"]))
     except (KeyError, TypeError, ValueError, RuntimeError, RecursionError, OverflowError) as error:
         raise ValueError(f"{path.name} holds a canvas that can't be read ({error}); choose another file") from error
 

@@ -30,6 +30,14 @@ class RunPlan:
     memory: int  # bytes at most, beyond the models; estimated
 
 
+def described(plan: RunPlan) -> str:
+    """A plan in one line."""
+    if not plan.cells:
+        return "Nothing to paint: all cells are known"
+    minutes = f"{plan.seconds:.0f} s" if plan.seconds < 100 else f"{plan.seconds / 60:.0f} min"
+    return f"{plan.cells} cells through {plan.windows} windows: about {minutes}, {plan.memory / 2**20:.0f} MB"
+
+
 @dataclass(frozen=True)
 class Pace:
     """Seconds that the prior takes here."""
@@ -82,12 +90,13 @@ def measure_pace(run: Run, together: list[list[Stretch]], pictures: int, sharing
         fresh = [replace(stretch, resumes=False, kept=False) for stretch in batch]
         events = run.reader.read(fresh)
         start = time.perf_counter()
-        next(events)
+        next(events)[0, 0].item()  # waits for a GPU to be done
         tokens = tokens_to_read(run.reader.prior, fresh, pictures, sharing, {})
         reads.append((time.perf_counter() - start) / tokens)
     next(events, None)  # the first step lays out the weights
     start, steps = time.perf_counter(), 0
-    for _ in zip(range(4), events, strict=False):
+    for _, logits in zip(range(4), events, strict=False):
+        logits[0, 0].item()
         steps += 1
     return Pace(min(reads), (time.perf_counter() - start) / steps if steps else 0.0)
 

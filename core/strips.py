@@ -30,19 +30,38 @@ Prepare = Callable[[Tensor], Tensor]  # strip [C, n, W] -> what the convolution 
 
 @torch.no_grad()
 def decode_indices(model: VQGAN, indices: Tensor, wrap: Wrap = "none", memory: int | None = None) -> Tensor:
-    """Indices [B, h, w] -> picture [B, C, H, W], as `VQGAN.decode_indices`; seamless where `wrap` says so.
+    """Indices [B, h, w] -> picture [B, C, H, W], as `VQGAN.decode_indices`; `wrap` and `memory` as `decode_codes`."""
+    return decode_codes(model, model.codebook.lookup(indices), wrap, memory)
 
-    Whole if that takes at most `memory` bytes and nothing wraps (`decode_memory`), else strip by strip and one
-    picture after the other. None is 256 MB on a processor, where strips are no slower, and half of what is free on
-    a GPU.
+
+@torch.no_grad()
+def decode_codes(model: VQGAN, codes: Tensor, wrap: Wrap = "none", memory: int | None = None) -> Tensor:
+    """Codes or latents [B, D, h, w] -> picture [B, C, H, W], as `VQGAN.decode`; seamless where `wrap` says so.
+
+    In one piece, or strip by strip and one picture after the other where `needs_strips`.
     """
-    (batch, height, width), device = indices.shape, indices.device
-    if memory is None:
-        memory = torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else PLENTY
-    element = model.post_quant_conv.weight.element_size()
-    if wrap == "none" and batch * decode_memory(model.config, height, width, False, element) <= memory:
-        return model.decode_indices(indices)
-    return decode_in_strips(model, model.codebook.lookup(indices), wrap)
+    if needs_strips(model, tuple(codes.shape[-2:]), len(codes), wrap, memory):
+        return decode_in_strips(model, codes, wrap)
+    return model.decode(codes)
+
+
+def needs_strips(
+    model: VQGAN, size: tuple[int, int], batch: int = 1, wrap: Wrap = "none", memory: int | None = None
+) -> bool:
+    """Whether pictures of so many cells are decoded strip by strip: where they wrap, or in one piece would take more
+    than `memory` bytes (`decode_memory`). None is what `memory_for_decoding` says of the model's device."""
+    weight = model.post_quant_conv.weight
+    memory = memory_for_decoding(weight.device) if memory is None else memory
+    return wrap != "none" or batch * decode_memory(model.config, *size, False, weight.element_size()) > memory
+
+
+def memory_for_decoding(device: torch.device) -> int:
+    """Bytes that decoding in one piece may take: half of what is free on a GPU; 256 MB on a processor, where strips
+    are no slower."""
+    if device.type != "cuda":
+        return PLENTY
+    reserved, used = torch.cuda.memory_reserved(device), torch.cuda.memory_allocated(device)
+    return (torch.cuda.mem_get_info(device)[0] + reserved - used) // 2  # what torch holds in reserve is free too
 
 
 @torch.no_grad()

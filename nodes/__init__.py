@@ -1,6 +1,19 @@
 """ComfyUI nodes: each a schema and a few lines that call core."""
 
-from . import canvas, canvas_files, codec, compare, conditions, host, loaders, picture_files, sampling
+from . import (
+    canvas,
+    canvas_files,
+    codec,
+    compare,
+    conditions,
+    host,
+    layout,
+    loaders,
+    picture_files,
+    sampling,
+    sliding,
+    tiles,
+)
 from .host import ComfyExtension, io
 
 NODES: list[type[io.ComfyNode]] = [
@@ -8,11 +21,14 @@ NODES: list[type[io.ComfyNode]] = [
     sampling.SampleCodes,
     sampling.Settings,
     sampling.TemperatureMap,
+    sliding.SlidingWindow,
+    sliding.PlanRun,
     conditions.Edges,
     conditions.Depth,
     conditions.Segmentation,
     conditions.LowResolution,
     conditions.ClassLabel,
+    layout.SceneLayout,
     loaders.LoadVQGAN,
     codec.EncodeCanvas,
     codec.DecodeCanvas,
@@ -28,6 +44,7 @@ NODES: list[type[io.ComfyNode]] = [
     canvas.Paste,
     canvas.Roll,
     canvas.Blend,
+    tiles.TilePreview,
     canvas_files.ShowCanvas,
     canvas_files.SaveCanvas,
     canvas_files.LoadCanvas,

@@ -1,12 +1,13 @@
 """Nodes between pictures and codes."""
 
-from typing import Any
+from typing import Any, get_args
 
 from torch import Tensor
 
 from ..core.canvas import Canvas
 from ..core.codec import decode_canvas, decode_latents, encode_canvas, encode_latents, look_up, quantize_latents
 from ..core.masks import unknown_mask
+from ..core.window import Wrap
 from . import sockets
 from .host import io
 from .models import VQGANHandle
@@ -50,8 +51,9 @@ class DecodeCanvas(io.ComfyNode):
             node_id="TesseraDecodeCanvas",
             display_name="Decode Canvas",
             category=CATEGORY,
-            description="Makes a picture of a canvas. Unknown cells are gray. Any VQGAN with the same number of codes "
-            "can decode it; another than made it gives another world.",
+            description="Makes a picture of a canvas. Unknown cells are gray. A canvas that wraps becomes a picture "
+            "that tiles. Any VQGAN with the same number of codes can decode it; another than its own gives another "
+            "world.",
             inputs=[vqgan_input(), sockets.Canvas.Input("canvas", tooltip="The canvas to look at.")],
             outputs=[
                 io.Image.Output(display_name="picture", tooltip="Trimmed to the size the canvas was made for."),
@@ -107,7 +109,8 @@ class Quantize(io.ComfyNode):
     @classmethod
     def execute(cls, vqgan: VQGANHandle, latent: dict[str, Any]) -> io.NodeOutput:
         latents, overhang = from_latent(latent)
-        canvas = quantize_latents(vqgan.ready_for_latents(latents), latents, overhang)
+        height, width = (side * vqgan.module.config.stride for side in latents.shape[-2:])
+        canvas = quantize_latents(vqgan.ready(height, width), latents, overhang)
         return io.NodeOutput(canvas, {**latent, "samples": look_up(vqgan.module, canvas)})
 
 
@@ -124,11 +127,16 @@ class DecodeLatent(io.ComfyNode):
             inputs=[
                 vqgan_input(),
                 io.Latent.Input("latent", tooltip="From VQGAN Encode or Quantize with the same VQGAN."),
+                io.Combo.Input(
+                    "wrap", options=list(get_args(Wrap)), default="none",
+                    tooltip="x: decodes so that left and right fit together. y: top and bottom. both: a tile.",
+                ),
             ],
             outputs=[io.Image.Output(display_name="picture", tooltip="Trimmed to the size that was encoded.")],
-        )
+        )  # fmt: skip
 
     @classmethod
-    def execute(cls, vqgan: VQGANHandle, latent: dict[str, Any]) -> io.NodeOutput:
+    def execute(cls, vqgan: VQGANHandle, latent: dict[str, Any], wrap: str) -> io.NodeOutput:
         latents, overhang = from_latent(latent)
-        return io.NodeOutput(to_image(decode_latents(vqgan.ready_for_latents(latents), latents, overhang)))
+        model = vqgan.ready_to_decode(tuple(latents.shape[-2:]), wrap)
+        return io.NodeOutput(to_image(decode_latents(model, latents, overhang, wrap)))

@@ -1,5 +1,6 @@
 """Nodes that compare: settings, candidates, pictures, codes."""
 
+from math import nan
 from typing import get_args
 
 from torch import Tensor
@@ -10,14 +11,15 @@ from ..core.codebook import code_statistics
 from ..core.codec import decode_canvas
 from ..core.guide import Guide
 from ..core.image import to_pictures, to_tensor
-from ..core.metrics import check_alike, code_agreement, psnr, ssim
+from ..core.metrics import check_alike, code_agreement, perceptual_comparison, psnr, ssim
 from ..core.ranking import best_of, check_choice, mean_log_probability
 from ..core.sheet import labelled_sheet, labelled_tiles
 from ..core.sweep import Swept, parse_values, swept_settings
 from ..core.warp import SamplingSettings
+from ..core.window import Sliding
 from . import host, sockets
 from .codec import vqgan_input
-from .host import io
+from .host import io, ui
 from .models import BundleHandle, VQGANHandle
 from .pictures import from_image, to_image
 from .run import run, sweep
@@ -67,11 +69,13 @@ class SweepSettings(io.ComfyNode):
         condition: Guide | None = None,
         canvas: Canvas | None = None,
         settings: SamplingSettings | None = None,
+        sliding: Sliding | None = None,
     ) -> io.NodeOutput:
         numbers = parse_values(values)
         each = swept_settings(settings or EXAMPLE, setting, numbers)
-        first, *others = sweep(model, condition, canvas, each, seed, pictures, preview_every)
-        made = decode_canvas(model.bundle.vqgan, first.canvas.join([other.canvas for other in others]))
+        first, *others = sweep(model, condition, canvas, each, sliding, seed, pictures, preview_every)
+        every = first.canvas.join([other.canvas for other in others])
+        made = decode_canvas(model.vqgan.ready_for(every), every)
         sheet = labelled_sheet([f"{setting} {number:g}" for number in numbers], to_pictures(made))
         shown = to_image(to_tensor(sheet))
         return io.NodeOutput(shown, to_image(made), ui=host.saved_pictures(shown, cls))
@@ -117,14 +121,15 @@ class BestOf(io.ComfyNode):
         condition: Guide | None = None,
         canvas: Canvas | None = None,
         settings: SamplingSettings | None = None,
+        sliding: Sliding | None = None,
     ) -> io.NodeOutput:
         check_choice(candidates, keep)
-        sampled = run(model, condition, canvas, settings, seed, candidates, preview_every)
+        sampled = run(model, condition, canvas, settings, sliding, seed, candidates, preview_every)
         scores = mean_log_probability(sampled.state, sampled.start.known)
         groups = len(scores) // candidates
         best = sampled.canvas.pick(best_of(scores, groups, keep))
         order = scores.argsort(descending=True, stable=True)
-        ranked = to_pictures(decode_canvas(model.bundle.vqgan, sampled.canvas.pick(order)))
+        ranked = to_pictures(decode_canvas(model.vqgan.ready_for(sampled.canvas), sampled.canvas.pick(order)))
         sheet = labelled_tiles([f"{score:.3f}" for score in scores[order].tolist()], ranked)
         picture = to_image(decode_canvas(model.bundle.vqgan, best))
         return io.NodeOutput(picture, best, to_image(to_tensor(sheet)), ui=host.saved_pictures(picture, cls))
@@ -181,20 +186,33 @@ class ComparePictures(io.ComfyNode):
             inputs=[
                 io.Image.Input("a", tooltip="A picture, or several."),
                 io.Image.Input("b", tooltip="As many, of the same size."),
+                io.Boolean.Input(
+                    "with_lpips", default=False,
+                    tooltip="Measures LPIPS too. The first time it fetches the weights of VGG16, 528 MB.",
+                ),
             ],
             outputs=[
                 io.Float.Output(
                     display_name="psnr", tooltip="Signal to noise in decibels; above 30 hardly a difference is seen."
                 ),
                 io.Float.Output(display_name="ssim", tooltip="Structural similarity, up to 1 for equal pictures."),
+                io.Float.Output(
+                    display_name="lpips", tooltip="Distance as a trained network sees it: 0 for equal pictures, 0.5 "
+                    "for very different ones; nan where it wasn't measured.",
+                ),
+                io.String.Output(display_name="report", tooltip="All in one line."),
             ],
-        )
+            is_output_node=True,
+        )  # fmt: skip
 
     @classmethod
-    def execute(cls, a: Tensor, b: Tensor) -> io.NodeOutput:
+    def execute(cls, a: Tensor, b: Tensor, with_lpips: bool) -> io.NodeOutput:
         one, other = from_image(a), from_image(b)
         check_alike(one, other, "picture")
-        return io.NodeOutput(float(psnr(one, other).mean()), float(ssim(one, other).mean()))
+        noise, likeness = float(psnr(one, other).mean()), float(ssim(one, other).mean())
+        distance, said = perceptual_comparison(one, other) if with_lpips else (nan, "LPIPS not measured")
+        host.say(report := f"PSNR {noise:.2f} dB, SSIM {likeness:.3f}, {said}")
+        return io.NodeOutput(noise, likeness, distance, report, ui=ui.PreviewText(report))
 
 
 class CompareCanvases(io.ComfyNode):

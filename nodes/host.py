@@ -14,8 +14,10 @@ import comfy.utils
 import folder_paths
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import ComfyExtension, io, ui
+from comfy_execution.utils import get_executing_context
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from server import PromptServer
 from torch import Tensor, device, nn
 
 from ..core.whole_file import whole_file
@@ -124,6 +126,13 @@ def make_room(patchers: list[ModelPatcher], memory: int) -> None:
 def output_device() -> device:
     """Where ComfyUI wants pictures and masks between nodes."""
     return comfy.model_management.intermediate_device()
+
+
+def say(text: str) -> None:
+    """Write a line on the node that is running; nothing where none is."""
+    context = get_executing_context()
+    if context is not None:
+        PromptServer.instance.send_progress_text(text, context.node_id)
 
 
 class Progress:

@@ -10,7 +10,9 @@ from ..core import atlas, opening
 from ..core.bundle import Bundle
 from ..core.canvas import Canvas
 from ..core.memory import codec_memory, sampling_memory
+from ..core.strips import decode_memory, needs_strips
 from ..core.vqgan import VQGAN
+from ..core.window import Wrap
 from . import host
 
 
@@ -27,17 +29,26 @@ class VQGANHandle:
         return self.module
 
     def ready_for(self, canvas: Canvas) -> VQGAN:
-        """On the device, with room to decode a canvas."""
-        return self.ready(*(side * self.module.config.stride for side in canvas.size))
+        """As `ready_to_decode`, for a canvas."""
+        return self.ready_to_decode(canvas.size, canvas.wrap)
+
+    def ready_to_decode(self, size: tuple[int, int], wrap: Wrap = "none") -> VQGAN:
+        """On the device, with room to decode a picture of so many cells; the node says so where that goes in strips."""
+        host.make_room([self.patcher], self.decoding_memory(size))
+        if needs_strips(self.module, size, wrap=wrap):
+            height, width = (side * self.module.config.stride for side in size)
+            needed = decode_memory(self.module.config, *size, True) / 2**20
+            host.say(f"Decoding {width}x{height} pixels in strips, {needed:.0f} MB at most")
+        return self.module
+
+    def decoding_memory(self, size: tuple[int, int]) -> int:
+        """Bytes with which a picture of so many cells can be decoded, one way or the other."""
+        return min(decode_memory(self.module.config, *size, strips) for strips in (False, True))
 
     def ready_for_atlas(self) -> VQGAN:
         """On the device, with room to decode a part of the codebook atlas."""
         side = 2 * atlas.SIDE * self.module.config.stride
         return self.ready(side, side)
-
-    def ready_for_latents(self, latents: torch.Tensor) -> VQGAN:
-        """On the device, with room to decode latents [B, D, h, w]."""
-        return self.ready(*(side * self.module.config.stride for side in latents.shape[-2:]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,10 +66,14 @@ class BundleHandle:
         """Pixels a side of the prior's window."""
         return self.bundle.prior.config.window * self.bundle.vqgan.config.stride
 
-    def ready_to_sample(self, batch: int, height: int, width: int) -> Bundle:
-        """Prior and decoder on the device, with room to sample `batch` pictures of so many pixels and show them."""
-        memory = sampling_memory(self.bundle.prior, batch) + codec_memory(self.bundle.vqgan, height, width)
-        host.make_room([self.prior, self.vqgan.patcher], memory)
+    def ready_to_sample(self, canvas: Canvas, memory: int | None = None) -> Bundle:
+        """Prior and decoder on the device, with room to sample a canvas and show it.
+
+        Args:
+            memory: bytes for sampling, if that is known better than for a canvas of one window.
+        """
+        memory = sampling_memory(self.bundle.prior, len(canvas.indices)) if memory is None else memory
+        host.make_room([self.prior, self.vqgan.patcher], memory + self.vqgan.decoding_memory(canvas.size))
         return self.bundle
 
     def ready_for_condition(self, height: int, width: int) -> Bundle:

@@ -9,14 +9,17 @@ from PIL import Image
 
 from ..core.canvas import Canvas
 from ..core.codec import decode_canvas
+from ..core.conditioning import Condition
 from ..core.fingerprint import fingerprint
 from ..core.guide import Guide, guide_without_picture, spread
 from ..core.image import to_pictures
 from ..core.masks import settings_for
+from ..core.run_plan import RunPlan, described, plan_run
 from ..core.sampling import SamplingState, sample_steps
 from ..core.tiles import tiled
 from ..core.vqgan import VQGAN
 from ..core.warp import SamplingSettings
+from ..core.window import Sliding
 from . import host, unfinished
 from .models import BundleHandle
 
@@ -37,43 +40,78 @@ def run(
     guide: Guide | None,
     canvas: Canvas | None,
     settings: SamplingSettings | None,
+    sliding: Sliding | None,
     seed: int,
     pictures: int,
     preview_every: int,
     bar: host.Progress | None = None,
 ) -> Sampled:
-    """Fill a canvas; where the same run was cancelled before, from there on.
+    """Fill a canvas; where the same run was cancelled before, from there on. What it will take is told first, if the
+    canvas is larger than the window or wraps.
 
     Args:
+        sliding: None moves the window cell by cell, and wraps as the canvas does.
         preview_every: cells from one preview picture to the next; 0 for none.
         bar: where several runs share one.
     """
-    settings = settings or SamplingSettings()
-    key = fingerprint(model.name, guide, canvas, settings, seed, pictures)
-    guide = guide or guide_without_picture(model.bundle, canvas)
-    condition, start = spread(guide, canvas, pictures)
-    stride = model.bundle.vqgan.config.stride
-    bundle = model.ready_to_sample(len(start.indices), *(side * stride for side in start.size))
+    settings, sliding = settings or SamplingSettings(), sliding_for(sliding, canvas)
+    key = fingerprint(model.name, guide, canvas, settings, sliding, seed, pictures)
+    condition, start = beginning(model, guide, canvas, sliding, pictures)
+    settings = settings_for(settings, start)
+    bundle = model.ready_to_sample(start)
     state = unfinished.take(key) or SamplingState.start(start, seed)
+    if max(start.size) > bundle.prior.config.window or sliding.wrap != "none":
+        plan = plan_run(bundle.prior, condition, start.with_cells(state.indices, state.known), settings, sliding)
+        host.say(described(plan))
+        model.ready_to_sample(start, plan.memory)
     bar = bar or host.Progress()
 
     def now() -> Canvas:
-        return state.canvas.with_overhang(start.overhang)
+        return start.with_cells(state.indices, state.known)
 
     try:
-        for step in sample_steps(bundle.prior, condition, state, settings_for(settings, start)):
+        for step in sample_steps(bundle.prior, condition, state, settings, sliding):
             due = preview_every and (step.done % preview_every == 0 or step.done == step.total)
             bar.step(step.done, step.total, (lambda: preview(bundle.vqgan, now())) if due else None)
     except host.Interrupted:
-        unfinished.keep(key, state, start.overhang)
+        unfinished.keep(key, state, start)
         raise
     state.move_to(torch.device("cpu"))  # canvases are small, and live there
     return Sampled(start, now(), state)
 
 
+def plan(
+    model: BundleHandle,
+    guide: Guide | None,
+    canvas: Canvas | None,
+    settings: SamplingSettings | None,
+    sliding: Sliding | None,
+    pictures: int,
+) -> RunPlan:
+    """What `run` with the same arguments would take."""
+    sliding = sliding_for(sliding, canvas)
+    condition, start = beginning(model, guide, canvas, sliding, pictures)
+    bundle = model.ready_to_sample(start)
+    return plan_run(bundle.prior, condition, start, settings_for(settings or SamplingSettings(), start), sliding)
+
+
+def sliding_for(sliding: Sliding | None, canvas: Canvas | None) -> Sliding:
+    """As asked for; else exact, wrapping as the canvas does."""
+    return sliding or Sliding(wrap="none" if canvas is None else canvas.wrap)
+
+
+def beginning(
+    model: BundleHandle, guide: Guide | None, canvas: Canvas | None, sliding: Sliding, pictures: int
+) -> tuple[Condition, Canvas]:
+    """Condition and canvas of a run before it starts, as many as pictures are to be made."""
+    guide = guide or guide_without_picture(model.bundle, canvas)
+    condition, start = spread(guide, canvas, pictures)
+    return condition, start.with_wrap(sliding.wrap)
+
+
 def preview(vqgan: VQGAN, canvas: Canvas) -> Image.Image:
     """The first pictures of a canvas as far as they are known."""
-    some = Canvas(canvas.indices[:SHOWN].cpu(), canvas.known[:SHOWN].cpu(), canvas.overhang)
+    some = canvas.with_cells(canvas.indices[:SHOWN].cpu(), canvas.known[:SHOWN].cpu())
     return to_pictures(tiled(decode_canvas(vqgan, some)))[0]
 
 
@@ -82,6 +120,7 @@ def sweep(
     guide: Guide | None,
     canvas: Canvas | None,
     settings: list[SamplingSettings],
+    sliding: Sliding | None,
     seed: int,
     pictures: int,
     preview_every: int,
@@ -89,6 +128,6 @@ def sweep(
     """One run for each of the settings, under one bar; all have the same random numbers."""
     bars = host.Progress().shared(len(settings))
     return [
-        run(model, guide, canvas, setting, seed, pictures, preview_every, bar)
+        run(model, guide, canvas, setting, sliding, seed, pictures, preview_every, bar)
         for setting, bar in zip(settings, bars, strict=True)
     ]

@@ -7,6 +7,7 @@ from ..core.codec import decode_canvas
 from ..core.guide import Guide
 from ..core.masks import painted_settings, statistics_masks
 from ..core.warp import SamplingSettings
+from ..core.window import Sliding
 from . import host, sockets
 from .host import io
 from .models import BundleHandle
@@ -104,6 +105,14 @@ def seed_input() -> io.Input:
     )  # fmt: skip
 
 
+def pictures_input() -> io.Input:
+    """How many to make."""
+    return io.Int.Input(
+        "pictures", default=1, min=1, max=64,
+        tooltip="How many pictures to make of each condition, side by side. Several take little longer than one.",
+    )  # fmt: skip
+
+
 def preview_input() -> io.Input:
     """How often to show the picture while it is painted."""
     return io.Int.Input(
@@ -129,6 +138,11 @@ def canvas_inputs() -> list[io.Input]:
             "settings", optional=True,
             tooltip="From Sampling Settings; left open, the model paints as it was trained.",
         ),
+        sockets.Sliding.Input(
+            "sliding", optional=True,
+            tooltip="From Sliding Window, for canvases larger than the model's window, panoramas and tiles; left open, "
+            "the window moves cell by cell.",
+        ),
     ]  # fmt: skip
 
 
@@ -146,11 +160,7 @@ class SampleCodes(io.ComfyNode):
             inputs=[
                 model_input(),
                 seed_input(),
-                io.Int.Input(
-                    "pictures", default=1, min=1, max=64,
-                    tooltip="How many pictures to make of each condition, side by side. Several take little longer "
-                    "than one.",
-                ),
+                pictures_input(),
                 preview_input(),
                 *canvas_inputs(),
             ],
@@ -181,9 +191,10 @@ class SampleCodes(io.ComfyNode):
         condition: Guide | None = None,
         canvas: Canvas | None = None,
         settings: SamplingSettings | None = None,
+        sliding: Sliding | None = None,
     ) -> io.NodeOutput:
-        sampled = run(model, condition, canvas, settings, seed, pictures, preview_every)
-        picture = to_image(decode_canvas(model.bundle.vqgan, sampled.canvas))
+        sampled = run(model, condition, canvas, settings, sliding, seed, pictures, preview_every)
+        picture = to_image(decode_canvas(model.vqgan.ready_for(sampled.canvas), sampled.canvas))
         config = model.bundle.vqgan.config
         entropy, surprise = statistics_masks(sampled.state, sampled.canvas, config.codebook_size, config.stride)
         return io.NodeOutput(

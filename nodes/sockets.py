@@ -7,3 +7,4 @@ VQGAN = io.Custom("TESSERA_VQGAN")  # models.VQGANHandle
 Condition = io.Custom("TESSERA_CONDITION")  # core.guide.Guide
 Canvas = io.Custom("TESSERA_CANVAS")  # core.canvas.Canvas
 Sampling = io.Custom("TESSERA_SAMPLING")  # core.warp.SamplingSettings
+Sliding = io.Custom("TESSERA_SLIDING")  # core.window.Sliding

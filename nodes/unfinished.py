@@ -17,16 +17,16 @@ class Run(NamedTuple):
     """How far a run came."""
 
     state: SamplingState
-    overhang: tuple[float, float]
+    start: Canvas  # before it
 
 
 kept: OrderedDict[str, Run] = OrderedDict()
 
 
-def keep(key: str, state: SamplingState, overhang: tuple[float, float]) -> None:
+def keep(key: str, state: SamplingState, start: Canvas) -> None:
     """Remember a run that was cancelled; `key` is the fingerprint of all that it was asked for."""
     state.move_to(torch.device("cpu"))
-    kept[key] = Run(state, overhang)
+    kept[key] = Run(state, start)
     while len(kept) > MOST:
         kept.popitem(last=False)
 
@@ -46,7 +46,7 @@ def last_canvas() -> Canvas:
     if not kept:
         raise ValueError("no run of Sample Codes was cancelled, so there is nothing to recall; cancel one first")
     run = next(reversed(kept.values()))
-    return run.state.canvas.with_overhang(run.overhang)
+    return run.start.with_cells(run.state.indices, run.state.known)
 
 
 def last_change() -> tuple[str, int]:

@@ -57,7 +57,7 @@ def tiny_bundle(kind: str, **prior_changes):
         return model
 
     torch.manual_seed(0)
-    length = 16 if kind in (*PICTURES, "coordinates") else 1
+    length = {"layout": 92}.get(kind, 16 if kind in (*PICTURES, "coordinates") else 1)
     shape = {"layers": 2, "width": 32, "heads": 4, "codebook_size": 16, "vocab_size": 64, "window": 4}
     prior = Transformer(TransformerConfig(**{**shape, "prefix_length": length, **prior_changes}))
     for parameter in prior.parameters():  # as trained models, it has an opinion

@@ -201,7 +201,10 @@ def choose_perceptual(loss: VQGANLossConfig) -> nn.Module | str | None:
         return build_lpips()
     except PerceptualLossUnavailable as error:
         if loss.perceptual == "lpips":
-            raise ValueError(f"{error} (or `perceptual: lpips-or-features` to do so by itself)") from error
+            raise ValueError(
+                f"{error}, or set `perceptual: features` to use the discriminator's features instead "
+                "(`lpips-or-features` to do so by itself)"
+            ) from error
         logger.warning("%s: using discriminator feature matching instead", error)
         return "features"
 

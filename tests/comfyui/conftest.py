@@ -27,7 +27,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMFYUI = os.environ.get("COMFYUI_DIR")
 PACK = "any name 1.2"  # the host names modules after folders; a space and a dot must not matter
-KINDS = ("edges", "depth", "segmentation", "low-resolution", "class", "coordinates", "none")
+KINDS = ("edges", "depth", "segmentation", "low-resolution", "class", "coordinates", "layout", "none")
 TEXT, PICTURE, PICTURE_OF_NODE = 3, 1, 4  # the first number of a binary message
 
 
@@ -46,6 +46,7 @@ class Report:
     error: str = ""
     refused: dict[str, Any] = field(default_factory=dict)
     previews: list[bytes] = field(default_factory=list)
+    texts: list[tuple[str, str]] = field(default_factory=list)  # node, what it wrote above itself
     progress: list[tuple[int, int]] = field(default_factory=list)
     outputs: dict[str, Any] = field(default_factory=dict)
     executed: list[str] = field(default_factory=list)
@@ -93,6 +94,9 @@ class Server:
                         kind, length = struct.unpack(">II", message.data[:8])
                         if kind == PICTURE_OF_NODE:
                             report.previews.append(message.data[8 + length :])
+                        elif kind == TEXT:
+                            node, text = message.data[8 : 8 + length], message.data[8 + length :]
+                            report.texts.append((node.decode(), text.decode()))
                         continue
                     event = json.loads(message.data)
                     data = event.get("data") or {}

@@ -216,3 +216,35 @@ def test_canvas_with_a_broken_overhang_is_refused(tmp_path):
         save_tensors(path, "canvas", tensors, {"overhang": broken})
         with pytest.raises(ValueError, match=r"canvas\.safetensors is not a saved canvas"):
             load_canvas(path)
+
+
+def test_wrap_stays_where_both_ends_do(tmp_path):
+    canvas = numbered().with_wrap("both")
+    assert canvas.crop(0, 0, 4, 3).wrap == "y"
+    assert canvas.crop(1, 0, 3, 5).wrap == "x"
+    assert canvas.crop(1, 1, 2, 2).wrap == "none"
+    whole = Canvas.filled(torch.zeros(2, 4, 5, dtype=torch.int64))
+    kept = [canvas.roll(1, 2), canvas.forget(torch.ones(4, 5).bool()), canvas.repeat(2), canvas.pick(torch.tensor([1]))]
+    kept += [canvas.join([whole]), canvas.paste(whole, 0, 0), canvas.with_overhang((0.0, 0.0))]
+    assert all(one.wrap == "both" for one in kept)
+    assert numbered().wrap == whole.paste(canvas, 0, 0).wrap == "none"
+    save_canvas(tmp_path / "a.safetensors", canvas.with_wrap("x"))
+    assert load_canvas(tmp_path / "a.safetensors").wrap == "x"
+
+
+def test_picture_that_ends_within_a_cell_does_not_wrap_there():
+    canvas = numbered().with_overhang((0.25, 0.0))
+    assert canvas.with_wrap("x").wrap == "x"
+    for wrap in ("y", "both"):
+        with pytest.raises(ValueError, match="make its height a multiple of a cell"):
+            canvas.with_wrap(wrap)
+    with pytest.raises(ValueError, match="choose none, x, y, both"):
+        canvas.with_wrap("z")
+    with pytest.raises(ValueError, match="choose none, x, y, both"):
+        canvas.with_wrap(["x"])
+
+
+def test_canvas_saved_before_there_was_wrap_opens(tmp_path):
+    tensors = {"indices": numbered().indices, "known": numbered().known}
+    save_tensors(tmp_path / "a.safetensors", "canvas", tensors, {"overhang": "[0.5, 0]"})
+    assert load_canvas(tmp_path / "a.safetensors").wrap == "none"

@@ -73,3 +73,11 @@ def test_blend_of_a_cell_that_one_canvas_knows_is_that_canvas():
     assert mixed.known.all()
     with pytest.raises(ValueError, match="crop or repeat"):
         blend(vqgan(), a, numbered(), torch.zeros(1, 1, 2))
+
+
+def test_side_that_grows_no_longer_wraps():
+    canvas = Canvas.empty(1, 2, 3).with_wrap("both")
+    assert surround(canvas, 0, 1, 0, 0).wrap == "y"
+    assert surround(canvas, 1, 0, 0, 0).wrap == "x"
+    assert surround(canvas, 0, 0, 0, 0).wrap == "both"
+    assert surround(canvas, 0, 0, 1, 1).wrap == "none"

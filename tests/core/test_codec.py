@@ -1,8 +1,18 @@
 import pytest
 import torch
 
+from tessera.core import strips
 from tessera.core.canvas import Canvas
-from tessera.core.codec import decode_canvas, encode_canvas, encode_latents, overhang_of, quantize_latents, stand_ins
+from tessera.core.codec import (
+    decode_canvas,
+    decode_latents,
+    encode_canvas,
+    encode_latents,
+    look_up,
+    overhang_of,
+    quantize_latents,
+    stand_ins,
+)
 from tessera.core.image import pad_to_multiple
 from tessera.core.vqgan import VQGAN, VQGANConfig
 
@@ -78,3 +88,29 @@ def test_latents_of_another_model_are_refused():
 def test_code_that_the_vqgan_does_not_have_is_refused():
     with pytest.raises(ValueError, match="the codebook has 0 to 11"):
         decode_canvas(tiny(), Canvas.filled(torch.full((1, 2, 2), 12)))
+
+
+def test_large_pictures_are_decoded_in_strips_and_look_the_same(monkeypatch):
+    vqgan, canvas = tiny(), Canvas.filled(torch.arange(12).view(2, 2, 3))
+    codes, latents = look_up(vqgan, canvas), encode_latents(vqgan, noise(2, 3, 8, 12))
+    pictures = decode_canvas(vqgan, canvas), decode_latents(vqgan, latents)
+    monkeypatch.setattr(strips, "PLENTY", strips.decode_memory(vqgan.config, 2, 3, False) - 1)
+    in_strips = decode_canvas(vqgan, canvas), decode_latents(vqgan, latents)
+    for given, whole, found in zip((codes, latents), pictures, in_strips, strict=True):
+        torch.testing.assert_close(found, whole, atol=1e-4, rtol=0)
+        assert torch.equal(found, strips.decode_in_strips(vqgan, given).clamp(-1, 1))
+
+
+def test_picture_of_a_canvas_that_wraps_goes_on_with_its_other_end():
+    vqgan, canvas = tiny(), Canvas.filled(torch.arange(12).view(1, 3, 4)).with_wrap("both")
+    picture = decode_canvas(vqgan, canvas)
+    torch.testing.assert_close(
+        decode_canvas(vqgan, canvas.roll(1, 3)), picture.roll((4, 12), (2, 3)), atol=1e-5, rtol=0
+    )
+    assert (picture - decode_canvas(vqgan, canvas.with_wrap("none"))).abs().max() > 1e-3
+
+
+def test_latents_that_overhang_do_not_wrap():
+    latents = encode_latents(tiny(), noise(1, 3, 8, 10))
+    with pytest.raises(ValueError, match="make its width a multiple of a cell"):
+        decode_latents(tiny(), latents, overhang_of(8, 10, STRIDE), "x")

@@ -106,7 +106,7 @@ def test_feature_matching_pulls_the_reconstruction_towards_the_picture():
 
 def test_lpips_without_its_package_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "lpips", None)
-    with pytest.raises(PerceptualLossUnavailable, match=r"LPIPS can't be had here .*perceptual: features"):
+    with pytest.raises(PerceptualLossUnavailable, match=r"LPIPS can't be had here .*VGG16 weights"):
         build_lpips()
 
 
@@ -115,7 +115,7 @@ def test_lpips_with_broken_trunk_weights_says_what_to_do(monkeypatch, tmp_path):
     weights = tmp_path / "hub" / "checkpoints" / TRUNK
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"not weights")
-    with pytest.raises(PerceptualLossUnavailable, match=r"LPIPS can't be had here .*perceptual: features"):
+    with pytest.raises(PerceptualLossUnavailable, match=r"LPIPS can't be had here .*VGG16 weights"):
         build_lpips()
 
 

@@ -19,12 +19,12 @@ def save(path, text: str | None) -> None:
 def test_canvas_comes_back_out_of_the_picture(tmp_path, make_bundle):
     vqgan = make_bundle("none").vqgan
     indices = torch.randint(16, (2, 5, 7), generator=torch.Generator().manual_seed(0))
-    canvas = Canvas(indices, indices > 3, (0.25, 0.0))
+    canvas = Canvas(indices, indices > 3, (0.25, 0.0), "x")
     save(tmp_path / "a.png", write_note(canvas, 1, weights_fingerprint(vqgan)))
     note = read_note(tmp_path / "a.png")
     assert torch.equal(note.canvas.indices, indices[1:])
     assert torch.equal(note.canvas.known, canvas.known[1:])
-    assert note.canvas.overhang == (0.25, 0.0)
+    assert (note.canvas.overhang, note.canvas.wrap) == ((0.25, 0.0), "x")
     check_vqgan(note, vqgan, "a.png")
 
 

@@ -3,7 +3,7 @@ import torch
 
 from tessera.core.canvas import Canvas
 from tessera.core.conditioning import ClassCondition, CoordinatesCondition, NoCondition
-from tessera.core.run_plan import plan_run
+from tessera.core.run_plan import RunPlan, described, plan_run
 from tessera.core.sampling import SamplingState, sample_steps, schedule
 from tessera.core.transformer import Transformer, TransformerConfig
 from tessera.core.warp import SamplingSettings
@@ -67,3 +67,10 @@ def test_memory_follows_the_window_and_the_batch_not_the_canvas():
 def test_parts_that_do_not_belong_together_are_refused():
     with pytest.raises(ValueError, match="holds token 60"):
         plan_run(tiny(), NoCondition(60), Canvas.empty(1, 4, 4), PLAIN)
+
+
+def test_plan_reads_as_one_line():
+    line = described(RunPlan(cells=2304, windows=576, rounds=300, seconds=130.0, memory=210 * 2**20))
+    assert line == "2304 cells through 576 windows: about 2 min, 210 MB"
+    assert "about 40 s" in described(RunPlan(9, 9, 9, 40.2, 0))
+    assert described(RunPlan(0, 0, 0, 0.0, 0)) == "Nothing to paint: all cells are known"

@@ -41,6 +41,7 @@ def host(tmp_path, monkeypatch):
     monkeypatch.setattr(HOST.state, "interrupted_after", None)
     monkeypatch.setattr(HOST.state, "updates", [])
     monkeypatch.setattr(HOST.state, "loaded", [])
+    monkeypatch.setattr(HOST.state, "said", [])
     monkeypatch.setattr(sys.modules["folder_paths"], "models_dir", str(tmp_path / "models"))
     monkeypatch.setattr(sys.modules["folder_paths"], "folder_names_and_paths", HOST.state.folders)
     return HOST.state

@@ -19,6 +19,7 @@ class State:
     interrupted_after: int | None = None  # checks for a cancel that pass before one comes
     updates: list = field(default_factory=list)  # (done, total, preview) of progress bars
     loaded: list = field(default_factory=list)  # (modules, memory) that were put on the device
+    said: list = field(default_factory=list)  # (text, node) of progress texts
 
 
 state = State()
@@ -91,6 +92,20 @@ def get_save_image_path(filename_prefix: str, output_dir: str, image_width=0, im
     name = Path(filename_prefix).name
     number = 1 + len(list(folder.glob(f"{name}_*")))
     return str(folder), name, number, str(Path(filename_prefix).parent), filename_prefix
+
+
+def get_executing_context() -> SimpleNamespace:
+    return SimpleNamespace(prompt_id="a", node_id="1", list_index=None)
+
+
+class PromptServer:
+    instance: "PromptServer"
+
+    def send_progress_text(self, text, node_id, sid=None):
+        state.said.append((text, node_id))
+
+
+PromptServer.instance = PromptServer()
 
 
 class Input:
@@ -262,6 +277,9 @@ MODULES = {
         "models_dir": "",
         "folder_names_and_paths": state.folders,
     },
+    "comfy_execution": {},
+    "comfy_execution.utils": here("get_executing_context"),
+    "server": here("PromptServer"),
     "comfy_api": {},
     "comfy_api.latest": {"ComfyExtension": ComfyExtension, "io": IO, "ui": UI},
 }

@@ -11,11 +11,11 @@ from tessera.nodes import NODES
 ROOT = Path(__file__).resolve().parent.parent.parent
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 FOREIGN = {  # ComfyUI's own nodes that the workflows use
-    "LoadImage", "PreviewImage", "PreviewAny", "ImageScale", "ImagePadForOutpaint", "SolidMask", "MaskComposite",
-    "MaskPreview", "LatentFlip", "LatentBlend", "MarkdownNote",
+    "LoadImage", "PreviewImage", "PreviewAny", "ImageScale", "ImageCrop", "ImageFlip", "ImageStitch",
+    "ImagePadForOutpaint", "SolidMask", "MaskComposite", "MaskPreview", "LatentFlip", "LatentBlend", "MarkdownNote",
 }  # fmt: skip
 WITHOUT_A_MODEL = {  # no model that comes with Tessera can show these
-    "TesseraDepth", "TesseraSegmentation", "TesseraLowResolution", "TesseraClassLabel", "TesseraEmptyCanvas",
+    "TesseraDepth", "TesseraSegmentation", "TesseraClassLabel", "TesseraEmptyCanvas", "TesseraLayout",
 }  # fmt: skip
 WITHOUT_A_FILE = {"TesseraLoadCanvas", "TesseraRecallCanvas", "TesseraLoadCanvasOfPicture"}  # they need an earlier run
 SEEDED = {"TesseraSampleCodes", "TesseraSweepSettings", "TesseraBestOf"}
@@ -49,6 +49,13 @@ def test_help_pages_name_workflows_that_exist():
     names = {path.stem for path in WORKFLOWS}
     for page in (ROOT / "web" / "docs").glob("*/en.md"):
         assert set(re.findall(r"\*(\d\d-[a-z-]+)\*", page.read_text(encoding="utf-8"))) <= names, page.parent.name
+
+
+def test_pictures_of_help_pages_are_where_the_page_looks_for_them():
+    """Below web/docs, whichever folder the page is in."""
+    for page in (ROOT / "web" / "docs").glob("*/en.md"):
+        for picture in re.findall(r"!\[[^]]+\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+            assert (ROOT / "web" / "docs" / picture).is_file(), page.parent.name
 
 
 def test_readme_has_a_line_for_each_node(schemas):

@@ -41,6 +41,16 @@ def test_combo_says_where_files_go_when_there_is_none(host, monkeypatch):
         adapter.model_path("vqgan", "gone.safetensors")
 
 
+def test_models_that_come_with_the_pack_are_offered(host, monkeypatch):
+    monkeypatch.setattr(adapter, "OWN_MODELS", host.base / "own")
+    (host.base / "own").mkdir()
+    for name in ("emoji-edges.safetensors", "emoji-upscale.safetensors", "README.md", "curves.png"):
+        (host.base / "own" / name).touch()
+    adapter.register_model_folders()
+    for folder in ("vq_transformer", "vqgan"):
+        assert adapter.model_files(folder) == ["emoji-edges.safetensors", "emoji-upscale.safetensors"]
+
+
 def test_loaded_model_is_fit_for_gradients_though_comfyui_runs_in_inference_mode(host, make_bundle):
     adapter.register_model_folders()
     save_bundle(host.base / "models" / "vq_transformer" / "a.safetensors", make_bundle("none"))
@@ -96,9 +106,10 @@ def test_sampling_shows_pictures_and_ends_with_the_last(host, make_bundle):
     assert (done, total) == (16, 16)
     assert preview[0] == "JPEG"
     assert preview[1].size == (2 * 16 + 4, 2 * 16 + 4)
-    modules, memory = host.loaded[-1]
+    modules, memory = host.loaded[0]
     assert set(modules) == {model.bundle.prior, model.bundle.vqgan}
     assert memory > 100_000
+    assert host.loaded[-1][0] == [model.bundle.vqgan]
 
 
 def test_no_picture_is_made_when_none_is_wanted(host, make_bundle):

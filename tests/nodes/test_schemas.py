@@ -20,7 +20,7 @@ IDS = {
     "TesseraPasteCanvas", "TesseraRollCanvas", "TesseraBlendCanvas", "TesseraShowCanvas", "TesseraSaveCanvas",
     "TesseraLoadCanvas", "TesseraRecallCanvas", "TesseraSweepSettings", "TesseraBestOf", "TesseraCodebookAtlas",
     "TesseraComparePictures", "TesseraCompareCanvases", "TesseraExamplePicture", "TesseraSavePicture",
-    "TesseraLoadCanvasOfPicture",
+    "TesseraLoadCanvasOfPicture", "TesseraSlidingWindow", "TesseraPlanRun", "TesseraTilePreview", "TesseraLayout",
 }  # fmt: skip
 
 

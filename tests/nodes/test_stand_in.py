@@ -17,6 +17,7 @@ CALLED = {  # module: what the nodes call in it, dots into classes
         "intermediate_device",
     ],
     "comfy.model_patcher": ["ModelPatcher.__init__"],
+    "comfy_execution.utils": ["get_executing_context"],
     "comfy.utils": ["ProgressBar.__init__", "ProgressBar.update_absolute"],
     "folder_paths": [
         "add_model_folder_path", "get_filename_list", "get_full_path", "get_input_directory",
