@@ -57,14 +57,13 @@ class Forecast:
         self.codes[row, column] = order[: self.codes.shape[-1]]
         self.log_probabilities[row, column] = sums / self.counts
 
-    def save(self, path: str | Path, drawn: Tensor, uniforms: Tensor, colours: Tensor, stride: int) -> None:
+    def save(self, path: str | Path, uniforms: Tensor, colours: Tensor, stride: int) -> None:
         """Write it with what explains it, for `web/js`.
 
         Args:
-            drawn: [h, w] the codes of the picture.
-            uniforms: [h, w] the random number that chose each.
+            uniforms: [h, w] the random number of each cell.
             colours: [K, 3] uint8, what codes look like.
             stride: pixels from cell to cell.
         """
-        extra = {"drawn": drawn.int(), "uniforms": uniforms, "colours": colours}
-        save_tensors(path, "forecast", {**vars(self), **extra}, {"stride": str(stride)})
+        tensors = {**vars(self), "uniforms": uniforms, "colours": colours}
+        save_tensors(path, "forecast", tensors, {"stride": str(stride)})

@@ -90,7 +90,7 @@ def save_forecast(sampled: Sampled, images: Tensor, vqgan: VQGAN) -> Path:
     """Write what the panel of Sampling Settings shows of a run to a temporary file; `images` are its pictures."""
     config, path = vqgan.config, host.new_temporary_file("tessera_forecast", ".safetensors")
     colours = colours_in(sampled.canvas, images, config.codebook_size, config.stride)
-    sampled.forecast.save(path, sampled.canvas.indices[0], sampled.state.uniforms()[0], colours, config.stride)
+    sampled.forecast.save(path, sampled.state.uniforms()[0], colours, config.stride)
     return path
 
 

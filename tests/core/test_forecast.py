@@ -57,10 +57,9 @@ def test_run_notes_the_first_picture_where_it_draws(make_bundle):
 
 def test_file_holds_what_a_page_needs(tmp_path):
     forecast = Forecast.blank(2, 3, 100)
-    drawn, uniforms = torch.randint(100, (2, 3)), torch.rand(2, 3)
-    forecast.save(tmp_path / "a.safetensors", drawn, uniforms, torch.zeros(100, 3, dtype=torch.uint8), 16)
+    uniforms = torch.rand(2, 3)
+    forecast.save(tmp_path / "a.safetensors", uniforms, torch.zeros(100, 3, dtype=torch.uint8), 16)
     with safe_open(tmp_path / "a.safetensors", "pt") as file:
         assert file.metadata()["stride"] == "16"
-        assert torch.equal(file.get_tensor("drawn"), drawn.int())
         assert torch.equal(file.get_tensor("uniforms"), uniforms)
-        assert set(file.keys()) == {"codes", "log_probabilities", "counts", "drawn", "uniforms", "colours"}
+        assert set(file.keys()) == {"codes", "log_probabilities", "counts", "uniforms", "colours"}

@@ -27,8 +27,7 @@ class Forecast {
     const part = (name, length) => this.tensors[name].values.subarray(at * length, (at + 1) * length);
     const logProbabilities = part("log_probabilities", this.counts.length);
     if (Number.isNaN(logProbabilities[0])) return null;
-    const [drawn, uniform] = [part("drawn", 1)[0], part("uniforms", 1)[0]];
-    return { logProbabilities, codes: part("codes", this.likeliest), drawn, uniform };
+    return { logProbabilities, codes: part("codes", this.likeliest), uniform: part("uniforms", 1)[0] };
   }
 
   colour(code) {

@@ -51,6 +51,7 @@ function addPanel(node) {
   panel.className = "tessera-next-code";
   Object.assign(panel.style, { width: "100%", height: "100%", minHeight: `${HEIGHT}px`, overflow: "hidden" });
   const canvas = panel.appendChild(document.createElement("canvas"));
+  canvas.role = "img";
   Object.assign(canvas.style, { display: "block", width: "100%", height: "100%" });
 
   const options = { serialize: false, hideOnZoom: false, getMinHeight: () => HEIGHT, getValue: () => "", setValue() {} };
@@ -66,7 +67,9 @@ function addPanel(node) {
     const context = canvas.getContext("2d");
     context.scale(sharp, sharp);
     const settings = Object.fromEntries(SETTINGS.map((name) => [name, node.widgets.find((w) => w.name === name).value]));
-    frame = paintPanel(context, width, height, settings);
+    let words;
+    [frame, words] = paintPanel(context, width, height, settings);
+    canvas.ariaLabel = words.join(" ");
   };
   redraw.set(panel, paint);
   new ResizeObserver(paint).observe(panel);
@@ -93,21 +96,17 @@ function addPanel(node) {
   });
 }
 
-// Returns where the picture is and how large a cell of it.
+// Returns where the picture is and how large a cell of it, and what is said.
 function paintPanel(context, width, height, settings) {
   const { forecast, picture, row, column } = last;
-  context.font = "11px sans-serif";
-  context.fillStyle = "#bbb";
-  if (!forecast) {
-    context.fillText("Run Sample Codes: here you will see what these", 4, 12);
-    context.fillText("settings do to the choice of the next code.", 4, 27);
-    return null;
-  }
-  const cell = forecast.cell(row, column);
+  const cell = forecast?.cell(row, column);
   const warped = cell && warp(cell.logProbabilities, forecast.counts, settings);
   const place = cell && draw(warped, cell.uniform);
-  const lines = cell ? inWords(cell, warped, place) : ["This cell was given, not drawn.", "Choose another in the picture."];
-  lines.forEach((line, i) => context.fillText(line, 4, 12 + 15 * i));
+  const words = inWords(cell, warped, place);
+  context.font = "11px sans-serif";
+  context.fillStyle = "#bbb";
+  words.forEach((line, i) => context.fillText(line, 4, 12 + 15 * i, width - 8));
+  if (!forecast) return [null, words];
 
   const [top, floor] = [36, height - 4];
   const scale = Math.min((width * 0.4) / picture.width, (floor - top) / picture.height);
@@ -121,16 +120,20 @@ function paintPanel(context, width, height, settings) {
     context.translate(frame.x + frame.width + 10, top);
     paintBars(context, width - frame.width - 18, floor - top, cell, warped.probabilities, place);
   }
-  return frame;
+  return [frame, words];
 }
 
-function inWords(cell, { kept, probabilities }, place) {
+function inWords(cell, warped, place) {
   const { forecast, row, column } = last;
+  if (!forecast) return ["Run Sample Codes: here you will see what these", "settings do to the choice of the next code."];
+  if (!cell) return [`Row ${row}, column ${column} was given, not drawn;`, "choose another cell in the picture."];
+  const { kept, probabilities } = warped;
   const number = kept.reduce((sum, count) => sum + count, 0);
+  const exact = number <= forecast.likeliest || number === forecast.size;
   const code = place < forecast.likeliest ? `code ${cell.codes[place]}` : "a rare code";
   const share = Number((100 * probabilities[place]).toPrecision(2));
   return [
-    `Row ${row}, column ${column}: ${number} of ${forecast.size} codes can be drawn;`,
+    `Row ${row}, column ${column}: ${exact ? "" : "about "}${number} of ${forecast.size} codes are left;`,
     `this seed draws ${code}, which had ${share} %.`,
   ];
 }
