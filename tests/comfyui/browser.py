@@ -67,6 +67,10 @@ class Screen:
         call = "app.loadGraphData(graph)" if "nodes" in graph else "app.loadApiJson(graph, 'test')"
         self.page.evaluate(f"async (graph) => {{ await {call}; }}", graph)
         self.settle()
+        self.see_all()
+
+    def see_all(self) -> None:
+        """Fit the graph to the screen. Vue nodes grow while they are shown for the first time."""
         self.page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
         self.page.wait_for_timeout(600)  # it glides there
         self.settle()
@@ -83,7 +87,7 @@ class Screen:
         }""")
         self.page.wait_for_function("() => window.ended")
         self.page.wait_for_timeout(500)
-        self.settle()
+        self.see_all()
         return self.page.evaluate("() => window.ended")
 
     def unknown(self) -> list[str]:
