@@ -4,6 +4,7 @@ import math
 from typing import Literal, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .canvas import Canvas
@@ -65,6 +66,22 @@ def atlas(vqgan: VQGAN, order: Order, canvas: Canvas | None = None) -> Tensor:
     patches = torch.cat([patches, patches.new_full((missing, channels, side, side), -1)])
     rows = patches.view(-1, columns, channels, side, side).permute(2, 0, 3, 1, 4)  # [C, rows, side, columns, side]
     return rows.reshape(1, channels, -1, columns * side)
+
+
+def colours_in(canvas: Canvas, images: Tensor, size: int, stride: int) -> Tensor:
+    """What codes look like in pictures that use them: the mean colour of each of `size` codes.
+
+    Args:
+        canvas: of [B, h, w] cells, all known.
+        images: its pictures, [B, 1 or 3, H, W] in -1..1, with `stride` pixels from cell to cell.
+    Returns:
+        [size, 3] uint8; a middle grey for codes that are not used.
+    """
+    cells = F.avg_pool2d(images.float(), stride, ceil_mode=True, count_include_pad=False)  # [B, C, h, w]
+    codes = canvas.indices.flatten().to(cells.device)
+    sums = cells.new_zeros(size, 3).index_add_(0, codes, cells.expand(-1, 3, -1, -1).movedim(1, -1).reshape(-1, 3))
+    means = sums / torch.bincount(codes, minlength=size).clamp(min=1).unsqueeze(1)
+    return ((means + 1) / 2).clamp(0, 1).mul(255).round().byte()
 
 
 def code_counts(canvas: Canvas | None, size: int) -> Tensor:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from .canvas import Canvas, load_tensors, save_tensors
 from .conditioning import Condition
+from .forecast import Forecast
 from .reading import Reader
 from .transformer import Transformer
 from .warp import SamplingSettings, draw, warp
@@ -117,13 +118,15 @@ def sample_steps(
     state: SamplingState,
     settings: SamplingSettings,
     sliding: Sliding = EXACT,
+    forecast: Forecast | None = None,
 ) -> Iterator[Progress]:
     """Decide the unknown cells, each from the window around it; one event a draw.
 
     The codes are those of raster order (`window.visits`), one cell after the other. A canvas of one window is
     filled in that order; on a larger one, cells that don't depend on one another take turns or go together. A cell
     known in some pictures of the batch and not in others is drawn in the others only. Stopped at any event and
-    started again, with the same arguments, it ends with the same codes.
+    started again, with the same arguments, it ends with the same codes. What the model expects at each cell of the
+    first picture goes to `forecast`, if there is one.
 
     Raises:
         ValueError: codes or a condition that don't fit the prior, a temperature map of another size, a stride of
@@ -132,7 +135,8 @@ def sample_steps(
     check_fit(prior, condition, state, sliding)
     work = schedule(prior, condition, state, sliding)
     total = sum(visible(visit, state) for together in work for stretch in together for visit in stretch.visits)
-    run = Run(prior, condition, state, settings, margin(state.indices.shape[2], prior.config.window, sliding))
+    beyond = margin(state.indices.shape[2], prior.config.window, sliding)
+    run = Run(prior, condition, state, settings, beyond, forecast)
     done = 0
     for together in work:
         for batch in batches(together):
@@ -216,8 +220,9 @@ class Run:
         state: SamplingState,
         settings: SamplingSettings,
         beyond: int,
+        forecast: Forecast | None = None,
     ):
-        self.state, self.settings = state, settings
+        self.state, self.settings, self.forecast = state, settings, forecast
         device = prior.pos_emb.device
         batch, height, width = state.indices.shape
         temperature = temperature_map(settings, batch, height, width)
@@ -239,6 +244,8 @@ class Run:
             pictures = len(self.board)
             for visit, codes, likely in zip(at, drawn.split(pictures), log_probabilities.split(pictures), strict=True):
                 if visible(visit, self.state):
+                    if self.forecast is not None:
+                        self.forecast.note(visit.row, visit.column, likely[0])
                     record(self.state, visit, codes, likely)
                     yield visit
                 else:

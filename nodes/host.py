@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import comfy.cli_args
 import comfy.model_management
@@ -135,6 +136,12 @@ def say(text: str) -> None:
         PromptServer.instance.send_progress_text(text, context.node_id)
 
 
+def new_temporary_file(prefix: str, suffix: str) -> Path:
+    """A path in the folder that ComfyUI empties when it starts, that does not exist yet."""
+    folder, name, number, _, _ = folder_paths.get_save_image_path(prefix, folder_paths.get_temp_directory())
+    return Path(folder) / f"{name}_{number:05}_{suffix}"
+
+
 class Progress:
     """Bar, preview pictures and cancel for a loop: call `step` after each step.
 
@@ -171,6 +178,11 @@ class Progress:
 def saved_pictures(images: Tensor, node: type) -> ui.PreviewImage:
     """Pictures [B, H, W, 3] in 0..1 to be shown on the node."""
     return ui.PreviewImage(images, cls=node)
+
+
+def saved_pictures_and_file(images: Tensor, node: type, name: str, path: Path) -> dict[str, Any]:
+    """The same, and the name of a temporary file for our script in the page."""
+    return {**saved_pictures(images, node).as_dict(), name: [ui.SavedResult(path.name, "", io.FolderType.temp)]}
 
 
 def save_pictures(

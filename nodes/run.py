@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import torch
 from PIL import Image
+from torch import Tensor
 
+from ..core.atlas import colours_in
+from ..core.bundle import Bundle
 from ..core.canvas import Canvas
 from ..core.codec import decode_canvas
 from ..core.conditioning import Condition
 from ..core.fingerprint import fingerprint
+from ..core.forecast import Forecast
 from ..core.guide import Guide, guide_without_picture, spread
 from ..core.image import to_pictures
 from ..core.masks import settings_for
@@ -28,11 +33,13 @@ SHOWN = 9  # pictures of a batch in a preview
 
 @dataclasses.dataclass(frozen=True)
 class Sampled:
-    """A finished run: the canvas before and after, and the statistics that `SamplingState` has."""
+    """A finished run: the canvas before and after, the statistics that `SamplingState` has, and the forecast of
+    the first picture."""
 
     start: Canvas
     canvas: Canvas
     state: SamplingState
+    forecast: Forecast
 
 
 def run(
@@ -59,7 +66,9 @@ def run(
     condition, start = beginning(model, guide, canvas, sliding, pictures)
     settings = settings_for(settings, start)
     bundle = model.ready_to_sample(start)
-    state = unfinished.take(key) or SamplingState.start(start, seed)
+    before = unfinished.take(key)
+    state = before.state if before else SamplingState.start(start, seed)
+    forecast = before.forecast if before else blank_forecast(bundle, start)
     if max(start.size) > bundle.prior.config.window or sliding.wrap != "none":
         plan = plan_run(bundle.prior, condition, start.with_cells(state.indices, state.known), settings, sliding)
         host.say(described(plan))
@@ -69,15 +78,29 @@ def run(
     def now() -> Canvas:
         return start.with_cells(state.indices, state.known)
 
+    steps = sample_steps(bundle.prior, condition, state, settings, sliding, forecast)
     try:
-        for step in sample_steps(bundle.prior, condition, state, settings, sliding):
+        for step in steps:
             due = preview_every and (step.done % preview_every == 0 or step.done == step.total)
             bar.step(step.done, step.total, (lambda: preview(bundle.vqgan, now())) if due else None)
     except host.Interrupted:
-        unfinished.keep(key, state, start)
+        unfinished.keep(key, state, forecast, start)
         raise
     state.move_to(torch.device("cpu"))  # canvases are small, and live there
-    return Sampled(start, now(), state)
+    return Sampled(start, now(), state, forecast)
+
+
+def blank_forecast(bundle: Bundle, canvas: Canvas) -> Forecast:
+    """Where the prior works, for one picture of a canvas."""
+    return Forecast.blank(*canvas.size, bundle.prior.config.codebook_size, bundle.prior.pos_emb.device)
+
+
+def save_forecast(sampled: Sampled, images: Tensor, vqgan: VQGAN) -> Path:
+    """Write what the panel of Sampling Settings shows of a run to a temporary file; `images` are its pictures."""
+    config, path = vqgan.config, host.new_temporary_file("tessera_forecast", ".safetensors")
+    colours = colours_in(sampled.canvas, images, config.codebook_size, config.stride)
+    sampled.forecast.save(path, sampled.state.uniforms()[0], colours, config.stride)
+    return path
 
 
 def plan(

@@ -12,7 +12,7 @@ from . import host, sockets
 from .host import io
 from .models import BundleHandle
 from .pictures import from_mask, to_image, to_mask
-from .run import run
+from .run import run, save_forecast
 
 LARGEST_SEED = 2**53 - 1  # the front end counts in doubles
 EXAMPLE = SamplingSettings()  # the widgets' defaults
@@ -194,9 +194,9 @@ class SampleCodes(io.ComfyNode):
         sliding: Sliding | None = None,
     ) -> io.NodeOutput:
         sampled = run(model, condition, canvas, settings, sliding, seed, pictures, preview_every)
-        picture = to_image(decode_canvas(model.vqgan.ready_for(sampled.canvas), sampled.canvas))
-        config = model.bundle.vqgan.config
+        made = decode_canvas(model.vqgan.ready_for(sampled.canvas), sampled.canvas)
+        picture, config = to_image(made), model.bundle.vqgan.config
         entropy, surprise = statistics_masks(sampled.state, sampled.canvas, config.codebook_size, config.stride)
-        return io.NodeOutput(
-            picture, sampled.canvas, to_mask(entropy), to_mask(surprise), ui=host.saved_pictures(picture, cls)
-        )
+        forecast = save_forecast(sampled, made, model.bundle.vqgan)
+        shown = host.saved_pictures_and_file(picture, cls, "tessera_forecast", forecast)
+        return io.NodeOutput(picture, sampled.canvas, to_mask(entropy), to_mask(surprise), ui=shown)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 
 from ..core.canvas import Canvas
+from ..core.forecast import Forecast
 from ..core.sampling import SamplingState
 
 MOST = 8  # runs kept
@@ -17,24 +18,24 @@ class Run(NamedTuple):
     """How far a run came."""
 
     state: SamplingState
+    forecast: Forecast
     start: Canvas  # before it
 
 
 kept: OrderedDict[str, Run] = OrderedDict()
 
 
-def keep(key: str, state: SamplingState, start: Canvas) -> None:
+def keep(key: str, state: SamplingState, forecast: Forecast, start: Canvas) -> None:
     """Remember a run that was cancelled; `key` is the fingerprint of all that it was asked for."""
     state.move_to(torch.device("cpu"))
-    kept[key] = Run(state, start)
+    kept[key] = Run(state, forecast, start)
     while len(kept) > MOST:
         kept.popitem(last=False)
 
 
-def take(key: str) -> SamplingState | None:
-    """The state of a run that was asked for the same, which is then no longer kept; None if there is none."""
-    run = kept.pop(key, None)
-    return run.state if run else None
+def take(key: str) -> Run | None:
+    """A run that was asked for the same, which is then no longer kept; None if there is none."""
+    return kept.pop(key, None)
 
 
 def last_canvas() -> Canvas:

@@ -1,12 +1,14 @@
 """A real ComfyUI server with this checkout in it, from the ComfyUI checkout that COMFYUI_DIR names; else skipped.
 
 COMFYUI_PYTHON names the interpreter with ComfyUI's requirements, if it is not the one that runs the tests.
-The test side needs aiohttp, which ComfyUI brings.
+The test side needs aiohttp, which ComfyUI brings, and for the page playwright and a Chromium, else those tests are
+skipped. COMFYUI_NEWEST_FRONTEND names the folder of a newer comfyui_frontend_package, to see the page with it, too.
 """
 
 import asyncio
 import json
 import os
+import shutil
 import socket
 import struct
 import subprocess
@@ -15,6 +17,8 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,8 +30,9 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMFYUI = os.environ.get("COMFYUI_DIR")
-PACK = "any name 1.2"  # the host names modules after folders; a space and a dot must not matter
+PACK = "any-name.1.2"  # the host names modules after folders; with a space, it would not serve scripts and help pages
 KINDS = ("edges", "depth", "segmentation", "low-resolution", "class", "coordinates", "layout", "none")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
 TEXT, PICTURE, PICTURE_OF_NODE = 3, 1, 4  # the first number of a binary message
 
 
@@ -72,6 +77,22 @@ class Server:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(self.url + path, timeout=30) as answer:
             return json.load(answer)
+
+    def post(self, path: str, data: Any) -> Any:
+        request = urllib.request.Request(
+            self.url + path, json.dumps(data).encode(), {"Content-Type": "application/json"}
+        )
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=60) as answer:
+            return json.loads(answer.read() or "null")
+
+    def run_all(self, prompts: list[dict[str, Any]]) -> list[str]:
+        """Queue all at once, as a script would; how each ended."""
+        names = [self.post("/prompt", {"prompt": prompt})["prompt_id"] for prompt in prompts]
+        while any(self.get("/queue").values()):
+            time.sleep(0.5)
+        history = self.get("/history")
+        return [history[name]["status"]["status_str"] for name in names]
 
     def run(self, prompt: dict[str, Any], interrupt_after_progress: int = 0) -> Report:
         """Queue an API-format workflow and wait for its end."""
@@ -139,14 +160,13 @@ def tiny_models(tmp_path_factory, make_bundle) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory, tiny_models) -> Server:
-    """A server that runs while the tests of this folder do."""
-    folder = tmp_path_factory.mktemp("comfyui")
+@contextmanager
+def running_server(folder: Path, models: Path, *arguments: str) -> Iterator[Server]:
+    """A ComfyUI with this checkout in it, whose files are all in an empty folder."""
     for name in ("custom_nodes", "input", "output", "temp", "user"):
         (folder / name).mkdir()
     (folder / "custom_nodes" / PACK).symlink_to(ROOT, target_is_directory=True)
-    (folder / "models").symlink_to(tiny_models, target_is_directory=True)
+    (folder / "models").symlink_to(models, target_is_directory=True)
     pixels = torch.rand(19, 26, 3, generator=torch.Generator().manual_seed(0)).mul(255).byte().numpy()
     Image.fromarray(pixels).resize((260, 190)).save(folder / "input" / "noise.png")
     Image.fromarray(pixels).save(folder / "input" / "small.png")
@@ -156,9 +176,10 @@ def server(tmp_path_factory, tiny_models) -> Server:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [
-        os.environ.get("COMFYUI_PYTHON", sys.executable), f"{COMFYUI}/main.py", "--cpu", "--listen", "127.0.0.1",
+        os.environ.get("COMFYUI_PYTHON", sys.executable), f"{COMFYUI}/main.py", "--listen", "127.0.0.1",
         "--port", str(port), "--base-directory", str(folder), "--user-directory", str(folder / "user"),
         "--database-url", f"sqlite:///{folder}/user/comfyui.db", "--disable-api-nodes", "--disable-auto-launch",
+        *arguments,
     ]  # fmt: skip
     with (folder / "log.txt").open("w", encoding="utf-8") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
@@ -171,6 +192,24 @@ def server(tmp_path_factory, tiny_models) -> Server:
         process.wait(30)
 
 
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, tiny_models) -> Iterator[Server]:
+    """A server that runs while the tests of this folder do."""
+    with running_server(tmp_path_factory.mktemp("comfyui"), tiny_models, "--cpu") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def newest_server(tmp_path_factory, tiny_models) -> Iterator[Server]:
+    """The same with another front end: the package's folder that COMFYUI_NEWEST_FRONTEND names."""
+    package = os.environ.get("COMFYUI_NEWEST_FRONTEND")
+    if not package:
+        pytest.skip("COMFYUI_NEWEST_FRONTEND names no comfyui_frontend_package")
+    arguments = ("--cpu", "--front-end-root", str(Path(package).resolve() / "static"))
+    with running_server(tmp_path_factory.mktemp("newest"), tiny_models, *arguments) as running:
+        yield running
+
+
 def wait_for(server: Server) -> None:
     for _ in range(1200):  # ten minutes: the machine may be busy
         if server.process.poll() is not None:
@@ -181,3 +220,43 @@ def wait_for(server: Server) -> None:
         except (urllib.error.URLError, ConnectionError):
             time.sleep(0.5)
     pytest.fail(f"ComfyUI does not answer:\n{server.log[-3000:]}")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium. Not for the whole session: it would keep the tests that talk to the server from their event loop."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not found:
+        pytest.skip("no Chromium is installed")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(
+    scope="module",
+    params=[("server", False), ("server", True), ("newest_server", False), ("newest_server", True)],
+    ids=["bundled, canvas", "bundled, Vue", "newest, canvas", "newest, Vue"],
+)
+def screen(request, browser, tmp_path_factory):
+    """The page, with each front end and each way to draw nodes."""
+    from tessera.tests.comfyui.browser import Screen
+
+    name, vue = request.param
+    server = request.getfixturevalue(name)
+    page = browser.new_page(viewport={"width": 1600, "height": 1000})
+    opened = Screen(page, server, PACK, vue, tmp_path_factory.mktemp("shots"))
+    opened.open()
+    opened.has_panel = vue is False or name != "server"  # Vue nodes of 1.27 show no element of any script
+    yield opened
+    page.close()
+
+
+@pytest.fixture
+def nothing_goes_wrong(screen):
+    """Neither our scripts nor requests for our files fail."""
+    screen.errors.clear()
+    yield
+    assert screen.errors == []

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tessera.core.atlas import atlas, code_counts, coprime, swatches
+from tessera.core.atlas import atlas, code_counts, colours_in, coprime, swatches
 from tessera.core.canvas import Canvas
 
 
@@ -48,3 +48,13 @@ def test_order_by_use_wants_a_canvas_and_codes_that_exist(make_bundle):
     with pytest.raises(ValueError, match="holds code 16, the codebook has 0 to 15"):
         code_counts(Canvas.filled(torch.tensor([[[16]]])), 16)
     assert code_counts(None, 3).tolist() == [1, 1, 1]
+
+
+def test_colour_of_a_code_is_the_mean_of_its_cells():
+    images = torch.zeros(1, 1, 4, 6)  # 4 pixels a cell; the last column of cells is half as wide
+    images[..., :4], images[..., 4:] = 0.5, -1.0
+    canvas = Canvas.filled(torch.tensor([[[2, 0]]])).with_overhang((0.0, 0.5))
+    assert colours_in(canvas, images, 4, 4).tolist() == [[0] * 3, [128] * 3, [191] * 3, [128] * 3]
+    images[..., 4:] = 1.0
+    twice = Canvas.filled(torch.tensor([[[2, 2]]])).with_overhang((0.0, 0.5))
+    assert colours_in(twice, images, 4, 4)[2].tolist() == [223] * 3

@@ -86,6 +86,10 @@ def get_output_directory() -> str:
     return str(state.base / "output")
 
 
+def get_temp_directory() -> str:
+    return str(state.base / "temp")
+
+
 def get_save_image_path(filename_prefix: str, output_dir: str, image_width=0, image_height=0):
     folder = Path(output_dir) / Path(filename_prefix).parent
     folder.mkdir(parents=True, exist_ok=True)
@@ -226,6 +230,9 @@ class PreviewImage:
         assert image.shape[-1] == 3
         self.image = image
 
+    def as_dict(self):
+        return {"images": self.image, "animated": (False,)}
+
 
 class FolderType(str, Enum):
     input = "input"
@@ -273,7 +280,7 @@ MODULES = {
     "comfy.utils": here("ProgressBar"),
     "folder_paths": {
         **here("add_model_folder_path", "get_filename_list", "get_full_path"),
-        **here("get_input_directory", "get_output_directory", "get_save_image_path"),
+        **here("get_input_directory", "get_output_directory", "get_temp_directory", "get_save_image_path"),
         "models_dir": "",
         "folder_names_and_paths": state.folders,
     },

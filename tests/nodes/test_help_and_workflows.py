@@ -72,6 +72,11 @@ def test_spanish_names_belong_to_the_nodes_that_there_are(schemas):
         assert spanish[name]["description"].endswith(".")
         assert list(spanish[name]["inputs"]) == [one.id for one in schema.inputs]
         assert list(spanish[name]["outputs"]) == [str(i) for i in range(len(schema.outputs))]
+        for said in [*spanish[name]["inputs"].values(), *spanish[name]["outputs"].values()]:
+            assert said["name"]
+            assert said["tooltip"].endswith("."), name
+        english = {thing.tooltip for thing in [*schema.inputs, *schema.outputs]}
+        assert not english & {said["tooltip"] for said in spanish[name]["inputs"].values()}, name
 
 
 def test_each_node_is_in_a_workflow(schemas):

@@ -5,6 +5,7 @@ import os
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 
 from tessera.core.bundle import save_bundle
 from tessera.core.canvas import Canvas, load_canvas
@@ -112,6 +113,18 @@ def test_sampling_shows_pictures_and_ends_with_the_last(host, make_bundle):
     assert host.loaded[-1][0] == [model.bundle.vqgan]
 
 
+def test_forecast_of_a_run_lies_beside_its_pictures(host, make_bundle):
+    model = handle(make_bundle("none"))
+    out = sampling.SampleCodes.execute(model, 5, 2, 0)
+    (file,) = out.ui["tessera_forecast"]
+    assert file["type"] == "temp"
+    assert len(out.ui["images"]) == 2
+    with safe_open(host.base / "temp" / file["filename"], "pt") as saved:
+        assert saved.get_tensor("log_probabilities").isfinite().all()
+        assert torch.equal(saved.get_tensor("uniforms"), torch.rand(4, 4, generator=torch.Generator().manual_seed(5)))
+        assert saved.get_tensor("colours").shape == (16, 3)
+
+
 def test_no_picture_is_made_when_none_is_wanted(host, make_bundle):
     sampling.SampleCodes.execute(handle(make_bundle("none")), 5, 1, 0)
     assert host.updates
@@ -130,9 +143,11 @@ def test_cancelled_run_is_recalled_and_goes_on(host, make_bundle):
     assert int(partial.known[0].sum()) == 7  # the cell at which the cancel was seen is done
     assert torch.equal(partial.indices[partial.known], whole.indices[partial.known])
     host.updates.clear()
-    rest = sampling.SampleCodes.execute(model, 5, 2, 0)[1]
+    rest = sampling.SampleCodes.execute(model, 5, 2, 0)
     assert host.updates[-1][:2] == (9, 9)
-    assert torch.equal(rest.indices, whole.indices)
+    assert torch.equal(rest[1].indices, whole.indices)
+    with safe_open(host.base / "temp" / rest.ui["tessera_forecast"][0]["filename"], "pt") as saved:
+        assert saved.get_tensor("log_probabilities").isfinite().all()  # of the cells before the cancel, too
     assert canvas_files.RecallCanvas.fingerprint_inputs() != before
     with pytest.raises(ValueError, match="nothing to recall"):
         canvas_files.RecallCanvas.execute()

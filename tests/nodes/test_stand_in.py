@@ -21,13 +21,13 @@ CALLED = {  # module: what the nodes call in it, dots into classes
     "comfy.utils": ["ProgressBar.__init__", "ProgressBar.update_absolute"],
     "folder_paths": [
         "add_model_folder_path", "get_filename_list", "get_full_path", "get_input_directory",
-        "get_output_directory", "get_save_image_path",
+        "get_output_directory", "get_temp_directory", "get_save_image_path",
     ],
     "comfy_api.latest": [
         "io.Schema.__init__", "io.NodeOutput.__init__", "io.Int.Input.__init__", "io.Float.Input.__init__",
         "io.String.Input.__init__", "io.Boolean.Input.__init__", "io.Combo.Input.__init__", "io.Custom",
         "io.Input.__init__", "io.Output.__init__", "io.Image.Input.__init__", "io.Mask.Output.__init__",
-        "io.Latent.Input.__init__", "ui.PreviewImage.__init__", "ui.PreviewText.__init__",
+        "io.Latent.Input.__init__", "ui.PreviewImage.__init__", "ui.PreviewImage.as_dict", "ui.PreviewText.__init__",
         "ui.SavedImages.__init__", "ui.SavedResult.__init__",
     ],
 }  # fmt: skip

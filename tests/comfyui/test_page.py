@@ -1,0 +1,66 @@
+"""What somebody at ComfyUI's page sees: workflows open, help pages open, errors are explained. In a real browser.
+
+With the front end that ComfyUI brings and with the newest, each with nodes drawn on a canvas and with Vue nodes.
+Pictures of the page are left in pytest's temporary folders "shots".
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+HEADINGS = {path.parent.name: path.read_text("utf-8").split("\n")[0][2:] for path in ROOT.glob("web/docs/*/en.md")}
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_goes_wrong")]
+
+
+def node(kind: str, **inputs) -> dict:
+    return {"class_type": kind, "inputs": inputs}
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflow_opens(screen, path):
+    screen.load(json.loads(path.read_text(encoding="utf-8")))
+    screen.shot(path.stem)
+    assert screen.unknown() == []
+    assert screen.dialogs() == []
+
+
+def test_every_help_page_opens(screen):
+    for kind, heading in HEADINGS.items():
+        page = screen.help(kind)
+        page.get_by_role("heading", name=heading, exact=True, level=1).wait_for()
+        assert page.locator("table").count() >= 1, kind
+    screen.shot("help")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"model": "edges"}, "this model is guided by edges; connect a condition of that kind"),
+        ({"model": "broken"}, "broken.safetensors is neither a torch checkpoint nor safetensors; choose another file"),
+        ({"model": "gone"}, "'gone.safetensors' is not in models/vq_transformer; put a model file there"),
+        ({"values": "1, x"}, "'1, x' are not all numbers; write them like 0.5, 0.8, 1"),
+        ({"values": "1, 200"}, "temperature 200.0 is out of range; choose 0 to 100"),
+    ],
+)
+def test_bad_input_is_explained_in_one_sentence(screen, changes, sentence):
+    asked = {"model": "none", "values": "0.5, 1", **changes}
+    screen.load(
+        {
+            "1": node("TesseraLoadBundle", file=f"{asked['model']}.safetensors"),
+            "2": node(
+                "TesseraSweepSettings", model=["1", 0], seed=0, setting="temperature", values=asked["values"],
+                pictures=1, preview_every=0,
+            ),
+        }
+    )  # fmt: skip
+    assert screen.run() in ("execution_error", "refused")
+    said = screen.explanation()
+    screen.shot(f"bad {'-'.join(changes)} {'-'.join(changes.values())}".replace(",", ""))
+    assert sentence in said
+    assert "Traceback" not in said
+    screen.page.reload()
+    screen.open()

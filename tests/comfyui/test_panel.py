@@ -1,0 +1,172 @@
+"""The panel on Sampling Settings, in the page: it computes what core computes, and shows the last run.
+
+In the front ends and ways to draw nodes of `test_page.py`.
+"""
+
+import pytest
+import torch
+
+from tessera.core.forecast import Forecast
+from tessera.core.warp import SamplingSettings, draw, warp
+
+OFF = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_goes_wrong")]
+
+
+def node(kind: str, **inputs) -> dict:
+    return {"class_type": kind, "inputs": inputs}
+
+
+def small_run(**settings) -> dict:
+    """Two pictures of 16 cells, painted with settings that come from a node of their own."""
+    return {
+        "1": node("TesseraLoadBundle", file="none.safetensors"),
+        "2": node(
+            "TesseraSamplingSettings", **{"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, **settings}
+        ),
+        "3": node("TesseraSampleCodes", model=["1", 0], settings=["2", 0], seed=5, pictures=2, preview_every=1),
+    }
+
+
+def click_cell(screen, row: int, column: int) -> str:
+    """Click a cell of the panel's picture, of 4 x 4; what the panel says then."""
+    panel = screen.page.locator(".tessera-next-code canvas")
+    box, scale = panel.bounding_box(), screen.page.evaluate("() => app.canvas.ds.scale")
+    inner = {"width": box["width"] / scale, "height": box["height"] / scale}
+    cell = min(inner["width"] * 0.4, inner["height"] - 40) / 4
+    x, y = 4 + (column + 0.5) * cell, 36 + (row + 0.5) * cell
+    screen.page.mouse.click(box["x"] + x * scale, box["y"] + y * scale)
+    chosen = f"Row {row}, column {column}: "
+    screen.page.wait_for_function(
+        "(start) => document.querySelector('.tessera-next-code canvas').ariaLabel.startsWith(start)", arg=chosen
+    )
+    return panel.get_attribute("aria-label").removeprefix(chosen)
+
+
+def forecast_of_run(screen) -> dict:
+    """What the script reads of the run's file."""
+    return screen.page.evaluate("""async (pack) => {
+        const {parse} = await import(pack + "/js/forecast.js");
+        const url = app.api.apiURL("/view?" + new URLSearchParams(window.shown.tessera_forecast[0]));
+        const forecast = parse(await (await fetch(url)).arrayBuffer());
+        const cells = [];
+        for (let row = 0; row < forecast.rows; row++)
+            for (let column = 0; column < forecast.columns; column++) {
+                const {logProbabilities, codes, uniform} = forecast.cell(row, column);
+                cells.push({logProbabilities: [...logProbabilities], codes: [...codes], uniform});
+            }
+        return {rows: forecast.rows, columns: forecast.columns, counts: [...forecast.counts], cells};
+    }""", screen.pack)  # fmt: skip
+
+
+def test_panel_tells_what_this_seed_draws_and_follows_the_slider(screen):
+    if not screen.has_panel:
+        pytest.skip("this front end shows no elements in Vue nodes")
+    screen.load(small_run(temperature=0.9, top_k=6))
+    assert "Run Sample Codes" in screen.page.locator(".tessera-next-code canvas").get_attribute("aria-label")
+    assert screen.run() == "execution_success"
+    forecast = forecast_of_run(screen)
+    assert (forecast["rows"], forecast["columns"]) == (4, 4)
+    settings = SamplingSettings(temperature=0.9, top_k=6)
+    for row, column in ((0, 0), (3, 1), (2, 3)):
+        cell = forecast["cells"][4 * row + column]
+        logits = torch.full((1, 16), 0.0)
+        logits[0, cell["codes"]] = torch.tensor(cell["logProbabilities"])
+        code = int(draw(warp(logits, settings, 0.9), torch.tensor([cell["uniform"]])))
+        said = click_cell(screen, row, column)
+        assert said.startswith(f"6 of 16 codes are left; this seed draws code {code},")
+    screen.shot("panel")
+    before = screen.page.evaluate("() => document.querySelector('.tessera-next-code canvas').toDataURL()")
+    move_slider(screen)
+    temperature = screen.page.evaluate("() => app.graph.getNodeById(2).widgets[0].value")
+    assert temperature > 1
+    assert screen.page.evaluate("() => document.querySelector('.tessera-next-code canvas').toDataURL()") != before
+    screen.shot("panel, slider moved")
+    saved = screen.page.evaluate("() => app.graph.getNodeById(2).serialize().widgets_values")
+    assert saved == [temperature, 6, 1, 0]  # the panel has no part in what is saved
+    sent = screen.page.evaluate("async () => (await app.graphToPrompt()).output[2].inputs")
+    assert set(sent) == set(OFF)
+
+
+def move_slider(screen) -> None:
+    """Drag the temperature to the right."""
+    mouse = screen.page.mouse
+    if screen.vue:
+        thumb = screen.page.locator("[data-node-id='2'] [role=slider]").first.bounding_box()
+        mouse.move(thumb["x"] + thumb["width"] / 2, thumb["y"] + thumb["height"] / 2)
+        mouse.down()
+        mouse.move(thumb["x"] + 60, thumb["y"] + thumb["height"] / 2, steps=5)
+    else:
+        width, y = screen.page.evaluate(
+            "() => { const n = app.graph.getNodeById(2); return [n.size[0], n.widgets[0].y] }"
+        )
+        mouse.move(*screen.place(2, 0.3 * width, y + 10))
+        mouse.down()
+        mouse.move(*screen.place(2, 0.6 * width, y + 10), steps=5)
+    screen.page.wait_for_timeout(300)
+    mouse.up()
+    screen.page.wait_for_timeout(300)
+
+
+def test_panel_works_in_a_subgraph(screen):
+    if not screen.has_panel:
+        pytest.skip("this front end shows no elements in Vue nodes")
+    screen.load(small_run(top_k=3))
+    inside = "new Set([2, 3].map((id) => app.graph.getNodeById(id)))"
+    screen.page.evaluate(f"() => {{ app.graph.convertToSubgraph({inside}); }}")
+    screen.settle()
+    assert screen.run() == "execution_success"
+    screen.page.evaluate("""() => {
+        const outer = app.graph.nodes.find((node) => node.subgraph);
+        app.canvas.openSubgraph ? app.canvas.openSubgraph(outer.subgraph, outer) : app.canvas.setGraph(outer.subgraph);
+    }""")
+    screen.page.wait_for_timeout(1500)
+    screen.settle()
+    screen.shot("panel in a subgraph")
+    panel = screen.page.locator(".tessera-next-code canvas")
+    panel.wait_for()
+    assert "3 of 16 codes are left" in panel.get_attribute("aria-label")
+
+
+def cases() -> list[tuple[torch.Tensor, dict, float]]:
+    """Distributions, settings and random numbers."""
+    generator = torch.Generator().manual_seed(0)
+    made = []
+    for codes, spread in ((16, 1.0), (40, 3.0), (1024, 1.0), (1024, 4.0)):
+        for changes in (
+            {}, {"temperature": 0.0}, {"temperature": 0.3}, {"temperature": 2.0}, {"top_k": 1}, {"top_k": 7},
+            {"top_k": 300}, {"top_p": 0.5}, {"top_p": 0.97}, {"min_p": 0.1}, {"min_p": 1.0},
+            {"temperature": 0.7, "top_k": 50, "top_p": 0.9, "min_p": 0.02},
+        ):  # fmt: skip
+            logits = spread * torch.randn(1, codes, generator=generator)
+            settings = OFF | changes
+            made.append((logits, settings, float(torch.rand(1, generator=generator))))
+    return made
+
+
+def test_page_warps_and_draws_as_core_does(screen):
+    sent = []
+    for logits, settings, uniform in cases():
+        forecast = Forecast.blank(1, 1, logits.shape[1])
+        forecast.note(0, 0, logits[0].log_softmax(0))
+        kept = {"logs": forecast.log_probabilities[0, 0].tolist(), "counts": forecast.counts.tolist()}
+        sent.append({**kept, "codes": forecast.codes[0, 0].tolist(), "settings": settings, "uniform": uniform})
+    answers = screen.page.evaluate("""async ([pack, cases]) => {
+        const {warp, draw} = await import(pack + "/js/warp.js");
+        return cases.map(({logs, counts, settings, uniform}) => {
+            const warped = warp(Float32Array.from(logs), Int32Array.from(counts), settings);
+            return {...warped, place: draw(warped, uniform)};
+        });
+    }""", [screen.pack, sent])  # fmt: skip
+    for (logits, settings, uniform), asked, answer in zip(cases(), sent, answers, strict=True):
+        warped = warp(logits, SamplingSettings(**settings), settings["temperature"])
+        expected = warped.softmax(-1)[0, asked["codes"]]
+        first = len(asked["codes"])
+        found = torch.tensor(answer["probabilities"][:first], dtype=torch.float32)
+        assert torch.allclose(found, expected, atol=1e-3, rtol=0), settings
+        assert (torch.tensor(answer["kept"][:first]) > 0).tolist() == (warped[0, asked["codes"]] > -torch.inf).tolist()
+        number = int((warped > -torch.inf).sum())
+        assert abs(sum(answer["kept"]) - number) <= (0 if number <= first else 0.05 * number), settings
+        code = int(draw(warped, torch.tensor([uniform])))
+        assert code == asked["codes"][answer["place"]] if answer["place"] < first else code not in asked["codes"]
