@@ -128,7 +128,7 @@ class DecodeLatent(io.ComfyNode):
                 vqgan_input(),
                 io.Latent.Input("latent", tooltip="From VQGAN Encode or Quantize with the same VQGAN."),
                 io.Combo.Input(
-                    "wrap", options=list(get_args(Wrap)), default="none",
+                    "wrap", options=list(get_args(Wrap)), default="none", optional=True,
                     tooltip="x: decodes so that left and right fit together. y: top and bottom. both: a tile.",
                 ),
             ],
@@ -136,7 +136,7 @@ class DecodeLatent(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, vqgan: VQGANHandle, latent: dict[str, Any], wrap: str) -> io.NodeOutput:
-        latents, overhang = from_latent(latent)
+    def execute(cls, vqgan: VQGANHandle, latent: dict[str, Any], wrap: str | None = None) -> io.NodeOutput:
+        (latents, overhang), wrap = from_latent(latent), wrap or "none"
         model = vqgan.ready_to_decode(tuple(latents.shape[-2:]), wrap)
         return io.NodeOutput(to_image(decode_latents(model, latents, overhang, wrap)))

@@ -187,7 +187,7 @@ class ComparePictures(io.ComfyNode):
                 io.Image.Input("a", tooltip="A picture, or several."),
                 io.Image.Input("b", tooltip="As many, of the same size."),
                 io.Boolean.Input(
-                    "with_lpips", default=False,
+                    "with_lpips", default=False, optional=True,
                     tooltip="Measures LPIPS too. The first time it fetches the weights of VGG16, 528 MB.",
                 ),
             ],
@@ -206,7 +206,7 @@ class ComparePictures(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, a: Tensor, b: Tensor, with_lpips: bool) -> io.NodeOutput:
+    def execute(cls, a: Tensor, b: Tensor, with_lpips: bool | None = None) -> io.NodeOutput:
         one, other = from_image(a), from_image(b)
         check_alike(one, other, "picture")
         noise, likeness = float(psnr(one, other).mean()), float(ssim(one, other).mean())
