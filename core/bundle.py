@@ -55,12 +55,14 @@ class ConditionConfig:
     offset: first vocabulary row of the condition's tokens; 0 where they share rows with the picture's codes.
     labels: how many classes or segments there are; for "coordinates", into how many steps they are cut.
     factor: for "low-resolution", how many times as large the new picture's sides are.
+    free: for "edges", whether the prior has also learned pictures without them, and then paints as it likes.
     """
 
     kind: ConditionKind
     offset: int = 0
     labels: int = 0
     factor: int = 0
+    free: bool = False
 
     def __post_init__(self):
         if self.kind not in get_args(ConditionKind):
@@ -69,6 +71,8 @@ class ConditionConfig:
             raise ValueError(f"a condition of kind {self.kind} needs to know how many labels there are")
         if self.kind == "low-resolution" and self.factor < 1:
             raise ValueError("a condition of kind low-resolution needs a factor of at least 1, such as 4")
+        if self.free and self.kind != "edges":
+            raise ValueError(f"a prior guided by {self.kind} can't be free of it; only edges can be left out")
         if self.offset < 0:
             raise ValueError(f"the condition's offset is {self.offset}; choose a row of the vocabulary, from 0")
 
@@ -164,7 +168,14 @@ class Bundle:
             )
         device = self.condition_vqgan.quant_conv.weight.device
         indices = self.condition_vqgan.encode_indices(pictures.to(device))
-        return ImageCondition(indices, (height // stride, width // stride), self.condition_config.offset)
+        contrast = self.without_edges() if self.condition_config.free else None
+        return ImageCondition(indices, (height // stride, width // stride), self.condition_config.offset, contrast)
+
+    @torch.inference_mode()
+    def without_edges(self) -> TokenCondition:
+        """What a prior that is `free` was given where it learned a picture without its edges."""
+        side = self.prior.config.window * self.vqgan.config.stride
+        return TokenCondition(codes_of_nothing(self.condition_vqgan, side) + self.condition_config.offset)
 
     def empty_canvas(self, batch: int) -> Canvas:
         """A canvas of one window, all unknown."""
@@ -177,6 +188,13 @@ class Bundle:
         itself the canvas."""
         device = self.vqgan.post_quant_conv.weight.device
         return decode_indices(self.vqgan, canvas.indices.to(device), wrap or canvas.wrap).clamp_(-1, 1)
+
+
+@torch.inference_mode()
+def codes_of_nothing(vqgan: VQGAN, side: int) -> Tensor:
+    """Codes [1, P] of a black picture of `side` pixels: edges of nothing."""
+    black = -torch.ones(1, vqgan.config.image_channels, side, side, device=vqgan.quant_conv.weight.device)
+    return vqgan.encode_indices(black).flatten(1)
 
 
 def save_bundle(path: str | Path, bundle: Bundle, **metadata: Any) -> None:

@@ -5,6 +5,8 @@ number of pictures and is computed once for all of them. A window may reach over
 condition goes on as `Window.rows` and `Window.columns` say.
 """
 
+from __future__ import annotations
+
 import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,11 +33,13 @@ class ImageCondition:
     indices: [B or 1, h_c, w_c] int64, covering the same picture as the canvas, at its own stride.
     canvas_size: (h, w) of the canvas in cells.
     offset: first vocabulary row of condition codes; 0 where they share rows with image codes.
+    contrast: what the prior is given when nothing is to guide it, for guidance; None if it has not learned that.
     """
 
     indices: Tensor
     canvas_size: tuple[int, int]
     offset: int = 0
+    contrast: Condition | None = None
 
     def __post_init__(self):
         (rows, columns), (height, width) = self.indices.shape[1:], self.canvas_size
@@ -107,7 +111,7 @@ class CoordinatesCondition:
 
 @dataclass(frozen=True)
 class TokenCondition:
-    """Prefix tokens as they are, [B or 1, P] int64, whatever the window: scene layouts."""
+    """Prefix tokens as they are, [B or 1, P] int64, whatever the window: scene layouts, an empty picture."""
 
     tokens: Tensor
 

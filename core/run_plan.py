@@ -62,14 +62,17 @@ def plan_run(
     pictures = len(canvas.indices)
     sharing = pictures // len(condition.prefix(every[0].window))  # pictures that have one prefix
     beyond = margin(canvas.size[1], prior.config.window, sliding)
-    pace = measure_pace(Run(prior, condition, state, settings, beyond), together, pictures, sharing)
+    run = Run(prior, condition, state, settings, beyond)
+    readers = 1 if run.contrast is None else 2
+    pace = measure_pace(run, together, pictures, sharing)
     seconds, read_to = 0.0, {}
     for batch in together:
         tokens = tokens_to_read(prior, batch, pictures, sharing, read_to)
         seconds += max(pace.token * tokens, pace.step) + pace.step * (len(batch[0].visits) - 1)
     fresh = sum(not stretch.resumes for stretch in every)
     kept = windows_in_memory(prior, condition, pictures) if any(stretch.kept for stretch in every) else 0
-    return RunPlan(cells, fresh, len(work), seconds, memory_of(prior, together, pictures, kept))
+    memory = memory_of(prior, together, pictures, kept)
+    return RunPlan(cells, fresh * readers, len(work), seconds * readers, memory * readers)
 
 
 def tokens_to_read(prior: Transformer, batch: list[Stretch], pictures: int, sharing: int, read_to: dict) -> int:

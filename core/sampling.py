@@ -25,7 +25,7 @@ from .conditioning import Condition
 from .forecast import Forecast
 from .reading import Reader
 from .transformer import Transformer
-from .warp import SamplingSettings, draw, warp
+from .warp import SamplingSettings, draw, guided, warp
 from .wavefront import Stretch, batches, remember, rounds, stretches
 from .window import EXACT, Sliding, Visit, Window, visits
 
@@ -129,8 +129,9 @@ def sample_steps(
     first picture goes to `forecast`, if there is one.
 
     Raises:
-        ValueError: codes or a condition that don't fit the prior, a temperature map of another size, a stride of
-            more than half a window, or a canvas that wraps top to bottom only and is narrower than the window.
+        ValueError: codes or a condition that don't fit the prior, guidance of a prior that has not learned to do
+            without its condition, a temperature map of another size, a stride of more than half a window, or a
+            canvas that wraps top to bottom only and is narrower than the window.
     """
     check_fit(prior, condition, state, sliding)
     work = schedule(prior, condition, state, sliding)
@@ -232,10 +233,20 @@ class Run:
         self.board = F.pad(state.indices, (0, beyond)) if beyond else state.indices  # [B, h, w + beyond]
         state.indices = self.board[:, :, :width]
         self.reader = Reader(prior, condition, self.board)
+        contrast = contrast_of(condition, settings)
+        self.contrast = Reader(prior, contrast, self.board) if contrast is not None else None
+
+    def logits(self, batch: list[Stretch]) -> Iterator[Tensor]:
+        """Logits [G * B, K] for each cell of stretches of the same shape, guided where that is asked for."""
+        read = self.reader.read(batch)
+        if self.contrast is None:
+            return read
+        pairs = zip(read, self.contrast.read(batch), strict=True)
+        return (guided(logits, free, self.settings.guidance) for logits, free in pairs)
 
     def draw(self, batch: list[Stretch]) -> Iterator[Visit]:
         """Draw stretches of the same shape side by side; tells of each cell of the canvas once it is drawn."""
-        for logits, at in zip(self.reader.read(batch), zip(*(s.visits for s in batch), strict=True), strict=True):
+        for logits, at in zip(self.logits(batch), zip(*(s.visits for s in batch), strict=True), strict=True):
             rows, columns = [visit.row for visit in at], [visit.column for visit in at]
             # [B, G] -> [G * B]
             temperature, uniform = (m[:, rows, columns].t().flatten() for m in (self.temperature, self.uniforms))
@@ -250,6 +261,23 @@ class Run:
                     yield visit
                 else:
                     self.board[:, visit.row, visit.column] = codes
+
+
+def contrast_of(condition: Condition, settings: SamplingSettings) -> Condition | None:
+    """What guidance contrasts the condition with; None where there is no guidance.
+
+    Raises:
+        ValueError: guidance of a prior that has not learned to do without its condition.
+    """
+    if settings.guidance == 1:
+        return None
+    contrast = getattr(condition, "contrast", None)
+    if contrast is None:
+        raise ValueError(
+            f"guidance is {settings.guidance:g}, but this model has not learned to paint without its condition; "
+            "leave guidance at 1"
+        )
+    return contrast
 
 
 def is_pending(draws: Tensor, known: Tensor, number: int) -> Tensor:

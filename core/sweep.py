@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from .warp import SamplingSettings
 
-Swept = Literal["temperature", "top_k", "top_p", "min_p"]
+Swept = Literal["temperature", "top_k", "top_p", "min_p", "guidance"]
 MOST = 32  # values
 
 

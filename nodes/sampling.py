@@ -48,13 +48,23 @@ class Settings(io.ComfyNode):
                     "min_p", default=EXAMPLE.min_p, min=0.0, max=1.0, step=0.01,
                     tooltip="Leave out codes less likely than this share of the most likely one; 0 is off.",
                 ),
+                io.Float.Input(
+                    "guidance", default=EXAMPLE.guidance, min=0.0, max=20.0, step=0.1, optional=True,
+                    tooltip="How strongly the edges pull, for models that have learned to do without them, such as "
+                    "emoji-edges: 1 is off, 2 doubles what they change and takes twice the time.",
+                ),
             ],
             outputs=[sockets.Sampling.Output(display_name="settings", tooltip="For Sample Codes.")],
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, temperature: float, top_k: int, top_p: float, min_p: float) -> io.NodeOutput:
-        return io.NodeOutput(SamplingSettings(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p))
+    def execute(
+        cls, temperature: float, top_k: int, top_p: float, min_p: float, guidance: float | None = None
+    ) -> io.NodeOutput:
+        guidance = EXAMPLE.guidance if guidance is None else guidance
+        return io.NodeOutput(
+            SamplingSettings(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, guidance=guidance)
+        )
 
 
 class TemperatureMap(io.ComfyNode):

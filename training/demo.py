@@ -26,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--temperature", type=float, nargs="+", default=TEMPERATURES, metavar="T",
         help="boldness, 0 to 100; 1 is the model as trained (default 0.5 0.8 1.0)",
     )  # fmt: skip
+    parser.add_argument(
+        "--guidance", type=float, help="how strongly the edges pull: 1 is off, 2 doubles (default: 2 if the model can)"
+    )
     parser.add_argument("--top-k", type=int, default=0, help="draw among the k most likely codes; 0 is off")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same pictures (default 0)")
 
@@ -46,11 +49,12 @@ def run(args: argparse.Namespace) -> int:
 
     if args.samples < 1:
         raise ValueError(f"--samples is {args.samples}; ask for at least 1")
-    settings = [SamplingSettings(temperature=t, top_k=args.top_k) for t in args.temperature]
     inputs = [(path, to_tensor(read_picture(path)), path in args.drawing) for path in args.picture + args.drawing]
     bundle = open_bundle(args.bundle)
     if (kind := bundle.condition_config.kind) != "edges":
         raise ValueError(f"{args.bundle.name} is guided by {kind}; the demo only has edges, choose another --bundle")
+    guidance = (2.0 if bundle.condition_config.free else 1.0) if args.guidance is None else args.guidance
+    settings = [SamplingSettings(temperature=t, top_k=args.top_k, guidance=guidance) for t in args.temperature]
     side = bundle.prior.config.window * bundle.vqgan.config.stride
     cells = bundle.prior.config.window**2 * len(inputs) * len(settings)
     rows: list[tuple[str, list[Image.Image]]] = []

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ..core.bundle import Bundle, ConditionConfig, load_prior, save_prior
+from ..core.bundle import Bundle, ConditionConfig, codes_of_nothing, load_prior, save_prior
 from ..core.opening import open_condition_vqgan, open_vqgan
 from ..core.transformer import Transformer, TransformerConfig, cell_loss, corrupt
 from ..core.vqgan import VQGAN
@@ -96,7 +96,7 @@ class PriorTask:
         """What guides this prior."""
         kind = self.run.condition.kind
         factor = self.run.condition.factor if kind == "low-resolution" else 0
-        return ConditionConfig(kind=kind, offset=self.codes, factor=factor)
+        return ConditionConfig(kind=kind, offset=self.codes, factor=factor, free=self.run.condition.drop > 0)
 
     def health(self, report: dict[str, float]) -> str:
         """How much the prior knows already."""
@@ -110,13 +110,6 @@ class PriorTask:
         path = folder / "prior.safetensors"
         save_prior(path, self.averaged.module, self.condition_config(), trained_on=self.run.data.folder)
         return path
-
-
-@torch.inference_mode()
-def codes_of_nothing(condition_vqgan: VQGAN, side: int) -> Tensor:
-    """Codes [P] of an edge picture without edges."""
-    channels, device = condition_vqgan.config.image_channels, condition_vqgan.quant_conv.weight.device
-    return condition_vqgan.encode_indices(-torch.ones(1, channels, side, side, device=device)).flatten()
 
 
 class Baselines(NamedTuple):

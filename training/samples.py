@@ -42,14 +42,15 @@ def sample_figures(bundle: Bundle, held_out: CodeViews, views: Views, number: in
 
     disagreement_1.0 (and 0.5): mean share of cells that differ between two seeds, by temperature.
     edge_f1, edge_f1_shuffled: of edges, how the lines of samples lie on those that were asked for, and on those
-        of another drawing.
+        of another drawing. edge_f1_guided: the same with guidance 2, of a prior that can.
     psnr, psnr_condition: of low-resolution, dB of samples, and of the condition as its codes keep it, to the original.
     """
     figures: dict[str, list[Tensor]] = {}
+    config = bundle.condition_config
     chosen = spread(len(held_out), number)
     wanted = [views[0, i] for i in chosen]
     lines, originals = (torch.stack([view[name] for view in wanted]) for name in ("edges", "color"))
-    made = []
+    made, guided = [], []
     for start in range(0, len(chosen), TOGETHER):
         some = chosen[start : start + TOGETHER]
         condition = condition_of(bundle, held_out, some)
@@ -58,15 +59,19 @@ def sample_figures(bundle: Bundle, held_out: CodeViews, views: Views, number: in
             apart = 1 - code_agreement(first.indices, second.indices)
             figures.setdefault(f"disagreement_{temperature}", []).append(apart)
         made.append(bundle.decode(first).cpu())
-        if bundle.condition_config.kind == "low-resolution":
+        if config.free:
+            guided.append(bundle.decode(painted(bundle, condition, len(some), seed, 1.0, guidance=2.0)).cpu())
+        if config.kind == "low-resolution":
             given = bundle.condition_vqgan.decode_indices(condition.indices).cpu()
             figures.setdefault("psnr_condition", []).append(psnr(given, originals[start : start + TOGETHER]))
     pictures = torch.cat(made)
-    if bundle.condition_config.kind == "edges":
+    if config.kind == "edges":
         drawn = lines_again(pictures, views.config)
         figures["edge_f1"] = [edge_agreement(drawn, lines)]
         figures["edge_f1_shuffled"] = [edge_agreement(drawn, lines.roll(1, 0))]
-    if bundle.condition_config.kind == "low-resolution":
+    if config.free:
+        figures["edge_f1_guided"] = [edge_agreement(lines_again(torch.cat(guided), views.config), lines)]
+    if config.kind == "low-resolution":
         figures["psnr"] = [psnr(pictures, originals)]
     return {name: torch.cat(values).mean().item() for name, values in figures.items()}
 
@@ -77,9 +82,11 @@ def lines_again(pictures: Tensor, config: DataConfig) -> Tensor:
     return edges(pictures, low, 2 * low, blur)
 
 
-def painted(bundle: Bundle, condition: Condition, number: int, seed: int, temperature: float) -> Canvas:
+def painted(
+    bundle: Bundle, condition: Condition, number: int, seed: int, temperature: float, guidance: float = 1.0
+) -> Canvas:
     """One sample of each condition."""
-    settings = SamplingSettings(temperature=temperature)
+    settings = SamplingSettings(temperature=temperature, guidance=guidance)
     return sample(bundle.prior, condition, bundle.empty_canvas(number), seed, settings).canvas
 
 
@@ -97,4 +104,5 @@ def condition_of(bundle: Bundle, held_out: CodeViews, chosen: list[int]) -> Cond
     codes = held_out.condition[0, chosen].long()
     cells = math.isqrt(codes.shape[1])
     codes = codes.view(-1, cells, cells).to(bundle.prior.pos_emb.device)
-    return ImageCondition(codes, (side, side), offset)
+    contrast = bundle.without_edges() if bundle.condition_config.free else None
+    return ImageCondition(codes, (side, side), offset, contrast)

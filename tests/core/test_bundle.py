@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -124,6 +125,19 @@ def test_prior_alone_and_vqgan_alone_are_files_too(tmp_path):
     assert torch.equal(loaded(tokens, tokens % CODES), prior(9)(tokens, tokens % CODES))
     save_vqgan(tmp_path / "edges.safetensors", vqgan(image_channels=1))
     assert load_condition_vqgan(tmp_path / "edges.safetensors").config.image_channels == 1
+
+
+def test_a_prior_that_can_be_free_of_its_edges_says_so_in_its_file(tmp_path):
+    config = ConditionConfig(kind="edges", offset=CODES, free=True)
+    made = dataclasses.replace(bundle("edges"), condition_config=config)
+    save_bundle(tmp_path / "free.safetensors", made)
+    loaded = load_bundle(tmp_path / "free.safetensors")
+    lines = torch.ones(1, 1, SIDE * STRIDE, SIDE * STRIDE)
+    contrast = loaded.condition(lines).contrast
+    assert torch.equal(contrast.prefix(ALL), loaded.condition(-lines).prefix(ALL))
+    assert bundle("edges").condition(lines).contrast is None
+    with pytest.raises(ValueError, match="guided by class can't be free"):
+        ConditionConfig(kind="class", free=True)
 
 
 def test_a_vqgan_that_encodes_its_own_condition_is_written_once(tmp_path):

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tessera.core.canvas import Canvas
-from tessera.core.conditioning import ClassCondition, Condition, CoordinatesCondition, ImageCondition, NoCondition
+from tessera.core.conditioning import (
+    ClassCondition,
+    Condition,
+    CoordinatesCondition,
+    ImageCondition,
+    NoCondition,
+    TokenCondition,
+)
 from tessera.core.sampling import SamplingState, sample, sample_steps, schedule
 from tessera.core.transformer import Transformer, TransformerConfig
 from tessera.core.warp import SamplingSettings, draw, warp
@@ -17,7 +24,8 @@ from tessera.core.window import Sliding, Window
 
 CODES, SIDE = 40, 4
 BOLD = SamplingSettings(temperature=1.2, top_k=30)
-CONDITIONS = ("nothing", "label", "picture", "pictures", "fine picture", "coordinates")
+GUIDED = SamplingSettings(temperature=1.2, top_k=30, guidance=1.7)
+CONDITIONS = ("nothing", "label", "picture", "pictures", "fine picture", "coordinates", "guided pictures")
 
 
 def tiny(prefix_length: int, side: int = SIDE, **changes) -> Transformer:
@@ -46,8 +54,16 @@ def guided_by(kind: str, batch: int, height: int, width: int, side: int = SIDE) 
             return side**2, ImageCondition(codes(1, height, width, seed=5), (height, width))
         case "pictures":
             return side**2, ImageCondition(codes(batch, height, width, seed=5), (height, width))
+        case "guided pictures":
+            without = TokenCondition(codes(1, side**2, seed=6))
+            return side**2, ImageCondition(codes(batch, height, width, seed=5), (height, width), contrast=without)
         case "fine picture":
             return 4 * side**2, ImageCondition(codes(1, 2 * height, 2 * width, seed=5), (height, width))
+
+
+def settings_of(condition: Condition) -> SamplingSettings:
+    """Guided where the condition allows it."""
+    return GUIDED if getattr(condition, "contrast", None) else BOLD
 
 
 def canvas_of(batch: int, height: int, width: int, share: float) -> Canvas:
@@ -67,7 +83,7 @@ def window_begin(cell: int, size: int, side: int, stride: int, wraps: bool, agai
 def plain_loop(prior: Transformer, condition: Condition, canvas: Canvas, seed: int, sliding: Sliding) -> Tensor:
     """The codes [B, h, w]; a full forward pass for every cell."""
     batch, height, width = canvas.indices.shape
-    side, stride = prior.config.window, sliding.stride
+    side, stride, bold = prior.config.window, sliding.stride, settings_of(condition)
     wrap_y, wrap_x = sliding.wrap in ("y", "both"), sliding.wrap in ("x", "both")
     full = width if wrap_x else max(width, side)
     numbers = []
@@ -90,7 +106,10 @@ def plain_loop(prior: Transformer, condition: Condition, canvas: Canvas, seed: i
         seen = board[:, rows][:, :, columns].flatten(1)
         prefix = condition.prefix(Window(top, left, side, side, sliding.wrap)).expand(batch, -1)
         logits = prior(prefix, seen)[:, side * (i - top) + j - left]
-        drawn = draw(warp(logits, BOLD, BOLD.temperature), numbers[:, i, j])
+        if bold.guidance != 1:
+            free = prior(condition.contrast.prefix(None).expand(batch, -1), seen)[:, side * (i - top) + j - left]
+            logits = bold.guidance * logits.log_softmax(-1) + (1 - bold.guidance) * free.log_softmax(-1)
+        drawn = draw(warp(logits, bold, bold.temperature), numbers[:, i, j])
         board[:, i, j] = torch.where(given[:, i, j], board[:, i, j], drawn)
 
     held_back = side // 2 - stride // 2, side // 2
@@ -116,7 +135,7 @@ def test_any_canvas_equals_the_plain_loop(height, width, batch, kind, share, row
     length, condition = guided_by(kind, batch, height, width)
     prior, canvas, sliding = tiny(length), canvas_of(batch, height, width, share), Sliding(rows=rows)
     expected = plain_loop(prior, condition, canvas, seed, sliding)
-    assert torch.equal(sample(prior, condition, canvas, seed, BOLD, sliding).indices, expected)
+    assert torch.equal(sample(prior, condition, canvas, seed, settings_of(condition), sliding).indices, expected)
 
 
 @settings(max_examples=20, deadline=None)
@@ -131,7 +150,7 @@ def test_any_wrapped_or_strided_canvas_equals_the_plain_loop(height, width, batc
     prior, canvas = tiny(length), canvas_of(batch, height, width, share)
     for sliding in (Sliding(wrap=wrap, rows=rows), Sliding(stride=stride), Sliding(wrap=wrap, stride=stride)):
         expected = plain_loop(prior, condition, canvas, 3, sliding)
-        assert torch.equal(sample(prior, condition, canvas, 3, BOLD, sliding).indices, expected)
+        assert torch.equal(sample(prior, condition, canvas, 3, settings_of(condition), sliding).indices, expected)
 
 
 @pytest.mark.parametrize(
@@ -144,20 +163,27 @@ def test_any_wrapped_or_strided_canvas_equals_the_plain_loop(height, width, batc
         ("picture", 40, 19, 0.2, Sliding(stride=8)),
         ("label", 12, 40, 0.5, Sliding(stride=4, rows=3)),
         ("picture", 18, 20, 0.4, Sliding(wrap="both")),
+        ("guided pictures", 19, 21, 0.3, Sliding()),
     ],
 )
 def test_canvas_of_the_released_window_equals_the_plain_loop(kind, height, width, share, sliding):
     length, condition = guided_by(kind, 1, height, width, 16)
     prior, canvas = tiny(length, 16, layers=1, width=16, heads=2), canvas_of(1, height, width, share)
     expected = plain_loop(prior, condition, canvas, 8, sliding)
-    assert torch.equal(sample(prior, condition, canvas, 8, BOLD, sliding).indices, expected)
+    assert torch.equal(sample(prior, condition, canvas, 8, settings_of(condition), sliding).indices, expected)
+
+
+def test_guidance_needs_a_prior_that_can_do_without_its_condition():
+    length, condition = guided_by("picture", 1, 4, 4)
+    with pytest.raises(ValueError, match=r"guidance is 1\.7, but this model.*leave guidance at 1"):
+        sample(tiny(length), condition, Canvas.empty(1, 4, 4), 0, GUIDED)
 
 
 def test_prefix_that_sees_itself_both_ways_slides_too():
     prior, condition, canvas = tiny(16, unmasked=16), CoordinatesCondition((7, 9), 20, 8), Canvas.empty(2, 7, 9)
     for sliding in (Sliding(rows=3), Sliding(stride=2)):
         expected = plain_loop(prior, condition, canvas, 0, sliding)
-        assert torch.equal(sample(prior, condition, canvas, 0, BOLD, sliding).indices, expected)
+        assert torch.equal(sample(prior, condition, canvas, 0, settings_of(condition), sliding).indices, expected)
 
 
 @pytest.mark.parametrize("sliding", [Sliding(rows=r, stride=s) for s in (1, 2) for r in (1, 2, 3, 9)])
@@ -165,7 +191,7 @@ def test_result_does_not_depend_on_how_many_rows_advance_together(sliding):
     length, condition = guided_by("picture", 1, 12, 16)
     prior, canvas = tiny(length), Canvas.empty(1, 12, 16)
     one = sample(prior, condition, canvas, 5, BOLD, Sliding(rows=1, stride=sliding.stride))
-    found = sample(prior, condition, canvas, 5, BOLD, sliding)
+    found = sample(prior, condition, canvas, 5, settings_of(condition), sliding)
     assert torch.equal(found.indices, one.indices)
     torch.testing.assert_close(found.entropy, one.entropy, atol=1e-4, rtol=1e-4)
 
@@ -186,15 +212,15 @@ def test_rows_that_do_not_depend_on_one_another_run_as_one_batch():
 def test_stopped_anywhere_and_resumed_gives_the_same_codes(wrap, height, width):
     length, condition = guided_by("pictures", 2, height, width)
     prior, canvas, sliding = tiny(length), canvas_of(2, height, width, 0.7), Sliding(wrap=wrap, rows=4)
-    expected = sample(prior, condition, canvas, 5, BOLD, sliding)
-    total = len(list(sample_steps(prior, condition, SamplingState.start(canvas, 5), BOLD, sliding)))
+    expected = sample(prior, condition, canvas, 5, settings_of(condition), sliding)
+    total = len(list(sample_steps(prior, condition, SamplingState.start(canvas, 5), settings_of(condition), sliding)))
     for after in range(1, total, 1 + total // 10):
         state = SamplingState.start(canvas, 5)
-        for progress in sample_steps(prior, condition, state, BOLD, sliding):
+        for progress in sample_steps(prior, condition, state, settings_of(condition), sliding):
             if progress.done == after:
                 break
         left = 0
-        for progress in sample_steps(prior, condition, state, BOLD, sliding):
+        for progress in sample_steps(prior, condition, state, settings_of(condition), sliding):
             left += 1
             assert (progress.done, progress.total) == (left, total - after)
         assert left == total - after

@@ -148,6 +148,7 @@ def test_dropped_conditions_are_those_of_a_picture_without_edges(prior_run):
     accelerator = make_accelerator(run.loop)
     vqgan, condition = load_stages(run, accelerator)
     task = PriorTask(run, *load_codes(run, accelerator, vqgan, condition), vqgan, condition)
+    assert task.bundle().condition_config.free
     nothing = condition.encode_indices(torch.full((1, 1, 32, 32), -1.0)).flatten()
     seen = task.some_dropped(torch.full((200, 64), 7))
     kept = (seen == 7).all(1)

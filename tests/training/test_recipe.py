@@ -68,7 +68,7 @@ def test_the_shipped_recipe_from_pictures_to_pictures(drawings, tmp_path, capsys
     assert picture["usage"] > 0.3
     codes = json.loads(command("evaluate", "prior", CONFIGS / "emoji-prior.yaml", "--json", settings=prior))
     assert codes["below_unigram"] > 0.1
-    assert codes.keys() >= {"nll", "edge_f1", "edge_f1_shuffled", "disagreement_1.0"}
+    assert codes.keys() >= {"nll", "edge_f1", "edge_f1_shuffled", "edge_f1_guided", "disagreement_1.0"}
 
     bundle = tmp_path / "shapes.safetensors"
     parts = ("--vqgan", "runs/emoji-vqgan/vqgan.safetensors", "--prior", "runs/emoji-prior/prior.safetensors")
