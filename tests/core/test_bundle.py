@@ -136,8 +136,8 @@ def test_a_prior_that_can_be_free_of_its_edges_says_so_in_its_file(tmp_path):
     contrast = loaded.condition(lines).contrast
     assert torch.equal(contrast.prefix(ALL), loaded.condition(-lines).prefix(ALL))
     assert bundle("edges").condition(lines).contrast is None
-    with pytest.raises(ValueError, match="guided by class can't be free"):
-        ConditionConfig(kind="class", free=True)
+    with pytest.raises(ValueError, match="guided by none can't be free"):
+        ConditionConfig(kind="none", free=True)
 
 
 def test_a_vqgan_that_encodes_its_own_condition_is_written_once(tmp_path):
