@@ -93,9 +93,11 @@ def open_bundle(name: str) -> BundleHandle:
     """Load a bundle, or a released transformer, from the model folders; errors as `opening.open_bundle`."""
     with torch.inference_mode(False):  # ComfyUI's inference mode would mark the weights for ever
         bundle = opening.open_bundle(host.model_path(host.PRIOR_FOLDER, name))
-    condition = handle_of(bundle.condition_vqgan) if bundle.condition_vqgan is not None else None
+    vqgan, condition = handle_of(bundle.vqgan), None
+    if bundle.condition_vqgan is not None:  # one module has one handle, or ComfyUI would move it twice
+        condition = vqgan if bundle.condition_vqgan is bundle.vqgan else handle_of(bundle.condition_vqgan)
     fingerprint = host.model_fingerprint(host.PRIOR_FOLDER, name)
-    return BundleHandle(fingerprint, bundle, handle_of(bundle.vqgan), host.patcher_of(bundle.prior), condition)
+    return BundleHandle(fingerprint, bundle, vqgan, host.patcher_of(bundle.prior), condition)
 
 
 def open_vqgan(name: str) -> VQGANHandle:

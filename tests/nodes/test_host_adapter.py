@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
-from tessera.core.bundle import save_bundle
+from tessera.core.bundle import Bundle, save_bundle
 from tessera.core.canvas import Canvas, load_canvas
 from tessera.core.sampling import sample
 from tessera.core.warp import SamplingSettings
@@ -60,6 +60,20 @@ def test_loaded_model_is_fit_for_gradients_though_comfyui_runs_in_inference_mode
         model, vqgan = loaders.LoadBundle.execute("a.safetensors").args
     assert vqgan is model.vqgan
     assert not any(p.is_inference() for p in model.bundle.prior.parameters())
+
+
+def test_vqgan_that_is_also_the_conditions_has_one_handle(host, make_bundle):
+    adapter.register_model_folders()
+    parts = make_bundle("low-resolution")
+    folder = host.base / "models" / "vq_transformer"
+    folder.mkdir()
+    for name, condition_vqgan in (("shared", parts.vqgan), ("two", parts.condition_vqgan)):
+        save_bundle(
+            folder / f"{name}.safetensors", Bundle(parts.vqgan, parts.prior, parts.condition_config, condition_vqgan)
+        )
+    shared, two = (loaders.LoadBundle.execute(f"{name}.safetensors")[0] for name in ("shared", "two"))
+    assert shared.condition is shared.vqgan
+    assert two.condition is not two.vqgan
 
 
 def test_fingerprint_changes_with_the_file(host, make_bundle):
