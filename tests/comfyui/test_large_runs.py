@@ -89,17 +89,18 @@ def test_width_that_can_not_wrap_gets_one_sentence(server):
 
 def test_super_resolution_workflow_runs_with_a_random_model(server):
     prompt = json.loads((ROOT / "workflows" / "api" / "18-super-resolution.json").read_text(encoding="utf-8"))
+    (example,) = (name for name, one in prompt.items() if one["class_type"] == "TesseraExamplePicture")
     for one in prompt.values():  # a model that paints twice as large, in cells of 4 pixels
         if one["class_type"] == "TesseraLoadBundle":
             one["inputs"]["file"] = "low-resolution.safetensors"
         if one["class_type"] == "TesseraSlidingWindow":
             one["inputs"]["stride"] = "2"
-        if one["class_type"] == "ImageScale" and one["inputs"]["width"] == 128:
+        if one["class_type"] == "ImageScale" and one["inputs"]["image"] == [example, 0]:
             one["inputs"].update(width=28, height=20)
     report = server.run(prompt)
     assert report.status == "success", report.error or report.refused
     (name,) = (name for name, one in prompt.items() if one["class_type"] == "TesseraSampleCodes")
-    assert server.pictures(report, name).shape == (1, 40, 56, 3)
+    assert server.pictures(report, name).shape == (1, 40, 56, 3)  # twice as large
 
 
 def test_boxes_guide_a_picture_and_are_shown(server):
