@@ -47,7 +47,7 @@ class Screen:
 
     def on_console(self, message: ConsoleMessage) -> None:
         source = f"{message.text} {message.location.get('url', '')}"
-        if message.type in ("error", "warning") and ("/extensions/" in source or "Tessera" in source):
+        if message.type in ("error", "warning") and ("/extensions/" in source or "Tessera:" in source):
             self.errors.append(source)
 
     def open(self) -> None:
@@ -105,7 +105,7 @@ class Screen:
         more = self.page.locator("[data-testid=error-overlay-see-errors]")
         if more.count():
             more.click()
-            self.page.wait_for_timeout(1500)
+            self.page.wait_for_timeout(2500)
             return self.page.locator("body").inner_text()
         return "\n".join(self.dialogs())
 

@@ -30,7 +30,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMFYUI = os.environ.get("COMFYUI_DIR")
-PACK = "any-name.1.2"  # the host names modules after folders; with a space, it would not serve scripts and help pages
+PACK = "any-name-12"  # ComfyUI itself finds no help pages in a folder with a dot, and no scripts in one with a space
 KINDS = ("edges", "depth", "segmentation", "low-resolution", "class", "coordinates", "layout", "none")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
 TEXT, PICTURE, PICTURE_OF_NODE = 3, 1, 4  # the first number of a binary message
