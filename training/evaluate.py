@@ -75,12 +75,13 @@ def measure_prior(run: PriorRun, bundle: Path | None) -> tuple[dict[str, float],
     from .config import PriorConditionConfig
     from .data import Views, find_pictures, split_pictures
     from .loop import make_accelerator
-    from .prior import PriorTask, load_codes, load_stages
-    from .samples import sample_figures
+    from .prior import PREVIEW_PICTURES, PriorTask, load_codes, load_stages
+    from .samples import sample_figures, sample_grid
 
-    weights = bundle or Path(run.output) / "prior.safetensors"
+    weights, whole = bundle or Path(run.output) / "prior.safetensors", None
     if bundle:
-        config = load_bundle(bundle).condition_config
+        whole = load_bundle(bundle)
+        config = whole.condition_config
         if config.kind not in ("edges", "low-resolution", "none"):
             raise ValueError(f"{bundle.name} is guided by {config.kind}; only edges and low-resolution can be measured")
         of_its_own = "" if config.kind == "none" else str(bundle)
@@ -91,5 +92,6 @@ def measure_prior(run: PriorRun, bundle: Path | None) -> tuple[dict[str, float],
     stages = load_stages(run, accelerator)
     task = PriorTask(run, *load_codes(run, accelerator, *stages), *stages)
     views = Views(split_pictures(find_pictures(run.data), run.data)[1], run.data, run.loop.seed, augment=False)
-    sampled = sample_figures(task.bundle(), task.held_out, views, SAMPLED_PICTURES, run.loop.seed)
-    return task.validate() | sampled, task.preview()["samples"]
+    whole = whole or task.bundle()
+    sampled = sample_figures(whole, task.held_out, views, SAMPLED_PICTURES, run.loop.seed)
+    return task.validate() | sampled, sample_grid(whole, task.held_out, PREVIEW_PICTURES, run.loop.seed)

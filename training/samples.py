@@ -18,21 +18,23 @@ from .data import Views
 from .log import grid
 from .vqgan import spread
 
-GRID_TEMPERATURE = 0.9
+GRID_TEMPERATURE, GUIDANCE = 0.9, 2.0
 TEMPERATURES = (0.5, 1.0)  # calm, and as trained
 TOGETHER = 16  # pictures sampled at a time
 
 
 @torch.inference_mode()
 def sample_grid(bundle: Bundle, held_out: CodeViews, number: int, seed: int) -> Tensor:
-    """A column for each of `number` held-out drawings: condition, reconstruction, two samples."""
+    """A column for each of `number` held-out drawings: condition, reconstruction, two samples, the second of them
+    guided where the prior can."""
     chosen = spread(len(held_out), number)
     rows = [bundle.decode(Canvas.filled(cells_of(bundle, held_out, chosen)))]
     condition = condition_of(bundle, held_out, chosen)
     if isinstance(condition, ImageCondition):
         rows.insert(0, bundle.condition_vqgan.decode_indices(condition.indices).expand(-1, 3, -1, -1))
-    for offset in (0, len(chosen)):
-        rows.append(bundle.decode(painted(bundle, condition, len(chosen), seed + offset, GRID_TEMPERATURE)))
+    second = GUIDANCE if bundle.condition_config.free else 1.0
+    for offset, guidance in ((0, 1.0), (len(chosen), second)):
+        rows.append(bundle.decode(painted(bundle, condition, len(chosen), seed + offset, GRID_TEMPERATURE, guidance)))
     return grid(torch.cat([row.cpu() for row in rows]), len(chosen))
 
 
@@ -60,7 +62,7 @@ def sample_figures(bundle: Bundle, held_out: CodeViews, views: Views, number: in
             figures.setdefault(f"disagreement_{temperature}", []).append(apart)
         made.append(bundle.decode(first).cpu())
         if config.free:
-            guided.append(bundle.decode(painted(bundle, condition, len(some), seed, 1.0, guidance=2.0)).cpu())
+            guided.append(bundle.decode(painted(bundle, condition, len(some), seed, 1.0, GUIDANCE)).cpu())
         if config.kind == "low-resolution":
             given = bundle.condition_vqgan.decode_indices(condition.indices).cpu()
             figures.setdefault("psnr_condition", []).append(psnr(given, originals[start : start + TOGETHER]))
