@@ -182,11 +182,11 @@ def test_training_starts_from_a_released_checkpoint_of_its_shape(vqgan_file):
 def test_a_prior_is_trained_on_the_stages_of_a_released_transformer(transformer_file):
     from types import SimpleNamespace
 
-    from tessera.training.config import DataConfig, PriorRun
+    from tessera.training.config import DataConfig, PriorConditionConfig, PriorRun
     from tessera.training.prior import load_stages
 
     run = PriorRun(output="out", data=DataConfig(folder="x", size=32), vqgan=str(transformer_file),
-                   condition=str(transformer_file))  # fmt: skip
+                   condition=PriorConditionConfig(kind="edges", vqgan=str(transformer_file)))  # fmt: skip
     vqgan, condition = load_stages(run, SimpleNamespace(device="cpu"))
     assert (vqgan.config.image_channels, condition.config.image_channels) == (3, 1)
 
