@@ -185,9 +185,9 @@ class Bundle:
     @torch.inference_mode()
     def decode(self, canvas: Canvas, wrap: Wrap | None = None) -> Tensor:
         """Canvas of [B, h, w] cells -> pictures [B, 3, H, W], clamped to -1..1; seamless where `wrap` says so, or by
-        itself the canvas."""
-        device = self.vqgan.post_quant_conv.weight.device
-        return decode_indices(self.vqgan, canvas.indices.to(device), wrap or canvas.wrap).clamp_(-1, 1)
+        itself the canvas. One after the other: a picture is the same to the last bit whatever else is decoded."""
+        each, wrap = canvas.indices.to(self.vqgan.post_quant_conv.weight.device).split(1), wrap or canvas.wrap
+        return torch.cat([decode_indices(self.vqgan, one, wrap).clamp_(-1, 1) for one in each])
 
 
 @torch.inference_mode()
