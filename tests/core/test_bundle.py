@@ -302,7 +302,7 @@ def test_decoded_picture_is_the_vqgan_s_clamped():
     b = bundle("none")
     b.vqgan.decoder.conv_out.weight.data *= 20
     indices = torch.randint(CODES, (2, 3, 5), generator=torch.Generator().manual_seed(4))
-    raw = b.vqgan.decode_indices(indices)
+    raw = torch.cat([b.vqgan.decode_indices(one) for one in indices.split(1)])
     assert raw.abs().max() > 1
     assert torch.equal(b.decode(Canvas.filled(indices)), raw.clamp(-1, 1))
 

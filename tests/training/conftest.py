@@ -18,14 +18,16 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 CPU_ONLY = {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
 
 
-@pytest.fixture(autouse=True)
-def one_thread_of_the_cpu(monkeypatch):
-    """The number of threads decides the last bits of a sum, and more than one only wait for each other here."""
-    for name, value in CPU_ONLY.items():
-        monkeypatch.setenv(name, value)
+@pytest.fixture(autouse=True, scope="module")
+def one_thread_of_the_cpu():
+    """The number of threads decides the last bits of a sum, and more than one only wait for each other here. Of a whole
+    module, or what its tests share would be made with other bits."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in CPU_ONLY.items():
+            patch.setenv(name, value)
+        yield
     torch.set_num_threads(threads)
 
 
