@@ -50,7 +50,8 @@ def test_first_workflow_makes_what_core_makes(server):
     bundle = load_bundle(MODEL)
     picture = fit(to_tensor(read_picture(ROOT / "assets" / "photograph.jpg")), "square", 256)
     guide = guide_by_picture(bundle, "edges", edges(picture, 50, 120, 2.0))
-    state = sample(bundle.prior, guide.condition, guide.canvas.repeat(4), 0, SamplingSettings())
+    (settings,) = (node["inputs"] for node in prompt.values() if node["class_type"] == "TesseraSamplingSettings")
+    state = sample(bundle.prior, guide.condition, guide.canvas.repeat(4), 0, SamplingSettings(**settings))
     expected = decode_canvas(bundle.vqgan, state.canvas).movedim(1, -1)
     expected = ((expected + 1) / 2 * 255).to(torch.uint8).numpy()
     assert made.shape == expected.shape
