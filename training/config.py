@@ -20,7 +20,7 @@ class DataConfig:
 
     folder: str  # searched with its sub-folders
     size: int = 256  # pixels per side of a training view
-    picture: Literal["color", "edges"] = "color"  # what a VQGAN learns to reconstruct
+    picture: Literal["color", "edges"] = "color"  # what a VQGAN learns to encode
     validation: float = 0.08  # share of the drawings held out
     variants: str = ""  # regular expression; names equal after removing it are variants of one drawing
     backgrounds: tuple[str, ...] = ("#ffffff",)  # colours behind transparency, or "random"
@@ -30,6 +30,7 @@ class DataConfig:
     hue: float = 0.0  # at most this share of the colour circle, each way
     edge_low: tuple[float, float] = (50.0, 150.0)  # range of Canny's lower threshold; upper is twice it
     edge_blur: tuple[float, float] = (0.6, 1.6)  # range of sigma in pixels
+    edge_width: tuple[int, int] = (1, 1)  # range in pixels of the lines as given; wide ones are as drawn by hand
     workers: int = 0  # loader processes
 
     def __post_init__(self):
@@ -37,6 +38,8 @@ class DataConfig:
             raise ValueError(f"data.validation is {self.validation}; choose a share between 0 and 1, such as 0.08")
         if self.size < 16:
             raise ValueError(f"data.size is {self.size}; pictures of at least 16 pixels are needed")
+        if not 1 <= self.edge_width[0] <= self.edge_width[1]:
+            raise ValueError(f"data.edge_width is {list(self.edge_width)}; write [1, 4] for lines of 1 to 4 pixels")
         try:
             re.compile(self.variants)
         except re.error as error:

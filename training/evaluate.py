@@ -55,18 +55,15 @@ def run(args: argparse.Namespace) -> int:
 
 def measure_vqgan(run: VQGANRun, bundle: Path | None) -> tuple[dict[str, float], Tensor]:
     """Figures of `vqgan.evaluate_vqgan` and a strip of reconstructions."""
-    import torch
-
     from ..core.opening import open_condition_vqgan, open_vqgan
     from .data import Views, find_pictures, split_pictures
-    from .vqgan import PREVIEW_PICTURES, evaluate_vqgan, reconstruction_strip, spread
+    from .vqgan import evaluate_vqgan, reconstruction_strip
 
     open_stage = open_condition_vqgan if run.data.picture == "edges" and bundle else open_vqgan
     model = open_stage(bundle or Path(run.output) / "vqgan.safetensors")
     _, held_out = split_pictures(find_pictures(run.data), run.data)
     views = Views(held_out, run.data, run.loop.seed, augment=False)
-    shown = [views[0, i][run.data.picture] for i in spread(len(views), PREVIEW_PICTURES)]
-    return evaluate_vqgan(model, views, run.loop.batch), reconstruction_strip(model, torch.stack(shown))
+    return evaluate_vqgan(model, views, run.loop.batch), reconstruction_strip(model, views)
 
 
 def measure_prior(run: PriorRun, bundle: Path | None) -> tuple[dict[str, float], Tensor]:

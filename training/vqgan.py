@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from ..core.codebook import as_rows, code_statistics
 from ..core.discriminator import PatchDiscriminator, hinge_loss
 from ..core.losses import PerceptualLossUnavailable, adaptive_weight, build_lpips, feature_matching
-from ..core.metrics import psnr, ssim
+from ..core.metrics import edge_agreement, psnr, ssim
 from ..core.model_file import check_fit, save_vqgan
 from ..core.opening import open_vqgan
 from ..core.vqgan import VQGAN
 from .config import VQGANLossConfig, VQGANRun
-from .data import Views, endless, find_pictures, once, split_pictures
+from .data import Views, endless, find_pictures, given_and_wanted, once, split_pictures
 from .log import grid
 from .loop import average_of, make_accelerator, train
 
@@ -54,29 +54,31 @@ class VQGANTask:
 
     def step(self, batches: list[dict[str, Tensor]], step: int, accelerator: Accelerator) -> dict[str, float]:
         """One update of encoder, codebook and decoder, then one of the discriminator."""
-        images = [batch[self.run.data.picture] for batch in batches]
+        pairs = [given_and_wanted(batch, self.run.data.picture) for batch in batches]
         model = self.modules["model"]
         codebook = accelerator.unwrap_model(model).codebook
         generator = torch.Generator().manual_seed(self.run.loop.seed * 1_000_003 + step)
         if step == 0 and not self.run.start_from and hasattr(codebook, "start_from"):
             with torch.no_grad(), accelerator.autocast():
-                latents = torch.cat([accelerator.unwrap_model(model).encode(image) for image in images])
+                latents = torch.cat([accelerator.unwrap_model(model).encode(given) for given, _ in pairs])
             codebook.start_from(as_rows(accelerator.gather(latents.float().contiguous())), generator)
         report: dict[str, float] = {}
         reconstructions, latents = [], []
-        for image in images:
-            out = model(image)
-            loss, parts = self.model_loss(image, out.image, step, accelerator)
+        for given, wanted in pairs:
+            out = model(given)
+            loss, parts = self.model_loss(wanted, out.image, step, accelerator)
             loss = loss + out.quantized.loss.float()
             parts["codebook"] = out.quantized.loss.item()
-            accelerator.backward(loss / len(images))
-            add(report, parts, 1 / len(images))
+            accelerator.backward(loss / len(pairs))
+            add(report, parts, 1 / len(pairs))
             reconstructions.append(out.image.detach())
             latents.append(out.latents.detach().float())
             self.count(out.quantized.indices, accelerator)
         self.update(model, "model", accelerator)
         if "discriminator" in self.modules and step >= self.run.loss.discriminator_start:
-            report["discriminator"] = self.discriminator_step(images, reconstructions, accelerator)
+            report["discriminator"] = self.discriminator_step(
+                [wanted for _, wanted in pairs], reconstructions, accelerator
+            )
         if hasattr(codebook, "update") and self.run.learn == "all":
             self.care_for_codes(codebook, torch.cat(latents), step, generator, accelerator)
         if (step + 1) % (self.run.loss.restart_every or 50) == 0:
@@ -164,8 +166,7 @@ class VQGANTask:
 
     def preview(self) -> dict[str, Tensor]:
         """Held-out pictures above their reconstructions."""
-        shown = [self.held_out[0, i][self.run.data.picture] for i in spread(len(self.held_out), PREVIEW_PICTURES)]
-        return {"reconstruction": reconstruction_strip(self.averaged.module, torch.stack(shown))}
+        return {"reconstruction": reconstruction_strip(self.averaged.module, self.held_out)}
 
     def health(self, report: dict[str, float]) -> str:
         """The state of the codebook and the adversary in words."""
@@ -211,32 +212,38 @@ def choose_perceptual(loss: VQGANLossConfig) -> nn.Module | str | None:
 
 @torch.inference_mode()
 def evaluate_vqgan(model: VQGAN, held_out: Views, batch: int) -> dict[str, float]:
-    """Mean PSNR (dB), its worst, mean SSIM, and codebook usage and perplexity over the held-out pictures."""
+    """Mean PSNR (dB), its worst, mean SSIM, and codebook usage and perplexity over the held-out pictures; of edges also
+    how the lines it draws lie on those given (`edge_f1`)."""
     device = next(model.parameters()).device
     counts = torch.zeros(model.config.codebook_size)
-    quality, similarity = [], []
+    quality, similarity, lines = [], [], []
     for views in once(held_out, batch):
-        image = views[held_out.config.picture].to(device)
-        out = model(image)
+        given, wanted = (image.to(device) for image in given_and_wanted(views, held_out.config.picture))
+        out = model(given)
         counts += torch.bincount(out.quantized.indices.flatten().cpu(), minlength=len(counts))
-        quality.append(psnr(image, out.image).cpu())
-        similarity.append(ssim(image, out.image).cpu())
+        quality.append(psnr(wanted, out.image).cpu())
+        similarity.append(ssim(wanted, out.image).cpu())
+        if held_out.config.picture == "edges":
+            lines.append(edge_agreement(out.image, given))
     statistics = code_statistics(counts)
     quality = torch.cat(quality)
-    return {
+    figures = {
         "psnr": quality.mean().item(),
         "worst_psnr": quality.min().item(),
         "ssim": torch.cat(similarity).mean().item(),
         "usage": statistics.usage,
         "perplexity": statistics.perplexity,
     }
+    return figures | ({"edge_f1": torch.cat(lines).mean().item()} if lines else {})
 
 
 @torch.inference_mode()
-def reconstruction_strip(model: VQGAN, images: Tensor) -> Tensor:
-    """Pictures [N, C, H, W] in the upper row, their reconstructions below: [3, 2H, N*W]."""
-    made = model(images.to(next(model.parameters()).device)).image.cpu()
-    return grid(torch.cat([images, made]), len(images))
+def reconstruction_strip(model: VQGAN, held_out: Views) -> Tensor:
+    """Some held-out pictures in the upper row, what the model makes of them below: [3, 2H, N*W]."""
+    picture = held_out.config.picture
+    given = torch.stack([held_out[0, i][picture] for i in spread(len(held_out), PREVIEW_PICTURES)])
+    made = model(given.to(next(model.parameters()).device)).image.cpu()
+    return grid(torch.cat([given, made]), len(given))
 
 
 def spread(length: int, number: int) -> list[int]:
