@@ -27,6 +27,7 @@ class Canvas:
     overhang: how much of the last row and of the last column lies beyond the picture, in shares of a cell,
         0 to below 1: a picture whose sides are no multiples of the stride only fills part of them.
     wrap: borders at which the picture goes on with its other end, so that it tiles: see `window.Sliding`.
+    origins: how each picture was last painted, as `provenance.origin` writes it ("" where it was not), or none at all.
 
     Raises ValueError for tensors of other shapes, and for a picture that would overhang where it wraps.
     """
@@ -35,6 +36,7 @@ class Canvas:
     known: Tensor
     overhang: tuple[float, float] = (0.0, 0.0)
     wrap: Wrap = "none"
+    origins: tuple[str, ...] = ()
 
     def __post_init__(self):
         if not all(0 <= share < 1 for share in self.overhang):
@@ -43,6 +45,10 @@ class Canvas:
             raise ValueError(
                 f"a canvas needs indices and known of one shape [B, h, w] without a zero, "
                 f"got {tuple(self.indices.shape)} and {tuple(self.known.shape)}"
+            )
+        if len(self.origins) not in (0, len(self.indices)):
+            raise ValueError(
+                f"{len(self.origins)} origins are given for {len(self.indices)} pictures; give each its own"
             )
         check_wrap(self.wrap, self.overhang)
 
@@ -67,8 +73,12 @@ class Canvas:
         """The same cells; the picture goes on at these borders. ValueError where it overhangs there."""
         return replace(self.clone(), wrap=wrap)
 
+    def with_origins(self, origins: tuple[str, ...]) -> Canvas:
+        """The same cells; how each picture was painted."""
+        return replace(self.clone(), origins=origins)
+
     def with_cells(self, indices: Tensor, known: Tensor) -> Canvas:
-        """Other cells [B, h, w] in a picture of the same size, overhang and wrap."""
+        """Other cells [B, h, w] in as many pictures of the same size, overhang, wrap and origin."""
         return replace(self, indices=indices.clone(), known=known.clone())
 
     def clone(self) -> Canvas:
@@ -101,7 +111,7 @@ class Canvas:
         reaches = (top + height == self.size[0], left + width == self.size[1])
         overhang = tuple(share if last else 0.0 for share, last in zip(self.overhang, reaches, strict=True))
         wrap = wrap_of(self.wraps("width") and width == self.size[1], self.wraps("height") and height == self.size[0])
-        return Canvas(self.indices[part].clone(), self.known[part].clone(), overhang, wrap)
+        return Canvas(self.indices[part].clone(), self.known[part].clone(), overhang, wrap, self.origins)
 
     def paste(self, other: Canvas, top: int, left: int) -> Canvas:
         """Lay the known cells of `other` over this canvas; its unknown cells change nothing.
@@ -125,15 +135,17 @@ class Canvas:
     def roll(self, rows: int, columns: int) -> Canvas:
         """Shift down and right; what leaves on one side enters on the other. Cells that overhung are whole then."""
         shift, sides = (rows, columns), (1, 2)
-        return Canvas(self.indices.roll(shift, sides), self.known.roll(shift, sides), wrap=self.wrap)
+        indices, known = self.indices.roll(shift, sides), self.known.roll(shift, sides)
+        return Canvas(indices, known, wrap=self.wrap, origins=self.origins)
 
     def repeat(self, batch: int) -> Canvas:
         """The same canvas `batch` times."""
-        return self.with_cells(self.indices.repeat(batch, 1, 1), self.known.repeat(batch, 1, 1))
+        return self.pick(torch.arange(len(self.indices)).repeat(batch))
 
     def pick(self, which: Tensor) -> Canvas:
         """Some of the pictures: `which` int64 numbers of them, in any order."""
-        return self.with_cells(self.indices[which], self.known[which])
+        origins = tuple(self.origins[number] for number in which.tolist()) if self.origins else ()
+        return replace(self, indices=self.indices[which], known=self.known[which], origins=origins)
 
     def join(self, others: list[Canvas]) -> Canvas:
         """Its pictures, then those of the others; ValueError for canvases of another size."""
@@ -141,7 +153,9 @@ class Canvas:
             sizes = ", ".join(f"{height}x{width}" for height, width in (c.size for c in (self, *others)))
             raise ValueError(f"canvases of {sizes} cells can't be joined; crop them to one size")
         every = (self, *others)
-        return self.with_cells(torch.cat([c.indices for c in every]), torch.cat([c.known for c in every]))
+        origins = sum((c.origins or ("",) * len(c.indices) for c in every), ()) if any(c.origins for c in every) else ()
+        indices, known = torch.cat([c.indices for c in every]), torch.cat([c.known for c in every])
+        return replace(self, indices=indices, known=known, origins=origins)
 
     def _check_inside(self, top: int, left: int, height: int, width: int) -> None:
         own_height, own_width = self.size
@@ -199,7 +213,7 @@ def load_tensors(path: str | Path, kind: str, names: set[str]) -> tuple[dict[str
 
 def save_canvas(path: str | Path, canvas: Canvas) -> None:
     """Write a canvas."""
-    metadata = {"overhang": json.dumps(canvas.overhang), "wrap": canvas.wrap}
+    metadata = {"overhang": json.dumps(canvas.overhang), "wrap": canvas.wrap, "origins": json.dumps(canvas.origins)}
     save_tensors(path, "canvas", {"indices": canvas.indices, "known": canvas.known}, metadata)
 
 
@@ -209,6 +223,7 @@ def load_canvas(path: str | Path) -> Canvas:
     try:
         down, right = json.loads(metadata.get("overhang", "[0, 0]"))
         overhang, wrap = (float(down), float(right)), metadata.get("wrap", "none")
-        return Canvas(tensors["indices"].long(), tensors["known"].bool(), overhang, wrap)
+        origins = tuple(str(origin) for origin in json.loads(metadata.get("origins", "[]")))
+        return Canvas(tensors["indices"].long(), tensors["known"].bool(), overhang, wrap, origins)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{Path(path).name} is not a saved canvas ({error}); choose another file") from error

@@ -1,17 +1,21 @@
-"""A picture that remembers its codes: the canvas and the VQGAN's fingerprint as text inside the PNG, and back."""
+"""A picture that remembers its codes and how they were painted, as text inside the PNG, and back."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from PIL import Image, UnidentifiedImageError
+from torch import Tensor, nn
 
 from .canvas import Canvas
 from .fingerprint import fingerprint
 from .vqgan import VQGAN
+from .warp import SamplingSettings
+from .window import Sliding
 
 KEY = "tessera"  # of the text in the PNG
 FORMAT = "tessera/1"
@@ -24,13 +28,22 @@ class Note(NamedTuple):
     vqgan: str  # fingerprint of the weights that decoded it
 
 
-def weights_fingerprint(vqgan: VQGAN) -> str:
+def weights_fingerprint(model: nn.Module) -> str:
     """Equal for equal weights, wherever they came from."""
-    return fingerprint(*(part for pair in sorted(vqgan.state_dict().items()) for part in pair))
+    return fingerprint(*(part for pair in sorted(model.state_dict().items()) for part in pair))
+
+
+def origin(prior: str, seed: int, settings: SamplingSettings, sliding: Sliding) -> str:
+    """How one picture was painted, as JSON: the fingerprint of the prior's weights, the seed of this very picture,
+    all settings (a temperature map as its fingerprint) and the window's way."""
+    values = dataclasses.asdict(settings) | {"stride": sliding.stride, "wrap": sliding.wrap}
+    if isinstance(values["temperature"], Tensor):
+        values["temperature"] = f"map {fingerprint(values['temperature'])[:16]}"
+    return json.dumps({"prior": prior, "seed": seed, **values})
 
 
 def write_note(canvas: Canvas, picture: int, vqgan: str) -> str:
-    """One picture of a canvas and the fingerprint of its VQGAN as text."""
+    """One picture of a canvas, its origin and the fingerprint of its VQGAN as text."""
     content = {
         "format": FORMAT,
         "vqgan": vqgan,
@@ -38,6 +51,7 @@ def write_note(canvas: Canvas, picture: int, vqgan: str) -> str:
         "known": canvas.known[picture].int().tolist(),
         "overhang": canvas.overhang,
         "wrap": canvas.wrap,
+        "origin": canvas.origins[picture] if canvas.origins else "",
     }
     return json.dumps(content, separators=(",", ":"))
 
@@ -65,7 +79,8 @@ def read_note(path: str | Path) -> Note:
         if content["format"] != FORMAT or int(indices.min()) < 0:
             raise ValueError("unknown format")
         down, right = content["overhang"]
-        canvas = Canvas(indices, known.bool(), (float(down), float(right)), content.get("wrap", "none"))
+        wrap, origins = content.get("wrap", "none"), (str(content.get("origin", "")),)
+        canvas = Canvas(indices, known.bool(), (float(down), float(right)), wrap, origins)
         return Note(canvas, str(content["vqgan"]))
     except (KeyError, TypeError, ValueError, RuntimeError, RecursionError, OverflowError) as error:
         raise ValueError(f"{path.name} holds a canvas that can't be read ({error}); choose another file") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -10,6 +11,7 @@ from ..core import atlas, opening
 from ..core.bundle import Bundle
 from ..core.canvas import Canvas
 from ..core.memory import codec_memory, sampling_memory
+from ..core.provenance import weights_fingerprint
 from ..core.strips import decode_memory, needs_strips
 from ..core.vqgan import VQGAN
 from ..core.window import Wrap
@@ -65,6 +67,11 @@ class BundleHandle:
     def side(self) -> int:
         """Pixels a side of the prior's window."""
         return self.bundle.prior.config.window * self.bundle.vqgan.config.stride
+
+    @cached_property
+    def prior_fingerprint(self) -> str:
+        """Of the weights that paint."""
+        return weights_fingerprint(self.bundle.prior)
 
     def ready_to_sample(self, canvas: Canvas, memory: int | None = None) -> Bundle:
         """Prior and decoder on the device, with room to sample a canvas and show it.

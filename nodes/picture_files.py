@@ -23,8 +23,8 @@ class SavePicture(io.ComfyNode):
             node_id="TesseraSavePicture",
             display_name="Save Picture and Canvas",
             category=CATEGORY,
-            description="Saves pictures as PNG with their codes, the fingerprint of the VQGAN and the workflow inside. "
-            "Load Canvas of Picture gets the very same codes back.",
+            description="Saves pictures as PNG with their codes, how they were painted and the workflow inside. Load "
+            "Canvas of Picture gets all of it back.",
             inputs=[
                 vqgan_input(),
                 io.Image.Input("image", tooltip="The pictures, as the canvas was decoded or edited since."),
@@ -62,7 +62,14 @@ class LoadCanvasOfPicture(io.ComfyNode):
                     "vqgan", optional=True, tooltip="To make sure that it is the one that decoded the picture."
                 ),
             ],
-            outputs=[sockets.Canvas.Output(display_name="canvas", tooltip="The picture's codes.")],
+            outputs=[
+                sockets.Canvas.Output(display_name="canvas", tooltip="The picture's codes."),
+                io.String.Output(
+                    display_name="origin",
+                    tooltip="How it was painted: seed, settings, stride and the fingerprint of the weights, as JSON. "
+                    "Empty if it was encoded.",
+                ),
+            ],
         )
 
     @classmethod
@@ -78,4 +85,4 @@ class LoadCanvasOfPicture(io.ComfyNode):
         note = read_note(host.file_between(file, ".png"))
         if vqgan is not None:
             check_vqgan(note, vqgan.module, file)
-        return io.NodeOutput(note.canvas)
+        return io.NodeOutput(note.canvas, note.canvas.origins[0])

@@ -19,6 +19,7 @@ from ..core.forecast import Forecast
 from ..core.guide import Guide, guide_without_picture, spread
 from ..core.image import to_pictures
 from ..core.masks import settings_for
+from ..core.provenance import origin
 from ..core.run_plan import RunPlan, described, plan_run
 from ..core.sampling import SamplingState, sample_steps
 from ..core.tiles import tiled
@@ -87,7 +88,19 @@ def run(
         unfinished.keep(key, state, forecast, start)
         raise
     state.move_to(torch.device("cpu"))  # canvases are small, and live there
-    return Sampled(start, now(), state, forecast)
+    return Sampled(start, now().with_origins(origins_of(model, start, state, settings, sliding)), state, forecast)
+
+
+def origins_of(
+    model: BundleHandle, start: Canvas, state: SamplingState, settings: SamplingSettings, sliding: Sliding
+) -> tuple[str, ...]:
+    """How each picture was painted; what it was before where nothing was left to paint."""
+    before = start.origins or ("",) * len(start.indices)
+    painted = state.draws.flatten(1).any(1).tolist()
+    return tuple(
+        origin(model.prior_fingerprint, state.seed + number, settings, sliding) if new else old
+        for number, (new, old) in enumerate(zip(painted, before, strict=True))
+    )
 
 
 def blank_forecast(bundle: Bundle, canvas: Canvas) -> Forecast:
@@ -134,8 +147,8 @@ def beginning(
 
 def preview(vqgan: VQGAN, canvas: Canvas) -> Image.Image:
     """The first pictures of a canvas as far as they are known."""
-    some = canvas.with_cells(canvas.indices[:SHOWN].cpu(), canvas.known[:SHOWN].cpu())
-    return to_pictures(tiled(decode_canvas(vqgan, some)))[0]
+    some = canvas.pick(torch.arange(min(SHOWN, len(canvas.indices))))
+    return to_pictures(tiled(decode_canvas(vqgan, some.with_cells(some.indices.cpu(), some.known.cpu()))))[0]
 
 
 def sweep(

@@ -125,6 +125,24 @@ def test_mask_that_does_not_fit_the_cells_is_refused(mask):
         numbered().forget(mask)
 
 
+def test_origins_stay_with_their_pictures(tmp_path):
+    plain = Canvas.filled(torch.arange(8).view(2, 2, 2))
+    canvas = plain.with_origins(("a", "b"))
+    assert canvas.pick(torch.tensor([1, 0, 1])).origins == ("b", "a", "b")
+    assert canvas.repeat(2).origins == ("a", "b", "a", "b")
+    assert canvas.join([plain]).origins == ("a", "b", "", "")
+    assert plain.join([canvas]).origins == ("", "", "a", "b")
+    assert plain.join([plain]).origins == ()
+    everything = torch.ones(2, 2, dtype=torch.bool)
+    for edited in (canvas.crop(0, 0, 1, 2), canvas.roll(1, 0), canvas.forget(everything), canvas.with_wrap("x")):
+        assert edited.origins == ("a", "b")
+    assert canvas.paste(plain, 0, 0).origins == ("a", "b")
+    save_canvas(tmp_path / "a.canvas.safetensors", canvas)
+    assert load_canvas(tmp_path / "a.canvas.safetensors").origins == ("a", "b")
+    with pytest.raises(ValueError, match="1 origins are given for 2 pictures"):
+        plain.with_origins(("a",))
+
+
 def test_saved_canvas_comes_back_equal(tmp_path):
     path, canvas = tmp_path / "new folder" / "mosaic.safetensors", numbered()
     save_canvas(path, canvas)

@@ -6,7 +6,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from tessera.core.canvas import Canvas
-from tessera.core.provenance import check_vqgan, read_note, weights_fingerprint, write_note
+from tessera.core.provenance import check_vqgan, origin, read_note, weights_fingerprint, write_note
+from tessera.core.warp import SamplingSettings
+from tessera.core.window import Sliding
 
 
 def save(path, text: str | None) -> None:
@@ -19,13 +21,27 @@ def save(path, text: str | None) -> None:
 def test_canvas_comes_back_out_of_the_picture(tmp_path, make_bundle):
     vqgan = make_bundle("none").vqgan
     indices = torch.randint(16, (2, 5, 7), generator=torch.Generator().manual_seed(0))
-    canvas = Canvas(indices, indices > 3, (0.25, 0.0), "x")
+    canvas = Canvas(indices, indices > 3, (0.25, 0.0), "x", ("", "painted"))
     save(tmp_path / "a.png", write_note(canvas, 1, weights_fingerprint(vqgan)))
     note = read_note(tmp_path / "a.png")
     assert torch.equal(note.canvas.indices, indices[1:])
     assert torch.equal(note.canvas.known, canvas.known[1:])
-    assert (note.canvas.overhang, note.canvas.wrap) == ((0.25, 0.0), "x")
+    assert (note.canvas.overhang, note.canvas.wrap, note.canvas.origins) == ((0.25, 0.0), "x", ("painted",))
     check_vqgan(note, vqgan, "a.png")
+
+
+def test_origin_tells_all_that_paints_the_picture_again():
+    settings = SamplingSettings(temperature=0.8, top_k=100, guidance=2.0)
+    told = json.loads(origin("ab", 7, settings, Sliding(stride=4, wrap="x")))
+    assert (told.pop("prior"), told.pop("seed")) == ("ab", 7)
+    assert Sliding(stride=told.pop("stride"), wrap=told.pop("wrap")) == Sliding(stride=4, wrap="x")
+    assert SamplingSettings(**told) == settings
+
+
+def test_origin_tells_one_temperature_map_from_another():
+    maps = [SamplingSettings(temperature=torch.full((2, 2), heat)) for heat in (0.5, 0.5, 0.6)]
+    one, same, other = (origin("ab", 7, settings, Sliding()) for settings in maps)
+    assert one == same != other
 
 
 def test_other_weights_are_noticed(tmp_path, make_bundle):

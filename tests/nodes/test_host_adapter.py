@@ -1,5 +1,6 @@
 """Model folders, progress, cancel and pictures' conventions, against the stand-in."""
 
+import json
 import os
 
 import pytest
@@ -9,8 +10,10 @@ from safetensors import safe_open
 
 from tessera.core.bundle import Bundle, save_bundle
 from tessera.core.canvas import Canvas, load_canvas
+from tessera.core.provenance import weights_fingerprint
 from tessera.core.sampling import sample
 from tessera.core.warp import SamplingSettings
+from tessera.core.window import Sliding
 from tessera.nodes import canvas_files, compare, loaders, picture_files, pictures, sampling, unfinished
 from tessera.nodes import host as adapter
 from tessera.nodes.models import BundleHandle, handle_of
@@ -235,6 +238,25 @@ def test_saved_picture_carries_its_canvas_and_the_workflow(host, make_bundle):
     assert picture_files.LoadCanvasOfPicture.execute(name, vqgan)[0].indices.tolist() == [[[4, 5], [6, 7]]]
     with pytest.raises(ValueError, match="1 pictures and a canvas of 2"):
         picture_files.SavePicture.execute(vqgan, image[:1], canvas, "p/q")
+
+
+def test_a_saved_picture_can_be_painted_again_from_what_it_tells(host, make_bundle):
+    model = handle(make_bundle("none"))
+    window = Sliding(stride=2, wrap="x")
+    half = Canvas.empty(1, 5, 6)
+    picture, painted = sampling.SampleCodes.execute(
+        model, 5, 2, 0, None, half, SamplingSettings(temperature=0.7, top_k=9), window
+    ).args[:2]
+    picture_files.SavePicture.execute(model.vqgan, picture, painted, "p/q")
+    canvas, text = picture_files.LoadCanvasOfPicture.execute("p/q_00002_.png [output]", model.vqgan).args
+    told = json.loads(text)
+    assert told.pop("prior") == weights_fingerprint(model.bundle.prior)
+    seed, window = told.pop("seed"), Sliding(stride=told.pop("stride"), wrap=told.pop("wrap"))
+    assert seed == 6
+    again = sampling.SampleCodes.execute(model, seed, 1, 0, None, half, SamplingSettings(**told), window)[1]
+    assert torch.equal(again.indices, canvas.indices)
+    finished = sampling.SampleCodes.execute(model, 99, 1, 0, None, canvas, None, window)[1]
+    assert finished.origins == canvas.origins, "nothing was left to paint"
 
 
 def test_long_folders_list_the_newest_files_and_still_open_the_others(host, monkeypatch):
