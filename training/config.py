@@ -28,6 +28,7 @@ class DataConfig:
     zoom: tuple[float, float] = (1.0, 1.0)  # 1 fits the whole picture (with alpha) or covers the view
     shift: float = 0.0  # at most this share of the view, each way
     hue: float = 0.0  # at most this share of the colour circle, each way
+    neighbours: float = 0.0  # share of the views that show several pictures, as a window on a larger canvas does
     edge_low: tuple[float, float] = (50.0, 150.0)  # range of Canny's lower threshold; upper is twice it
     edge_blur: tuple[float, float] = (0.6, 1.6)  # range of sigma in pixels
     edge_width: tuple[int, int] = (1, 1)  # range in pixels of the lines as given; wide ones are as drawn by hand
@@ -38,6 +39,8 @@ class DataConfig:
             raise ValueError(f"data.validation is {self.validation}; choose a share between 0 and 1, such as 0.08")
         if self.size < 16:
             raise ValueError(f"data.size is {self.size}; pictures of at least 16 pixels are needed")
+        if not 0 <= self.neighbours <= 1:
+            raise ValueError(f"data.neighbours is {self.neighbours}; choose a share from 0 to 1, such as 0.2")
         if not 1 <= self.edge_width[0] <= self.edge_width[1]:
             raise ValueError(f"data.edge_width is {list(self.edge_width)}; write [1, 4] for lines of 1 to 4 pixels")
         try:

@@ -8,7 +8,16 @@ import torch
 from PIL import Image
 
 from tessera.training.config import DataConfig
-from tessera.training.data import EndlessOrder, Views, endless, find_pictures, once, split_pictures
+from tessera.training.data import (
+    FIRM_WIDTH,
+    EndlessOrder,
+    Views,
+    endless,
+    find_pictures,
+    given_and_wanted,
+    once,
+    split_pictures,
+)  # fmt: skip
 
 
 def config(folder: Path | str = "", **changes) -> DataConfig:
@@ -194,6 +203,60 @@ def test_edges_are_white_lines_on_black_along_the_outline(tmp_path):
     assert set(lines.unique().tolist()) == {-1.0, 1.0}
     assert (lines[0, 11:21, 11:21] == -1).all()
     assert (lines[0, 16] == 1).sum() == 2
+
+
+def test_lines_are_given_as_wide_as_asked_and_learned_at_one_width(tmp_path):
+    picture = Image.new("RGB", (32, 32), "white")
+    picture.paste("black", (8, 8, 24, 24))
+    picture.save(tmp_path / "square.png")
+
+    def crossed(lines: torch.Tensor) -> int:
+        return int((lines[0, 16, :16] == 1).sum())  # pixels of the left side of the square
+
+    wide = Views([tmp_path / "square.png"], config(edge_width=(1, 5)), seed=0, augment=True)
+    views = [wide[epoch, 0] for epoch in range(60)]
+    widths = [crossed(one["edges"]) for one in views]
+    assert set(widths) == {1, 2, 3, 4, 5}
+    assert widths.count(1) > widths.count(5), "most lines are thin"
+    assert {crossed(one["lines"]) for one in views} == {FIRM_WIDTH}
+    plain = Views([tmp_path / "square.png"], config(edge_width=(1, 5)), seed=0, augment=False)[0, 0]
+    assert (crossed(plain["edges"]), crossed(plain["lines"])) == (1, FIRM_WIDTH)
+
+
+def test_a_vqgan_of_edges_draws_firm_lines_and_one_of_colour_what_it_sees():
+    views = {name: torch.rand(1, 1, 2, 2) for name in ("color", "edges", "lines")}
+    assert all(a is b for a, b in zip(given_and_wanted(views, "color"), (views["color"],) * 2, strict=True))
+    assert all(a is views[b] for a, b in zip(given_and_wanted(views, "edges"), ("edges", "lines"), strict=True))
+
+
+def test_neighbours_lie_side_by_side_as_on_a_larger_canvas(tmp_path):
+    colours = {"red": (255, 0, 0), "lime": (0, 255, 0), "blue": (0, 0, 255), "black": (0, 0, 0)}
+    for name in colours:
+        Image.new("RGBA", (40, 20), name).save(tmp_path / f"{name}.png")
+    crowd = Views(find_pictures(config(tmp_path)), config(neighbours=1.0, zoom=(0.6, 0.8)), seed=0, augment=True)
+    views = [((crowd[epoch, 0]["color"] + 1) * 127.5).round().byte() for epoch in range(20)]
+    several = 0
+    for pixels in views:
+        seen = [int((pixels == torch.tensor(c).byte()[:, None, None]).all(0).sum()) for c in colours.values()]
+        assert max(seen) <= 4 * 0.8 * 32 * 0.4 * 32, "none covers the view"
+        several += sum(area > 0 for area in seen) > 1
+    assert several > 15
+    assert torch.equal(crowd[3, 0]["color"], crowd[3, 0]["color"])
+    alone = Views(crowd.paths, config(zoom=(0.6, 0.8)), seed=0, augment=True)[3, 0]["color"]
+    assert not torch.equal(crowd[3, 0]["color"], alone)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"neighbours": 1.5}, "neighbours is 1.5; choose a share"),
+        ({"edge_width": (0, 3)}, r"edge_width is \[0, 3\]"),
+        ({"edge_width": (4, 2)}, r"edge_width is \[4, 2\]"),
+    ],
+)
+def test_views_that_can_not_be_made_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        config(**change)
 
 
 def test_a_view_depends_on_nothing_but_seed_epoch_and_picture(pictures):
