@@ -144,7 +144,7 @@ class PriorRun:
     data: DataConfig
     vqgan: str  # file of the first stage, ours or released
     condition: PriorConditionConfig = field(default_factory=PriorConditionConfig)
-    start_from: str = ""  # a prior or bundle file whose weights to go on from
+    start_from: str = ""  # a prior file to go on from, or a bundle, whose VQGANs may be others
     views: int = 8  # augmented views of each picture in the cached code file
     keep: float = 0.9  # share of input codes left as they are (pkeep); the rest are replaced at random
     weight_decay: float = 0.01

@@ -68,11 +68,10 @@ def measure_vqgan(run: VQGANRun, bundle: Path | None) -> tuple[dict[str, float],
 
 def measure_prior(run: PriorRun, bundle: Path | None) -> tuple[dict[str, float], Tensor]:
     """Figures of `prior.PriorTask.validate` and `samples.sample_figures`, and a grid of samples."""
-    from ..core.bundle import load_bundle
+    from ..core.bundle import load_bundle, load_prior
     from .config import PriorConditionConfig
-    from .data import Views, find_pictures, split_pictures
     from .loop import make_accelerator
-    from .prior import PREVIEW_PICTURES, PriorTask, load_codes, load_stages
+    from .prior import PREVIEW_PICTURES, PriorTask, load_codes, load_stages, load_views
     from .samples import sample_figures, sample_grid
 
     weights, whole = bundle or Path(run.output) / "prior.safetensors", None
@@ -84,11 +83,9 @@ def measure_prior(run: PriorRun, bundle: Path | None) -> tuple[dict[str, float],
         of_its_own = "" if config.kind == "none" else str(bundle)
         condition = PriorConditionConfig(kind=config.kind, vqgan=of_its_own, factor=config.factor or 1)
         run = dataclasses.replace(run, vqgan=str(bundle), condition=condition)
-    run = dataclasses.replace(run, start_from=str(weights))
     accelerator = make_accelerator(run.loop)
-    stages = load_stages(run, accelerator)
-    task = PriorTask(run, *load_codes(run, accelerator, *stages), *stages)
-    views = Views(split_pictures(find_pictures(run.data), run.data)[1], run.data, run.loop.seed, augment=False)
+    stages, views = load_stages(run, accelerator), load_views(run)
+    task = PriorTask(run, *load_codes(run, views, accelerator, *stages), *stages, load_prior(weights).state_dict())
     whole = whole or task.bundle()
-    sampled = sample_figures(whole, task.held_out, views, SAMPLED_PICTURES, run.loop.seed)
+    sampled = sample_figures(whole, task.held_out, views[1], SAMPLED_PICTURES, run.loop.seed)
     return task.validate() | sampled, sample_grid(whole, task.held_out, PREVIEW_PICTURES, run.loop.seed)

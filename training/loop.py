@@ -91,7 +91,7 @@ def train(
     for name, optimizer in task.optimizers.items():
         task.optimizers[name] = accelerator.prepare(optimizer)
     task.averaged.to(accelerator.device)
-    state_path, best = output / "state.pt", Best(task.goal)
+    state_path, best = state_of(output), Best(task.goal)
     first = load_state(task, best, state_path, accelerator) if state_path.exists() else 0
     log = RunLog(output, first, accelerator.is_main_process)
     if first:
@@ -185,6 +185,11 @@ class StopRequest:
         """Note the wish and give Ctrl-C its usual meaning back."""
         self.requested = True
         signal.signal(signal.SIGINT, self.previous)
+
+
+def state_of(output: str | Path) -> Path:
+    """The file in the folder of a run that it is resumed from."""
+    return Path(output) / "state.pt"
 
 
 def save_state(task: Task, best: Best, step: int, path: Path, accelerator: Accelerator) -> None:

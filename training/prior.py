@@ -11,14 +11,16 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ..core.bundle import Bundle, ConditionConfig, codes_of_nothing, load_prior, save_prior
+from ..core.bundle import Bundle, ConditionConfig, codes_of_nothing, save_prior
+from ..core.model_file import check_fit
 from ..core.opening import open_condition_vqgan, open_vqgan
 from ..core.transformer import Transformer, TransformerConfig, cell_loss, corrupt
 from ..core.vqgan import VQGAN
+from .carry_over import starting_weights
 from .codes import CodeViews, cached_codes
 from .config import PriorRun
 from .data import Views, endless, find_pictures, once, split_pictures
-from .loop import average_of, make_accelerator, train
+from .loop import average_of, make_accelerator, state_of, train
 from .samples import sample_grid
 
 logger = logging.getLogger("tessera")
@@ -28,10 +30,16 @@ CHANNELS = {"edges": 1, "low-resolution": 3}  # of a condition picture
 
 
 class PriorTask:
-    """Loss, validation and sample grid of the second stage; see `loop.Task`."""
+    """Loss, validation and sample grid of the second stage; see `loop.Task`. `start` are weights to go on from."""
 
     def __init__(
-        self, run: PriorRun, learned: CodeViews, held_out: CodeViews, vqgan: VQGAN, condition_vqgan: VQGAN | None
+        self,
+        run: PriorRun,
+        learned: CodeViews,
+        held_out: CodeViews,
+        vqgan: VQGAN,
+        condition_vqgan: VQGAN | None,
+        start: dict[str, Tensor] | None = None,
     ):
         self.run, self.held_out, self.vqgan, self.condition_vqgan = run, held_out, vqgan, condition_vqgan
         self.nothing = codes_of_nothing(condition_vqgan, run.data.size) if run.condition.drop else None
@@ -46,8 +54,10 @@ class PriorTask:
             window=math.isqrt(cells),
         )
         model = Transformer(config)
-        if run.start_from:
-            model.load_state_dict(load_prior(run.start_from).state_dict())
+        if start is not None:
+            shapes = {name: tuple(tensor.shape) for name, tensor in start.items()}
+            check_fit(model, shapes, run.start_from or "the prior")
+            model.load_state_dict(start)
         else:
             model.begin_on_the_grid()
         self.modules: dict[str, nn.Module] = {"model": model}
@@ -167,22 +177,31 @@ def load_stages(run: PriorRun, accelerator: Accelerator) -> tuple[VQGAN, VQGAN |
     return vqgan, condition
 
 
-def load_codes(run: PriorRun, accelerator: Accelerator, vqgan: VQGAN, condition: VQGAN | None) -> list[CodeViews]:
-    """Training codes in `run.views` augmented views, held-out codes in one plain view."""
+def load_views(run: PriorRun) -> tuple[Views, Views]:
+    """Augmented views of the pictures to learn from, plain ones of those held out."""
     learned, held_out = split_pictures(find_pictures(run.data), run.data)
     logger.info("%d pictures to learn from, %d held out", len(learned), len(held_out))
+    return Views(learned, run.data, run.loop.seed, True), Views(held_out, run.data, run.loop.seed, False)
+
+
+def load_codes(
+    run: PriorRun, views: tuple[Views, Views], accelerator: Accelerator, vqgan: VQGAN, condition: VQGAN | None
+) -> list[CodeViews]:
+    """Training codes in `run.views` views of each picture, held-out codes in one."""
     return [
-        cached_codes(Views(paths, run.data, run.loop.seed, augment), number, run, vqgan, condition, accelerator)
-        for paths, number, augment in ((learned, run.views, True), (held_out, 1, False))
+        cached_codes(some, number, run, vqgan, condition, accelerator)
+        for some, number in zip(views, (run.views, 1), strict=True)
     ]
 
 
 def train_prior(run: PriorRun) -> bool:
     """Train or resume one second stage; True when finished, False when stopped early."""
     accelerator = make_accelerator(run.loop)
-    vqgan, condition = load_stages(run, accelerator)
-    learned, held_out = load_codes(run, accelerator, vqgan, condition)
-    task = PriorTask(run, learned, held_out, vqgan, condition)
+    stages, views = load_stages(run, accelerator), load_views(run)
+    learned, held_out = load_codes(run, views, accelerator, *stages)
+    begins = run.start_from and not state_of(run.output).exists()
+    start = starting_weights(run, learned, views[0], *stages, accelerator) if begins else None
+    task = PriorTask(run, learned, held_out, *stages, start)
 
     def stream(start: int) -> Any:
         return endless(

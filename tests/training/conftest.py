@@ -12,7 +12,11 @@ import torch
 import yaml
 from PIL import Image, ImageDraw
 
-from tessera.training.config import VQGANRun, build
+from tessera.core.codebook import as_rows
+from tessera.core.model_file import save_vqgan
+from tessera.core.vqgan import VQGAN
+from tessera.training.config import PriorRun, VQGANRun, build
+from tessera.training.data import Views, find_pictures
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CPU_ONLY = {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
@@ -73,6 +77,45 @@ def tiny_tree(pictures, tmp_path):
 def tiny_run(tiny_tree):
     """(changes by section) -> the VQGANRun of `tiny_tree`."""
     return lambda **changes: build(VQGANRun, tiny_tree(**changes), "")
+
+
+@pytest.fixture
+def stages(tiny_run, tmp_path) -> dict[str, str]:
+    """Files of a picture VQGAN of 16 codes and an edge VQGAN of 8, both 8x8 cells for 32 pixels.
+
+    They have learned nothing, but their codes lie where the pictures' latents are, so all are used.
+    """
+    files = {}
+    for name, picture, channels, codes in (("vqgan", "color", 3, 16), ("edges", "edges", 1, 8)):
+        run = tiny_run(model={"image_channels": channels, "codebook_size": codes, "codebook": "nearest"})
+        torch.manual_seed(0)
+        model = VQGAN(run.model)
+        views = Views(find_pictures(run.data), run.data, 0, augment=False)
+        with torch.no_grad():
+            latents = model.encode(torch.stack([views[0, i][picture] for i in range(8)]))
+        model.codebook.start_from(as_rows(latents), torch.Generator().manual_seed(0))
+        files[name] = str(tmp_path / f"{name}.safetensors")
+        save_vqgan(files[name], model)
+    return files
+
+
+@pytest.fixture
+def prior_tree(stages, tiny_tree, tmp_path):
+    """(changes by section) -> the settings of a whole second stage in about a second."""
+
+    def make(**changes) -> dict:
+        tree = tiny_tree(output=str(tmp_path / "prior"), loop={"validate_every": 2, **changes.pop("loop", {})})
+        del tree["loss"]
+        tree |= {"vqgan": stages["vqgan"], "condition": {"kind": "edges", "vqgan": stages["edges"]}, "views": 2}
+        tree["model"] = {"layers": 1, "width": 32, "heads": 2}
+        return tree | changes
+
+    return make
+
+
+@pytest.fixture
+def prior_run(prior_tree):
+    return lambda **changes: build(PriorRun, prior_tree(**changes), "")
 
 
 @pytest.fixture

@@ -12,13 +12,10 @@ from safetensors.torch import load_file
 
 from tessera.__main__ import main
 from tessera.core.bundle import load_bundle, load_prior
-from tessera.core.codebook import as_rows
 from tessera.core.metrics import edge_agreement
-from tessera.core.model_file import load_vqgan, save_vqgan
-from tessera.core.vqgan import VQGAN
+from tessera.core.model_file import load_vqgan
 from tessera.core.window import Window
 from tessera.training.codes import CodeViews, cached_codes
-from tessera.training.config import PriorRun, build
 from tessera.training.data import Views, find_pictures, split_pictures
 from tessera.training.log import read_csv
 from tessera.training.loop import make_accelerator
@@ -28,50 +25,11 @@ from tessera.training.prior import (
     held_out_nll,
     load_codes,
     load_stages,
+    load_views,
     prefix_of,
     train_prior,
 )
 from tessera.training.samples import lines_again, sample_figures
-
-
-@pytest.fixture
-def stages(tiny_run, tmp_path) -> dict[str, str]:
-    """Files of a picture VQGAN of 16 codes and an edge VQGAN of 8, both 8x8 cells for 32 pixels.
-
-    They have learned nothing, but their codes lie where the pictures' latents are, so all are used.
-    """
-    files = {}
-    for name, picture, channels, codes in (("vqgan", "color", 3, 16), ("edges", "edges", 1, 8)):
-        run = tiny_run(model={"image_channels": channels, "codebook_size": codes, "codebook": "nearest"})
-        torch.manual_seed(0)
-        model = VQGAN(run.model)
-        views = Views(find_pictures(run.data), run.data, 0, augment=False)
-        with torch.no_grad():
-            latents = model.encode(torch.stack([views[0, i][picture] for i in range(8)]))
-        model.codebook.start_from(as_rows(latents), torch.Generator().manual_seed(0))
-        files[name] = str(tmp_path / f"{name}.safetensors")
-        save_vqgan(files[name], model)
-    return files
-
-
-@pytest.fixture
-def prior_tree(stages, tiny_tree, tmp_path):
-    """(changes by section) -> the settings of a whole second stage in about a second."""
-
-    def make(**changes) -> dict:
-        tree = tiny_tree(output=str(tmp_path / "prior"), loop={"validate_every": 2, **changes.pop("loop", {})})
-        del tree["loss"]
-        tree |= {"vqgan": stages["vqgan"], "condition": {"kind": "edges", "vqgan": stages["edges"]}, "views": 2}
-        tree["model"] = {"layers": 1, "width": 32, "heads": 2}
-        return tree | changes
-
-    return make
-
-
-@pytest.fixture
-def prior_run(prior_tree):
-    return lambda **changes: build(PriorRun, prior_tree(**changes), "")
-
 
 # --- cached codes
 
@@ -122,7 +80,7 @@ def test_a_cache_made_another_way_is_not_used(prior_run, change, tmp_path):
 def test_without_a_condition_the_prefix_is_the_start_token(prior_run):
     run = prior_run(condition={})
     accelerator = make_accelerator(run.loop)
-    learned, _ = load_codes(run, accelerator, *load_stages(run, accelerator))
+    learned, _ = load_codes(run, load_views(run), accelerator, *load_stages(run, accelerator))
     assert learned.condition.shape[-1] == 0
     item = {name: tensor[None] for name, tensor in learned[0, 0].items()}
     assert prefix_of(item, 16).tolist() == [[16]]
@@ -132,10 +90,9 @@ def test_what_guides_super_resolution_is_the_small_picture_as_the_bundle_will_be
     run = prior_run(condition={"kind": "low-resolution", "factor": 4})
     accelerator = make_accelerator(run.loop)
     vqgan, condition = load_stages(run, accelerator)
-    learned, held_out = load_codes(run, accelerator, vqgan, condition)
+    learned, held_out = load_codes(run, load_views(run), accelerator, vqgan, condition)
     task = PriorTask(run, learned, held_out, vqgan, condition)
-    paths = split_pictures(find_pictures(run.data), run.data)[1]
-    picture = Views(paths, run.data, 0, augment=False)[0, 0]["color"][None]
+    picture = load_views(run)[1][0, 0]["color"][None]
     pixels = Image.fromarray(((picture[0] + 1) * 127.5).byte().permute(1, 2, 0).numpy())
     small = np.array(pixels.resize((8, 8), Image.Resampling.BICUBIC))
     given = torch.from_numpy(small).permute(2, 0, 1)[None] / 127.5 - 1
@@ -147,7 +104,7 @@ def test_dropped_conditions_are_those_of_a_picture_without_edges(prior_run):
     run = prior_run(condition={"kind": "edges", "vqgan": prior_run().condition.vqgan, "drop": 0.5})
     accelerator = make_accelerator(run.loop)
     vqgan, condition = load_stages(run, accelerator)
-    task = PriorTask(run, *load_codes(run, accelerator, vqgan, condition), vqgan, condition)
+    task = PriorTask(run, *load_codes(run, load_views(run), accelerator, vqgan, condition), vqgan, condition)
     assert task.bundle().condition_config.free
     nothing = condition.encode_indices(torch.full((1, 1, 32, 32), -1.0)).flatten()
     seen = task.some_dropped(torch.full((200, 64), 7))
@@ -172,7 +129,7 @@ def test_held_out_likelihood_does_not_depend_on_the_batch_size(prior_run):
     run = prior_run()
     train_prior(run)
     accelerator = make_accelerator(run.loop)
-    _, held_out = load_codes(run, accelerator, *load_stages(run, accelerator))
+    _, held_out = load_codes(run, load_views(run), accelerator, *load_stages(run, accelerator))
     prior = load_prior(f"{run.output}/prior.safetensors")
     figures = [held_out_nll(prior, held_out, batch) for batch in (1, 3, 50)]
     assert figures[0] == pytest.approx(figures[1], rel=1e-5)
@@ -192,7 +149,7 @@ def test_the_weights_kept_are_the_best_on_held_out_pictures_and_the_log_says_so(
     nll = read_csv(tmp_path / "prior" / "validation.csv")["nll"]
     assert min(nll) < nll[-1]  # far too high a learning rate: it gets worse
     accelerator = make_accelerator(run.loop)
-    _, held_out = load_codes(run, accelerator, *load_stages(run, accelerator))
+    _, held_out = load_codes(run, load_views(run), accelerator, *load_stages(run, accelerator))
     kept = load_prior(tmp_path / "prior" / "prior.safetensors")
     assert held_out_nll(kept, held_out, 4) == pytest.approx(min(nll), abs=1e-3)
     assert f"nll has been best at step {nll.index(min(nll)) + 1}, whose weights are kept" in caplog.text
@@ -211,10 +168,9 @@ def test_edges_of_the_drawings_themselves_agree_and_an_untaught_prior_disagrees_
     run = prior_run(loop={"steps": 1})
     accelerator = make_accelerator(run.loop)
     stages = load_stages(run, accelerator)
-    learned, held_out = load_codes(run, accelerator, *stages)
+    learned, held_out = load_codes(run, load_views(run), accelerator, *stages)
     bundle = PriorTask(run, learned, held_out, *stages).bundle()
-    paths = split_pictures(find_pictures(run.data), run.data)[1]
-    views = Views(paths, run.data, 0, augment=False)
+    views = load_views(run)[1]
     drawn = lines_again(torch.stack([views[0, i]["color"] for i in range(len(views))]), run.data)
     lines = torch.stack([views[0, i]["edges"] for i in range(len(views))])
     assert edge_agreement(drawn, lines).mean() == 1
