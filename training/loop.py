@@ -5,6 +5,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -85,6 +86,8 @@ def train(
         task: the stage to train; its modules are moved and wrapped here.
         stream: item position -> batches from there on, without end.
         output: folder of the run; `state.pt` in it is resumed from.
+    Raises:
+        ValueError: a step does not fit into memory, or `state.pt` does not fit the run.
     """
     for name, module in task.modules.items():
         task.modules[name] = accelerator.prepare(module)
@@ -111,7 +114,8 @@ def train(
                 for group in optimizer.param_groups:
                     group["lr"] = rate
             micro_batches = [to_device(next(batches), accelerator.device) for _ in range(loop.accumulate)]
-            report = task.step(micro_batches, step, accelerator)
+            with advice_if_out_of_memory(loop, step):
+                report = task.step(micro_batches, step, accelerator)
             task.averaged.update_parameters(accelerator.unwrap_model(task.modules["model"]))
             step += 1
             busy += time.monotonic() - began
@@ -144,6 +148,21 @@ def train(
     if step < loop.steps:
         log.say(f"stopped and saved at step {step}; run the same command to go on")
     return step >= loop.steps
+
+
+@contextmanager
+def advice_if_out_of_memory(loop: LoopConfig, step: int) -> Iterator[None]:
+    """Turn the failure of an allocation, on a GPU or not, into a ValueError that says what to change."""
+    try:
+        yield
+    except RuntimeError as error:  # torch.OutOfMemoryError is one; without a GPU there is only the text
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        less = "choose a smaller model or data.size"
+        if loop.batch > 1:
+            half, twice = math.ceil(loop.batch / 2), 2 * loop.accumulate
+            less = f"set loop.batch={half} and loop.accumulate={twice}, which teaches the same, or {less}"
+        raise ValueError(f"step {step + 1} with loop.batch {loop.batch} does not fit into memory; {less}") from error
 
 
 class Best:

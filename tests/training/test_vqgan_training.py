@@ -7,10 +7,10 @@ from PIL import Image
 
 from tessera.core.losses import adaptive_weight
 from tessera.core.model_file import load_vqgan
-from tessera.training.config import VQGANLossConfig
+from tessera.training.config import LoopConfig, VQGANLossConfig
 from tessera.training.data import Views, find_pictures, split_pictures
 from tessera.training.log import read_csv
-from tessera.training.loop import learning_rate, make_accelerator
+from tessera.training.loop import advice_if_out_of_memory, learning_rate, make_accelerator
 from tessera.training.vqgan import VQGANTask, choose_perceptual, evaluate_vqgan, spread, train_vqgan
 
 
@@ -166,6 +166,19 @@ def test_a_run_goes_on_from_given_weights(tiny_run, tmp_path):
 
 
 # --- the perceptual loss
+
+
+@pytest.mark.parametrize(
+    ("batch", "advice"),
+    [(16, "loop.batch 16 does not fit into memory; set loop.batch=8 and loop.accumulate=6, which teaches the"),
+     (1, "loop.batch 1 does not fit into memory; choose a smaller model")],
+)  # fmt: skip
+def test_a_step_too_large_for_the_memory_says_what_to_change(batch, advice):
+    loop = LoopConfig(batch=batch, accumulate=3)
+    with pytest.raises(ValueError, match=f"step 8 with {advice}"), advice_if_out_of_memory(loop, 7):
+        torch.zeros(2**50)
+    with pytest.raises(RuntimeError, match="shapes"), advice_if_out_of_memory(loop, 7):
+        torch.zeros(2, 3) @ torch.zeros(2, 3)
 
 
 @pytest.fixture
