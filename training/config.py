@@ -85,6 +85,7 @@ class VQGANLossConfig:
     perceptual: Literal["lpips", "lpips-or-features", "features", "none"] = "lpips"
     perceptual_weight: float = 1.0
     adversarial_weight: float = 0.8
+    discriminator_channels: int = 64  # of its first layer; a half takes a quarter of the time
     discriminator_start: int = 0  # step from which the discriminator trains, unheard
     adversarial_start: int = 1000  # step from which its loss reaches the decoder ...
     adversarial_ramp: int = 1000  # ... growing to full weight over so many steps: no dip in quality

@@ -44,7 +44,7 @@ class VQGANTask:
         trained = [p for p in model.parameters() if p.requires_grad]
         self.optimizers = {"model": torch.optim.Adam(trained, betas=(0.5, 0.9))}
         if run.loss.adversarial_weight > 0 or self.perceptual == "features":
-            discriminator = PatchDiscriminator(run.model.image_channels)
+            discriminator = PatchDiscriminator(run.model.image_channels, run.loss.discriminator_channels)
             self.modules["discriminator"] = discriminator
             self.optimizers["discriminator"] = torch.optim.Adam(discriminator.parameters(), betas=(0.5, 0.9))
         self.averaged = average_of(model, run.loop.ema)

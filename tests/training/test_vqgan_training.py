@@ -84,6 +84,15 @@ def test_before_it_is_heard_the_adversary_learns_and_the_model_does_not_notice(t
     assert log["discriminator"][-1] < log["discriminator"][0]
 
 
+def test_a_narrower_discriminator_is_a_smaller_one(tiny_run, start_task):
+    def parameters(channels: int) -> int:
+        run = tiny_run(loss={"adversarial_weight": 0.8, "discriminator_channels": channels})
+        return sum(p.numel() for p in start_task(run)[0].modules["discriminator"].parameters())
+
+    assert parameters(64) == 2_764_737  # the paper's
+    assert parameters(16) < parameters(64) / 15
+
+
 def test_the_adversary_s_loss_ramps_up_from_its_start(tiny_run, start_task):
     weights = {"l1": 1.0, "l2": 0.5, "adversarial_weight": 0.8, "adversarial_start": 6, "adversarial_ramp": 4}
     task, accelerator, batch = start_task(tiny_run(loss=weights))
@@ -165,9 +174,6 @@ def test_a_run_goes_on_from_given_weights(tiny_run, tmp_path):
     assert further[0] < 0.8 * first[0]
 
 
-# --- the perceptual loss
-
-
 @pytest.mark.parametrize(
     ("batch", "advice"),
     [(16, "loop.batch 16 does not fit into memory; set loop.batch=8 and loop.accumulate=6, which teaches the"),
@@ -179,6 +185,9 @@ def test_a_step_too_large_for_the_memory_says_what_to_change(batch, advice):
         torch.zeros(2**50)
     with pytest.raises(RuntimeError, match="shapes"), advice_if_out_of_memory(loop, 7):
         torch.zeros(2, 3) @ torch.zeros(2, 3)
+
+
+# --- the perceptual loss
 
 
 @pytest.fixture
