@@ -89,8 +89,7 @@ def test_a_narrower_discriminator_is_a_smaller_one(tiny_run, start_task):
         run = tiny_run(loss={"adversarial_weight": 0.8, "discriminator_channels": channels})
         return sum(p.numel() for p in start_task(run)[0].modules["discriminator"].parameters())
 
-    assert parameters(64) == 2_764_737  # the paper's
-    assert parameters(16) < parameters(64) / 15
+    assert 15 < parameters(64) / parameters(16) < 16
 
 
 def test_the_adversary_s_loss_ramps_up_from_its_start(tiny_run, start_task):
