@@ -30,7 +30,8 @@ class Task(Protocol):
     optimizers: dict[str, torch.optim.Optimizer]
     averaged: AveragedModel  # of modules["model"]
     memory: dict[str, Tensor]  # what else a resumed run must know, changed in place
-    goal: tuple[str, int]  # the figure of `validate` that says which weights are best, and 1 if more is better, or -1
+    goal: tuple[str, int] | None  # the figure of `validate` that says which weights are best, and 1 if more is better,
+    # or -1; None if none does: the last are exported
 
     def step(self, batches: list[Any], step: int, accelerator: Accelerator) -> dict[str, float]:
         """One update from the micro-batches; returns what to log."""
@@ -166,14 +167,18 @@ def advice_if_out_of_memory(loop: LoopConfig, step: int) -> Iterator[None]:
 
 
 class Best:
-    """The best held-out figure so far: its weights are the ones that are exported, the last may have over-fitted."""
+    """The best held-out figure so far: its weights are the ones that are exported, the last may have over-fitted.
+    Without a goal, the last."""
 
-    def __init__(self, goal: tuple[str, int]):
-        self.name, self.sign = goal
+    def __init__(self, goal: tuple[str, int] | None):
+        self.name, self.sign = goal or ("", 0)
         self.figure, self.step, self.worse = -math.inf, 0, 0  # `worse` counts validations since
 
     def comment(self, figures: dict[str, float], step: int) -> str:
         """Note the figures of a step; what a person should know about them, if anything."""
+        if not self.name:
+            self.step = step
+            return ""
         figure = self.sign * figures[self.name]
         if figure > self.figure:
             self.figure, self.step, self.worse = figure, step, 0

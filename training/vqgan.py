@@ -48,7 +48,7 @@ class VQGANTask:
             self.modules["discriminator"] = discriminator
             self.optimizers["discriminator"] = torch.optim.Adam(discriminator.parameters(), betas=(0.5, 0.9))
         self.averaged = average_of(model, run.loop.ema)
-        self.goal = ("psnr", 1)
+        self.goal = None if run.loss.adversarial_weight > 0 else ("psnr", 1)  # crispness costs decibels
         # uses of each code since the last restart, and in the stretch before it
         self.memory = {name: torch.zeros(run.model.codebook_size) for name in ("counts", "last_counts")}
 

@@ -119,6 +119,25 @@ def test_the_discriminator_takes_no_gradient_from_the_model_s_loss(tiny_run, sta
 # --- codes
 
 
+def test_with_an_adversary_the_last_weights_are_kept_since_crispness_costs_decibels(tiny_run, tmp_path):
+    held_out = {}
+    for weight in (0.0, 0.8):
+        run = tiny_run(
+            output=str(tmp_path / str(weight)), loop={"steps": 6, "validate_every": 1, "learning_rate": 0.5},
+            loss={"adversarial_weight": weight, "discriminator_channels": 16},
+        )  # fmt: skip
+        assert train_vqgan(run)
+        _, kept_back = split_pictures(find_pictures(run.data), run.data)
+        kept = load_vqgan(tmp_path / str(weight) / "vqgan.safetensors")
+        found = evaluate_vqgan(kept, Views(kept_back, run.data, 0, False), 4)["psnr"]
+        held_out[weight] = found, read_csv(tmp_path / str(weight) / "validation.csv")["psnr"]
+    found, psnr = held_out[0.0]
+    assert found == pytest.approx(max(psnr), rel=1e-4)
+    found, psnr = held_out[0.8]
+    assert psnr[-1] < max(psnr), "so large a learning rate makes it worse"
+    assert found == pytest.approx(psnr[-1], rel=1e-4)
+
+
 def test_dead_codes_come_back_to_life(tiny_run, tmp_path):
     def dead_at_the_end(every: int) -> float:
         run = tiny_run(
