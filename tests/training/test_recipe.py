@@ -1,4 +1,4 @@
-"""The shipped recipe in miniature: pictures, three trainings, figures, one file, pictures again. By the commands alone,
+"""The shipped recipe in miniature: pictures, four trainings, figures, one file, pictures again. By the commands alone,
 on the shipped configurations, with everything that costs time made small."""
 
 import json
@@ -18,8 +18,10 @@ from .conftest import ROOT
 
 CONFIGS = ROOT / "training" / "configs"
 SMALL = ["data.size=64", "loop.precision=no", "loop.batch=8", "loop.warmup=5", "loop.log_every=10"]
-SMALL_VQGAN = ["model.channel_mult=[1, 1, 1]", "model.codebook_size=32", "model.latent_channels=32", "loop.steps=150",
-               "loop.validate_every=75", "loop.learning_rate=2e-3"]  # fmt: skip
+SMALL_MODEL = ["model.channel_mult=[1, 1, 1]", "model.codebook_size=32", "model.latent_channels=32"]
+SMALL_VQGAN = [*SMALL_MODEL, "loop.steps=150", "loop.validate_every=75", "loop.learning_rate=2e-3"]
+SMALL_DECODER = [*SMALL_MODEL, "loop.steps=20", "loop.learning_rate=2e-4", "loss.discriminator_channels=8",
+                 "loss.adversarial_start=5", "loss.adversarial_ramp=5"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +62,7 @@ def test_the_shipped_recipe_from_pictures_to_pictures(drawings, tmp_path, capsys
     common = [f"data.folder={drawings}", *SMALL]
     for name in ("emoji-vqgan", "emoji-edges"):
         command("train", "vqgan", CONFIGS / f"{name}.yaml", settings=[*common, *SMALL_VQGAN])
+    command("train", "vqgan", CONFIGS / "emoji-decoder.yaml", settings=[*common, *SMALL_DECODER])
     prior = [*common, "views=2", "model.layers=2", "model.width=64", "loop.steps=80", "loop.validate_every=40"]
     command("train", "prior", CONFIGS / "emoji-prior.yaml", settings=prior)
 
@@ -71,7 +74,7 @@ def test_the_shipped_recipe_from_pictures_to_pictures(drawings, tmp_path, capsys
     assert codes.keys() >= {"nll", "edge_f1", "edge_f1_shuffled", "edge_f1_guided", "disagreement_1.0"}
 
     bundle = tmp_path / "shapes.safetensors"
-    parts = ("--vqgan", "runs/emoji-vqgan/vqgan.safetensors", "--prior", "runs/emoji-prior/prior.safetensors")
+    parts = ("--vqgan", "runs/emoji-decoder/vqgan.safetensors", "--prior", "runs/emoji-prior/prior.safetensors")
     command("bundle", *parts, "--condition", "runs/emoji-edges/vqgan.safetensors", "--output", bundle)
     assert open_bundle(bundle).condition_config.kind == "edges"
     shown = sorted(drawings.iterdir())[0]
