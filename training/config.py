@@ -100,9 +100,16 @@ class VQGANRun:
     data: DataConfig
     start_from: str = ""  # a vqgan or bundle file, or a released checkpoint, whose weights to go on from
     learn: Literal["all", "decoder"] = "all"  # "decoder" leaves the codes alone: priors trained on them stay valid
+    blend: float = 1.0  # of a decoder: how far to go from start_from to what was learned, in the weights that are kept
     model: VQGANConfig = field(default_factory=VQGANConfig)
     loss: VQGANLossConfig = field(default_factory=VQGANLossConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
+
+    def __post_init__(self):
+        if not 0 < self.blend <= 1:
+            raise ValueError(f"blend is {self.blend}; choose a share above 0 and up to 1, such as 0.5")
+        if self.blend < 1 and not (self.start_from and self.learn == "decoder"):
+            raise ValueError(f"blend is {self.blend}; it needs learn: decoder and start_from, to blend with")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """The first stage: train a VQGAN to reconstruct pictures (section 3.1, eq. 4; adversary 3.1.1, eq. 5)."""
 
+import copy
 import logging
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,9 @@ class VQGANTask:
             load_start(model, run.start_from)
             if hasattr(model.codebook, "start_average"):
                 model.codebook.start_average()
+        self.start = (
+            {name: tensor.clone() for name, tensor in model.decoder.state_dict().items()} if run.blend < 1 else {}
+        )
         if run.learn == "decoder":
             for part in (model.encoder, model.quant_conv, model.codebook):
                 part.requires_grad_(False)
@@ -162,11 +166,21 @@ class VQGANTask:
 
     def validate(self) -> dict[str, float]:
         """PSNR, SSIM and codebook use of the averaged weights on the held-out pictures."""
-        return evaluate_vqgan(self.averaged.module, self.held_out, self.run.loop.batch)
+        return evaluate_vqgan(self.kept(), self.held_out, self.run.loop.batch)
 
     def preview(self) -> dict[str, Tensor]:
         """Held-out pictures above their reconstructions."""
-        return {"reconstruction": reconstruction_strip(self.averaged.module, self.held_out)}
+        return {"reconstruction": reconstruction_strip(self.kept(), self.held_out)}
+
+    def kept(self) -> VQGAN:
+        """The averaged weights; of a blend, on the way to them from those it started from. Half-way an adversary's
+        crispness costs few artefacts (network interpolation, Wang et al. 2018, section 3.4 of ESRGAN)."""
+        if not self.start:
+            return self.averaged.module
+        model = copy.deepcopy(self.averaged.module)
+        for name, tensor in model.decoder.state_dict().items():
+            tensor.lerp_(self.start[name].to(tensor), 1 - self.run.blend)
+        return model
 
     def health(self, report: dict[str, float]) -> str:
         """The state of the codebook and the adversary in words."""
@@ -182,7 +196,7 @@ class VQGANTask:
     def export(self, folder: Path) -> Path:
         """The averaged weights as `vqgan.safetensors`."""
         path = folder / "vqgan.safetensors"
-        save_vqgan(path, self.averaged.module, trained_on=self.run.data.folder)
+        save_vqgan(path, self.kept(), trained_on=self.run.data.folder)
         return path
 
 

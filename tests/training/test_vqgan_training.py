@@ -184,6 +184,33 @@ def test_learning_the_decoder_leaves_the_codes_alone(tiny_run, tmp_path, codeboo
     assert all(name.startswith(("decoder.", "post_quant_conv.")) for name in moved)
 
 
+def test_a_blend_keeps_weights_on_the_way_from_the_start_to_what_was_learned(tiny_run, tmp_path):
+    assert train_vqgan(tiny_run(output=str(tmp_path / "first")))
+    first = tmp_path / "first" / "vqgan.safetensors"
+    decoders = {}
+    for blend in (1.0, 0.25):
+        run = tiny_run(output=str(tmp_path / str(blend)), start_from=str(first), learn="decoder", blend=blend)
+        assert train_vqgan(run)
+        decoders[blend] = load_vqgan(tmp_path / str(blend) / "vqgan.safetensors").decoder.state_dict()
+    start = load_vqgan(first).decoder.state_dict()
+    assert not all(torch.equal(start[name], decoders[1.0][name]) for name in start)
+    for name, tensor in start.items():
+        torch.testing.assert_close(decoders[0.25][name], 0.75 * tensor + 0.25 * decoders[1.0][name])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"blend": 0.0}, "blend is 0.0; choose a share"),
+        ({"blend": 0.5}, "needs learn: decoder and start_from"),
+        ({"blend": 0.5, "start_from": "a"}, "needs learn: decoder and start_from"),
+    ],
+)
+def test_a_blend_that_can_not_be_is_refused(tiny_run, changes, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_run(**changes)
+
+
 def test_a_run_goes_on_from_given_weights(tiny_run, tmp_path):
     train_vqgan(tiny_run(loop={"steps": 30}))
     start = str(tmp_path / "run" / "vqgan.safetensors")
