@@ -47,7 +47,7 @@ def test_pictures_are_colourful_and_follow_seed_and_input(made):
     )
     assert np.abs(first - second).mean() > 3
     assert np.abs(first - other).mean() > 10
-    assert first.std((0, 1)).min() > 10  # not one colour
+    assert first.std((0, 1)).max() > 30  # not one colour; a yellow drawing on white has red everywhere
     assert np.abs(first[..., 0] - first[..., 2]).mean() > 2  # not gray
 
 
