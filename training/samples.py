@@ -19,14 +19,15 @@ from .log import grid
 from .vqgan import spread
 
 GRID_TEMPERATURE, GUIDANCE = 0.9, 2.0
+FLAT = 0.1  # a picture of values in -1..1 that deviate less from their mean has one colour
 TEMPERATURES = (0.5, 1.0)  # calm, and as trained
 TOGETHER = 16  # pictures sampled at a time
 
 
 @torch.inference_mode()
 def sample_grid(bundle: Bundle, held_out: CodeViews, number: int, seed: int) -> Tensor:
-    """A column for each of `number` held-out drawings: condition, reconstruction, two samples, the second of them
-    guided where the prior can."""
+    """A column for each of `number` held-out drawings: condition, reconstruction, two samples. Of a prior that has
+    learned to do without edges the second sample is guided, and a third one has no edges."""
     chosen = spread(len(held_out), number)
     rows = [bundle.decode(Canvas.filled(cells_of(bundle, held_out, chosen)))]
     condition = condition_of(bundle, held_out, chosen)
@@ -35,6 +36,8 @@ def sample_grid(bundle: Bundle, held_out: CodeViews, number: int, seed: int) -> 
     second = GUIDANCE if bundle.condition_config.free else 1.0
     for offset, guidance in ((0, 1.0), (len(chosen), second)):
         rows.append(bundle.decode(painted(bundle, condition, len(chosen), seed + offset, GRID_TEMPERATURE, guidance)))
+    if bundle.condition_config.free:
+        rows.append(freely_painted(bundle, len(chosen), seed))
     return grid(torch.cat([row.cpu() for row in rows]), len(chosen))
 
 
@@ -45,6 +48,7 @@ def sample_figures(bundle: Bundle, held_out: CodeViews, views: Views, number: in
     disagreement_1.0 (and 0.5): mean share of cells that differ between two seeds, by temperature.
     edge_f1, edge_f1_shuffled: of edges, how the lines of samples lie on those that were asked for, and on those
         of another drawing. edge_f1_guided: the same with guidance 2, of a prior that can.
+    free_flat: of a prior that can do without edges, the share of pictures painted so that have one colour only.
     psnr, psnr_condition: of low-resolution, dB of samples, and of the condition as its codes keep it, to the original.
     """
     figures: dict[str, list[Tensor]] = {}
@@ -63,6 +67,8 @@ def sample_figures(bundle: Bundle, held_out: CodeViews, views: Views, number: in
         made.append(bundle.decode(first).cpu())
         if config.free:
             guided.append(bundle.decode(painted(bundle, condition, len(some), seed, 1.0, GUIDANCE)).cpu())
+            free = freely_painted(bundle, len(some), seed + start).cpu()
+            figures.setdefault("free_flat", []).append((free.std((2, 3)).mean(1) < FLAT).float())
         if config.kind == "low-resolution":
             given = bundle.condition_vqgan.decode_indices(condition.indices).cpu()
             figures.setdefault("psnr_condition", []).append(psnr(given, originals[start : start + TOGETHER]))
@@ -90,6 +96,11 @@ def painted(
     """One sample of each condition."""
     settings = SamplingSettings(temperature=temperature, guidance=guidance)
     return sample(bundle.prior, condition, bundle.empty_canvas(number), seed, settings).canvas
+
+
+def freely_painted(bundle: Bundle, number: int, seed: int) -> Tensor:
+    """Pictures [B, 3, H, W] of a prior that has learned to do without edges."""
+    return bundle.decode(painted(bundle, bundle.without_edges(), number, seed, GRID_TEMPERATURE))
 
 
 def cells_of(bundle: Bundle, held_out: CodeViews, chosen: list[int]) -> Tensor:

@@ -186,13 +186,13 @@ def test_edges_of_the_drawings_themselves_agree_and_an_untaught_prior_disagrees_
 def test_from_pictures_to_a_bundle_by_the_commands_alone(
     prior_tree, stages, write_yaml, tmp_path, capsys, pictures, kind
 ):
-    condition = {"kind": kind, "vqgan": stages["edges"] if kind == "edges" else ""}
+    condition = {"kind": kind, **({"vqgan": stages["edges"], "drop": 0.2} if kind == "edges" else {})}
     config = str(write_yaml(prior_tree(loop={"steps": 40}, condition=condition)))
     assert main(["train", "prior", config]) == 0
     folder = tmp_path / "prior"
     held_out = read_csv(folder / "validation.csv")
     assert held_out["nll"][-1] < held_out["nll"][0]
-    rows = 3 if kind == "none" else 4
+    rows = {"none": 3, "low-resolution": 4, "edges": 5}[kind]
     grid = Image.open(folder / "pictures" / "samples-0000040.png")
     assert grid.height == rows * 32
     assert grid.width % 32 == 0
@@ -214,11 +214,11 @@ def test_from_pictures_to_a_bundle_by_the_commands_alone(
     assert figures["below_unigram"] == pytest.approx(1 - figures["nll"] / figures["unigram"])
     assert figures["disagreement_0.5"] < figures["disagreement_1.0"] < 1
     of_condition = {
-        "edges": {"edge_f1", "edge_f1_shuffled"},
+        "edges": {"edge_f1", "edge_f1_shuffled", "edge_f1_guided", "free_flat"},
         "low-resolution": {"psnr", "psnr_condition"},
         "none": set(),
     }
-    assert of_condition[kind] == {name for name in figures if name.startswith(("edge", "psnr"))}
+    assert of_condition[kind] == {name for name in figures if name.startswith(("edge", "psnr", "free"))}
     assert Image.open(tmp_path / "s.png").size == grid.size
 
     picture = str(sorted(pictures.iterdir())[0])
