@@ -16,7 +16,10 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
+        partial.touch()
+        rights = partial.stat().st_mode
         yield partial
+        partial.chmod(rights)  # safetensors writes files that only their owner may read
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -1,4 +1,6 @@
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from tessera.core.whole_file import whole_file
 
@@ -28,3 +30,11 @@ def test_failing_leaves_what_was_there_and_nothing_else(tmp_path, written):
         fail()
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_whoever_may_read_new_files_may_read_this_one(tmp_path):
+    plain, model = tmp_path / "plain", tmp_path / "model.safetensors"
+    plain.touch()
+    with whole_file(model) as partial:
+        save_file({"a": torch.zeros(1)}, partial)
+    assert model.stat().st_mode == plain.stat().st_mode
