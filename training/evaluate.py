@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .config import PriorRun, VQGANRun, load_config
 
-SAMPLED_PICTURES = 64  # held-out drawings that the figures of samples are taken from
+SAMPLED_PICTURES = 256  # held-out drawings that the figures of samples are taken from
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
