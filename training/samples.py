@@ -76,7 +76,8 @@ def sample_figures(bundle: Bundle, held_out: CodeViews, views: Views, number: in
     if config.kind == "edges":
         drawn = lines_again(pictures, views.config)
         figures["edge_f1"] = [edge_agreement(drawn, lines)]
-        figures["edge_f1_shuffled"] = [edge_agreement(drawn, lines.roll(1, 0))]
+        others = lines.roll(len(lines) // 2, 0)  # far away: variants of one drawing lie side by side
+        figures["edge_f1_shuffled"] = [edge_agreement(drawn, others)]
     if config.free:
         figures["edge_f1_guided"] = [edge_agreement(lines_again(torch.cat(guided), views.config), lines)]
     if config.kind == "low-resolution":
