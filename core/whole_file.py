@@ -18,6 +18,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     try:
         partial.touch()
         rights = partial.stat().st_mode
+        partial.unlink()
         yield partial
         partial.chmod(rights)  # safetensors writes files that only their owner may read
         os.replace(partial, path)

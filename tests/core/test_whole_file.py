@@ -38,3 +38,11 @@ def test_whoever_may_read_new_files_may_read_this_one(tmp_path):
     with whole_file(model) as partial:
         save_file({"a": torch.zeros(1)}, partial)
     assert model.stat().st_mode == plain.stat().st_mode
+
+
+def test_writing_nothing_is_an_error_and_leaves_what_was_there(tmp_path):
+    target = tmp_path / "note.txt"
+    target.write_text("old")
+    with pytest.raises(FileNotFoundError), whole_file(target):
+        pass
+    assert target.read_text() == "old"
