@@ -48,7 +48,8 @@ def sample_figures(bundle: Bundle, held_out: CodeViews, views: Views, number: in
     disagreement_1.0 (and 0.5): mean share of cells that differ between two seeds, by temperature.
     edge_f1, edge_f1_shuffled: of edges, how the lines of samples lie on those that were asked for, and on those
         of another drawing. edge_f1_guided: the same with guidance 2, of a prior that can.
-    free_flat: of a prior that can do without edges, the share of pictures painted so that have one colour only.
+    free_flat: of a prior that can do without edges, the share of pictures painted so, at temperature 0.9, that have
+        one colour only.
     psnr, psnr_condition: of low-resolution, dB of samples, and of the condition as its codes keep it, to the original.
     """
     figures: dict[str, list[Tensor]] = {}
@@ -68,7 +69,7 @@ def sample_figures(bundle: Bundle, held_out: CodeViews, views: Views, number: in
         if config.free:
             guided.append(bundle.decode(painted(bundle, condition, len(some), seed, 1.0, GUIDANCE)).cpu())
             free = freely_painted(bundle, len(some), seed + start).cpu()
-            figures.setdefault("free_flat", []).append((free.std((2, 3)).mean(1) < FLAT).float())
+            figures.setdefault("free_flat", []).append(of_one_colour(free).float())
         if config.kind == "low-resolution":
             given = bundle.condition_vqgan.decode_indices(condition.indices).cpu()
             figures.setdefault("psnr_condition", []).append(psnr(given, originals[start : start + TOGETHER]))
@@ -100,8 +101,13 @@ def painted(
 
 
 def freely_painted(bundle: Bundle, number: int, seed: int) -> Tensor:
-    """Pictures [B, 3, H, W] of a prior that has learned to do without edges."""
+    """Pictures [B, 3, H, W] in -1..1 of a prior that has learned to do without edges."""
     return bundle.decode(painted(bundle, bundle.without_edges(), number, seed, GRID_TEMPERATURE))
+
+
+def of_one_colour(pictures: Tensor) -> Tensor:
+    """Which of the pictures [B, 3, H, W] in -1..1 show an empty ground, [B] bool."""
+    return pictures.std((2, 3)).mean(1) < FLAT
 
 
 def cells_of(bundle: Bundle, held_out: CodeViews, chosen: list[int]) -> Tensor:

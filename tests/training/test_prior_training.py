@@ -29,7 +29,7 @@ from tessera.training.prior import (
     prefix_of,
     train_prior,
 )
-from tessera.training.samples import lines_again, sample_figures
+from tessera.training.samples import freely_painted, lines_again, of_one_colour, painted, sample_figures
 
 # --- cached codes
 
@@ -177,6 +177,23 @@ def test_edges_of_the_drawings_themselves_agree_and_an_untaught_prior_disagrees_
     figures = sample_figures(bundle, held_out, views, 4, 0)
     assert 0 <= figures["edge_f1_shuffled"] <= 1
     assert figures["disagreement_1.0"] > 0.5  # it has learned nothing: seeds have little in common
+
+
+def test_free_pictures_are_those_of_a_black_edge_picture(prior_run):
+    run = prior_run(loop={"steps": 1}, condition={"kind": "edges", "vqgan": prior_run().condition.vqgan, "drop": 0.5})
+    accelerator = make_accelerator(run.loop)
+    stages = load_stages(run, accelerator)
+    bundle = PriorTask(run, *load_codes(run, load_views(run), accelerator, *stages), *stages).bundle()
+    black = bundle.condition(torch.full((1, 1, run.data.size, run.data.size), -1.0))
+    torch.testing.assert_close(freely_painted(bundle, 2, 5), bundle.decode(painted(bundle, black, 2, 5, 0.9)))
+
+
+def test_an_empty_ground_is_told_from_a_small_drawing_on_it():
+    ground = torch.tensor([0.9, -0.8, 0.1])[:, None, None].expand(3, 32, 32)
+    mottled = ground + 0.05 * torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(0))
+    drawn = ground.clone()
+    drawn[:, 12:20, 12:20] *= -1
+    assert of_one_colour(torch.stack([ground, mottled, drawn])).tolist() == [True, True, False]
 
 
 # --- the whole way
