@@ -50,6 +50,22 @@ class LayerCache(NamedTuple):
         return attended.squeeze(2)
 
 
+class SharedPast:
+    """One layer's keys and values of a prefix [1, P] that all pictures of a batch share, in training: gradients
+    flow back through it. The prefix is appended first, then all else at once."""
+
+    def __init__(self):
+        self.prefix: tuple[Tensor, Tensor] | None = None
+
+    def append(self, k: Tensor, v: Tensor, start: int) -> tuple[Tensor, Tensor]:
+        """Keys and values [B, heads, T, d] of the tokens from `start` on; all up to there, likewise."""
+        if start == 0:
+            self.prefix = k, v
+            return k, v
+        past_k, past_v = (past.expand(len(k), -1, -1, -1) for past in self.prefix)
+        return torch.cat([past_k, k], 2), torch.cat([past_v, v], 2)
+
+
 def across_batch(rows: Tensor, matrices: Tensor) -> Tensor:
     """Rows [B, heads, 1, n] times one matrix a group and head, [G, heads, n, m], read once -> [B, heads, 1, m]."""
     groups, heads = matrices.shape[:2]

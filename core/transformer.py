@@ -9,6 +9,7 @@ cache) and `decode_one` (one more token, for sampling).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .decoding import Decoder
-from .kv_cache import KVCache, LayerCache
+from .kv_cache import KVCache, LayerCache, SharedPast
 
 MOST_LAYERS = 1000  # a file that asks for millions would never finish
 
@@ -65,7 +66,7 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.width, 3 * config.width)
         self.proj = nn.Linear(config.width, config.width)
 
-    def forward(self, x: Tensor, mask: Tensor | None, past: LayerCache | None, start: int) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, past: LayerCache | SharedPast | None, start: int) -> Tensor:
         """[B, T, C] -> [B, T, C].
 
         Args:
@@ -106,7 +107,7 @@ class Block(nn.Module):
         )
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, mask: Tensor | None, past: LayerCache | None = None, start: int = 0) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, past: LayerCache | SharedPast | None, start: int) -> Tensor:
         """[B, T, C] -> [B, T, C]; arguments as `Attention.forward`."""
         x = x + self.dropout(self.attn(self.ln1(x), mask, past, start))
         return x + self.dropout(self.mlp(self.ln2(x)))
@@ -159,17 +160,28 @@ class Transformer(nn.Module):
         """Logits of every cell from the prefix and the cells before it.
 
         Args:
-            prefix: [B, P] int64.
+            prefix: [B, P] int64, or [1, P]: worked out once for all.
             cells: [B, n] int64 in 0..K-1, row by row; the last one is predicted but not looked at.
         Returns:
             [B, n, K].
         """
-        tokens = torch.cat([prefix, cells[:, :-1]], 1)
-        x = self.dropout(self.tok_emb(tokens) + self.pos_emb[:, : tokens.shape[1]])
-        mask = self.mask(0, tokens.shape[1])
-        for block in self.blocks:
-            x = block(x, mask)
-        return self.head(self.ln_f(x[:, prefix.shape[1] - 1 :]))
+        length, seen = prefix.shape[1], cells[:, :-1]
+        if len(prefix) == len(cells):
+            x = self.through(torch.cat([prefix, seen], 1), 0, [None] * len(self.blocks))[:, length - 1 :]
+        else:
+            pasts = [SharedPast() for _ in self.blocks]
+            last = self.through(prefix, 0, pasts)[:, -1:].expand(len(cells), -1, -1)
+            x = torch.cat([last, self.through(seen, length, pasts)], 1)
+        return self.head(self.ln_f(x))
+
+    def through(self, tokens: Tensor, start: int, pasts: Sequence[SharedPast | None]) -> Tensor:
+        """Tokens [B, T] at positions from `start` on through all blocks: [B, T, C]."""
+        end = start + tokens.shape[1]
+        x = self.dropout(self.tok_emb(tokens) + self.pos_emb[:, start:end])
+        mask = self.mask(start, end)
+        for block, past in zip(self.blocks, pasts, strict=True):
+            x = block(x, mask, past, start)
+        return x
 
     def loss(self, prefix: Tensor, cells: Tensor, keep: float = 1.0) -> Tensor:
         """Mean negative log-likelihood of the cells, nats per code (eq. 6); the prefix is not predicted.

@@ -24,20 +24,21 @@ logger = logging.getLogger("tessera")
 class CodeViews(Dataset):
     """Codes of pictures in several views: item (epoch, i) is view `epoch mod views` of picture i.
 
-    cells: [views, N, n] int, condition: [views, N, P] int; P is 0 without a condition.
+    cells: [views, N, n] int, condition: [views, N, P] int; P is 0 without a condition. free: [views, N, n] int,
+    the pictures as they are learned without a condition, if they are.
     """
 
-    def __init__(self, cells: Tensor, condition: Tensor):
-        self.cells, self.condition = cells, condition
+    def __init__(self, cells: Tensor, condition: Tensor, free: Tensor | None = None):
+        self.cells, self.condition, self.free = cells, condition, free
 
     def __len__(self) -> int:
         return self.cells.shape[1]
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
-        """`cells` [n] and `condition` [P], int64."""
+        """`cells` [n], `condition` [P] and, where there are any, `free` [n], int64."""
         epoch, index = key
-        view = epoch % len(self.cells)
-        return {"cells": self.cells[view, index].long(), "condition": self.condition[view, index].long()}
+        codes = {"cells": self.cells, "condition": self.condition, "free": self.free}
+        return {n: some[epoch % len(some), index].long() for n, some in codes.items() if some is not None}
 
 
 def cached_codes(

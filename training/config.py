@@ -129,7 +129,6 @@ class PriorConditionConfig:
     kind: Literal["edges", "low-resolution", "none"] = "none"
     vqgan: str = ""  # file of the VQGAN that encodes it; for low-resolution, empty is the picture's own
     factor: int = 4  # how many times as large a side becomes by low-resolution's prior
-    drop: float = 0.0  # share of the pictures learned as if their edges were not given, so that it paints freely too
 
     def __post_init__(self):
         if self.kind == "edges" and not self.vqgan:
@@ -138,10 +137,21 @@ class PriorConditionConfig:
             raise ValueError("condition.vqgan is given, condition.kind is none; say which kind it encodes")
         if self.factor < 1:
             raise ValueError(f"condition.factor is {self.factor}; it must be at least 1")
-        if not 0 <= self.drop < 1:
-            raise ValueError(f"condition.drop is {self.drop}; choose a share from 0 to below 1, such as 0.1")
-        if self.drop and self.kind != "edges":
-            raise ValueError(f"condition.drop is {self.drop}; only edges can be left out, this is {self.kind}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreeConfig:
+    """Pictures learned as if no edges were given, so that the prior paints freely too: whole ones, since that is
+    what is wanted where nothing is asked for. Settings as in DataConfig, in whose place they stand."""
+
+    share: float = 0.0  # of the pictures of a step
+    backgrounds: tuple[str, ...] = ("#ffffff",)
+    zoom: tuple[float, float] = (1.0, 1.0)
+    shift: float = 0.0
+
+    def __post_init__(self):
+        if not 0 <= self.share < 1:
+            raise ValueError(f"free.share is {self.share}; choose a share from 0 to below 1, such as 0.2")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +162,7 @@ class PriorRun:
     data: DataConfig
     vqgan: str  # file of the first stage, ours or released
     condition: PriorConditionConfig = field(default_factory=PriorConditionConfig)
+    free: FreeConfig = field(default_factory=FreeConfig)
     start_from: str = ""  # a prior file to go on from, or a bundle, whose VQGANs may be others
     views: int = 8  # augmented views of each picture in the cached code file
     keep: float = 0.9  # share of input codes left as they are (pkeep); the rest are replaced at random
@@ -164,6 +175,10 @@ class PriorRun:
             raise ValueError(f"keep is {self.keep}; choose a share above 0 and up to 1, such as 0.9")
         if self.views < 1:
             raise ValueError(f"views is {self.views}; at least one view of each picture is needed")
+        if self.free.share and self.condition.kind != "edges":
+            raise ValueError(
+                f"free.share is {self.free.share}; only edges can be left out, condition.kind is {self.condition.kind}"
+            )
 
 
 def load_config(kind: type, path: str | Path, overrides: list[str]) -> Any:

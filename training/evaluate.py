@@ -69,7 +69,7 @@ def measure_vqgan(run: VQGANRun, bundle: Path | None) -> tuple[dict[str, float],
 def measure_prior(run: PriorRun, bundle: Path | None) -> tuple[dict[str, float], Tensor]:
     """Figures of `prior.PriorTask.validate` and `samples.sample_figures`, and a grid of samples."""
     from ..core.bundle import load_bundle, load_prior
-    from .config import PriorConditionConfig
+    from .config import FreeConfig, PriorConditionConfig
     from .loop import make_accelerator
     from .prior import PREVIEW_PICTURES, PriorTask, load_codes, load_stages, load_views
     from .samples import sample_figures, sample_grid
@@ -82,10 +82,12 @@ def measure_prior(run: PriorRun, bundle: Path | None) -> tuple[dict[str, float],
             raise ValueError(f"{bundle.name} is guided by {config.kind}; only edges and low-resolution can be measured")
         of_its_own = "" if config.kind == "none" else str(bundle)
         condition = PriorConditionConfig(kind=config.kind, vqgan=of_its_own, factor=config.factor or 1)
-        run = dataclasses.replace(run, vqgan=str(bundle), condition=condition)
+        free = run.free if config.free else FreeConfig()
+        run = dataclasses.replace(run, vqgan=str(bundle), condition=condition, free=free)
     accelerator = make_accelerator(run.loop)
     stages, views = load_stages(run, accelerator), load_views(run)
-    task = PriorTask(run, *load_codes(run, views, accelerator, *stages), *stages, load_prior(weights).state_dict())
+    codes = load_codes(dataclasses.replace(run, free=FreeConfig()), views, accelerator, *stages)  # none are learned
+    task = PriorTask(run, *codes, *stages, load_prior(weights).state_dict())
     whole = whole or task.bundle()
     sampled = sample_figures(whole, task.held_out, views[1], SAMPLED_PICTURES, run.loop.seed)
     return task.validate() | sampled, sample_grid(whole, task.held_out, PREVIEW_PICTURES, run.loop.seed)

@@ -42,7 +42,9 @@ class PriorTask:
         start: dict[str, Tensor] | None = None,
     ):
         self.run, self.held_out, self.vqgan, self.condition_vqgan = run, held_out, vqgan, condition_vqgan
-        self.nothing = codes_of_nothing(condition_vqgan, run.data.size) if run.condition.drop else None
+        self.nothing = None  # [1, P], the prefix of free pictures
+        if run.free.share:
+            self.nothing = codes_of_nothing(condition_vqgan, run.data.size) + vqgan.config.codebook_size
         cells, prefix_length = learned.cells.shape[-1], max(1, learned.condition.shape[-1])
         self.codes = vqgan.config.codebook_size
         condition_codes = condition_vqgan.config.codebook_size if condition_vqgan else 1
@@ -65,17 +67,14 @@ class PriorTask:
         self.optimizers = {"model": torch.optim.AdamW(groups, betas=(0.9, 0.95))}
         self.averaged = average_of(model, run.loop.ema)
         self.memory: dict[str, Tensor] = {}
-        self.goal = ("nll", -1)
+        self.goal = ("objective" if run.free.share else "nll", -1)
         self.baseline = baselines(learned, held_out, self.codes)
 
     def step(self, batches: list[dict[str, Tensor]], step: int, accelerator: Accelerator) -> dict[str, float]:
         """One update on a batch of code mosaics."""
         model, total = self.modules["model"], 0.0
         for batch in batches:
-            seen = corrupt(batch["cells"], self.run.keep, self.codes)
-            if self.nothing is not None:
-                batch = batch | {"condition": self.some_dropped(batch["condition"])}
-            loss = cell_loss(model(prefix_of(batch, self.codes), seen), batch["cells"])
+            loss = self.loss(batch)
             accelerator.backward(loss / len(batches))
             total += loss.item() / len(batches)
         norm = accelerator.clip_grad_norm_(model.parameters(), self.run.loop.clip)
@@ -83,16 +82,31 @@ class PriorTask:
         self.optimizers["model"].zero_grad()
         return {"nll": total, "gradient_norm": float(norm)}
 
-    def some_dropped(self, condition: Tensor) -> Tensor:
-        """Condition codes [B, P], those of an empty picture for some: the prior learns to paint freely too."""
-        dropped = torch.rand(len(condition), 1, device=condition.device) < self.run.condition.drop
-        return torch.where(dropped, self.nothing.to(condition), condition)
+    def loss(self, batch: dict[str, Tensor]) -> Tensor:
+        """Mean over a batch (eq. 6), some of whose pictures, drawn anew each time, are learned as free ones."""
+        model, prefix, cells = self.modules["model"], prefix_of(batch, self.codes), batch["cells"]
+        parts = [(prefix, cells)]
+        if self.nothing is not None:
+            free = torch.rand(len(cells), device=cells.device) < self.run.free.share
+            parts = [(prefix[~free], cells[~free]), (self.nothing.to(cells.device), batch["free"][free])]
+        parts = [(prefix, cells) for prefix, cells in parts if len(cells)]
+        logits = [model(prefix, corrupt(cells, self.run.keep, self.codes)) for prefix, cells in parts]
+        return cell_loss(torch.cat(logits), torch.cat([cells for _, cells in parts]))
 
     def validate(self) -> dict[str, float]:
-        """Held-out likelihood of the averaged weights, beside what knowing less would give."""
+        """Held-out likelihood of the averaged weights, beside what knowing less would give; `objective` is that of
+        pictures with and without edges in the proportion in which they are learned."""
         nll = held_out_nll(self.averaged.module, self.held_out, self.run.loop.batch)
-        unigram = self.baseline.unigram
-        return {"nll": nll, "unigram": unigram, "uniform": self.baseline.uniform, "below_unigram": 1 - nll / unigram}
+        report = {
+            "nll": nll,
+            "unigram": self.baseline.unigram,
+            "uniform": self.baseline.uniform,
+            "below_unigram": 1 - nll / self.baseline.unigram,
+        }
+        if self.nothing is not None:
+            free = held_out_nll(self.averaged.module, self.held_out, self.run.loop.batch, self.nothing)
+            report |= {"free_nll": free, "objective": nll + self.run.free.share * (free - nll)}
+        return report
 
     def preview(self) -> dict[str, Tensor]:
         """Held-out drawings: the condition, the reconstruction, and two samples of the averaged weights."""
@@ -106,7 +120,7 @@ class PriorTask:
         """What guides this prior."""
         kind = self.run.condition.kind
         factor = self.run.condition.factor if kind == "low-resolution" else 0
-        return ConditionConfig(kind=kind, offset=self.codes, factor=factor, free=self.run.condition.drop > 0)
+        return ConditionConfig(kind=kind, offset=self.codes, factor=factor, free=self.run.free.share > 0)
 
     def health(self, report: dict[str, float]) -> str:
         """How much the prior knows already."""
@@ -146,13 +160,14 @@ def prefix_of(batch: dict[str, Tensor], codes: int) -> Tensor:
 
 
 @torch.inference_mode()
-def held_out_nll(prior: Transformer, held_out: CodeViews, batch: int) -> float:
-    """Mean negative log-likelihood over all held-out cells, nats per code."""
+def held_out_nll(prior: Transformer, held_out: CodeViews, batch: int, prefix: Tensor | None = None) -> float:
+    """Mean negative log-likelihood over all held-out cells, nats per code; after `prefix` [1, P], if given, in place
+    of their own."""
     device, codes = prior.pos_emb.device, prior.config.codebook_size
     total = 0.0
     for items in once(held_out, batch):
         cells = items["cells"].to(device)
-        logits = prior(prefix_of(items, codes).to(device), cells)
+        logits = prior((prefix_of(items, codes) if prefix is None else prefix).to(device), cells)
         total += F.cross_entropy(logits.flatten(0, 1).float(), cells.flatten(), reduction="sum").item()
     return total / (len(held_out) * held_out.cells.shape[-1])
 
@@ -188,10 +203,16 @@ def load_codes(
     run: PriorRun, views: tuple[Views, Views], accelerator: Accelerator, vqgan: VQGAN, condition: VQGAN | None
 ) -> list[CodeViews]:
     """Training codes in `run.views` views of each picture, held-out codes in one."""
-    return [
+    learned, held_out = (
         cached_codes(some, number, run, vqgan, condition, accelerator)
         for some, number in zip(views, (run.views, 1), strict=True)
-    ]
+    )
+    if run.free.share:
+        placed = {name: getattr(run.free, name) for name in ("backgrounds", "zoom", "shift")}
+        whole = dataclasses.replace(run.data, neighbours=0.0, **placed)
+        free = Views(views[0].paths, whole, run.loop.seed, True)
+        learned.free = cached_codes(free, run.views, run, vqgan, None, accelerator).cells
+    return [learned, held_out]
 
 
 def train_prior(run: PriorRun) -> bool:

@@ -300,6 +300,20 @@ def test_other_precisions_decode_too():
         torch.testing.assert_close(logits, whole[:, place])
 
 
+@pytest.mark.parametrize("unmasked", [0, 5])
+def test_a_prefix_worked_out_once_for_all_gives_the_logits_and_gradients_of_one_for_each(unmasked):
+    prior = tiny(unmasked=unmasked)
+    prefix, cells = tokens(3)
+    logits, gradients = [], []
+    for one in (prefix[:1].expand(3, -1), prefix[:1]):
+        prior.zero_grad()
+        logits.append(prior(one, cells))
+        cell_loss(logits[-1], cells).backward()
+        gradients.append([p.grad.clone() for p in prior.parameters()])
+    torch.testing.assert_close(*logits, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-4)
+
+
 def test_dropout_is_active_in_training_only():
     prior = tiny(dropout=0.5)
     prefix, cells = tokens(1)

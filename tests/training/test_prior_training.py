@@ -1,6 +1,7 @@
 """The second stage's own training: the cached codes, the baselines, and the way from pictures to a bundle."""
 
 import dataclasses
+import itertools
 import json
 import math
 
@@ -100,17 +101,41 @@ def test_what_guides_super_resolution_is_the_small_picture_as_the_bundle_will_be
     assert torch.equal(prefix[0], held_out[0, 0]["condition"] + 16)
 
 
-def test_dropped_conditions_are_those_of_a_picture_without_edges(prior_run):
-    run = prior_run(condition={"kind": "edges", "vqgan": prior_run().condition.vqgan, "drop": 0.5})
+def test_free_pictures_are_learned_whole_after_a_picture_without_edges(prior_tree, prior_run):
+    data = prior_tree()["data"] | {"zoom": [0.5, 0.7], "shift": 0.2, "neighbours": 0.5, "flip": False}
+    run = prior_run(data=data, free={"share": 0.5}, keep=1.0)
     accelerator = make_accelerator(run.loop)
     vqgan, condition = load_stages(run, accelerator)
-    task = PriorTask(run, *load_codes(run, load_views(run), accelerator, vqgan, condition), vqgan, condition)
+    views = load_views(run)
+    learned, held_out = load_codes(run, views, accelerator, vqgan, condition)
+    plain = Views(views[0].paths, run.data, 0, augment=False)
+    for view, index in ((0, 2), (1, 0)):
+        whole = vqgan.encode_indices(plain[0, index]["color"][None])[0].flatten()
+        assert torch.equal(learned[view, index]["free"], whole)
+        assert not torch.equal(learned[view, index]["cells"], whole)
+
+    task = PriorTask(run, learned, held_out, vqgan, condition)
     assert task.bundle().condition_config.free
-    nothing = condition.encode_indices(torch.full((1, 1, 32, 32), -1.0)).flatten()
-    seen = task.some_dropped(torch.full((200, 64), 7))
-    kept = (seen == 7).all(1)
-    assert ((seen == nothing).all(1) | kept).all()
-    assert 60 < kept.sum() < 140
+    model = task.modules["model"]
+    batch = {name: torch.stack([learned[0, i][name] for i in range(3)]) for name in ("cells", "condition", "free")}
+    nothing = condition.encode_indices(torch.full((1, 1, 32, 32), -1.0)).flatten().repeat(3, 1) + 16
+    guided = [model.loss(prefix_of(batch, 16)[i : i + 1], batch["cells"][i : i + 1]) for i in range(3)]
+    free = [model.loss(nothing[i : i + 1], batch["free"][i : i + 1]) for i in range(3)]
+    seen = set()
+    for seed in range(40):
+        torch.manual_seed(seed)
+        loss, mixtures = task.loss(batch).item(), itertools.product(*zip(guided, free, strict=True))
+        apart = [abs(sum(mixture).item() / 3 - loss) for mixture in mixtures]
+        assert min(apart) < 1e-5
+        seen.add(apart.index(min(apart)))
+    assert len(seen) == 8  # each picture learned either way, whatever the others
+
+
+def test_only_edges_can_be_left_out(prior_run):
+    with pytest.raises(ValueError, match=r"only edges can be left out, condition\.kind is low-resolution"):
+        prior_run(condition={"kind": "low-resolution"}, free={"share": 0.2})
+    with pytest.raises(ValueError, match=r"free\.share is 1\.0; choose a share from 0 to below 1"):
+        prior_run(free={"share": 1.0})
 
 
 # --- figures
@@ -180,7 +205,7 @@ def test_edges_of_the_drawings_themselves_agree_and_an_untaught_prior_disagrees_
 
 
 def test_free_pictures_are_those_of_a_black_edge_picture(prior_run):
-    run = prior_run(loop={"steps": 1}, condition={"kind": "edges", "vqgan": prior_run().condition.vqgan, "drop": 0.5})
+    run = prior_run(loop={"steps": 1}, free={"share": 0.5})
     accelerator = make_accelerator(run.loop)
     stages = load_stages(run, accelerator)
     bundle = PriorTask(run, *load_codes(run, load_views(run), accelerator, *stages), *stages).bundle()
@@ -203,8 +228,9 @@ def test_an_empty_ground_is_told_from_a_small_drawing_on_it():
 def test_from_pictures_to_a_bundle_by_the_commands_alone(
     prior_tree, stages, write_yaml, tmp_path, capsys, pictures, kind
 ):
-    condition = {"kind": kind, **({"vqgan": stages["edges"], "drop": 0.2} if kind == "edges" else {})}
-    config = str(write_yaml(prior_tree(loop={"steps": 40}, condition=condition)))
+    condition = {"kind": kind, **({"vqgan": stages["edges"]} if kind == "edges" else {})}
+    free = {"share": 0.2 if kind == "edges" else 0.0}
+    config = str(write_yaml(prior_tree(loop={"steps": 40}, condition=condition, free=free)))
     assert main(["train", "prior", config]) == 0
     folder = tmp_path / "prior"
     held_out = read_csv(folder / "validation.csv")
@@ -228,10 +254,13 @@ def test_from_pictures_to_a_bundle_by_the_commands_alone(
     assert main(["evaluate", "prior", config, "--bundle", str(out), "--json", "--sheet", str(tmp_path / "s.png")]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["nll"] == pytest.approx(held_out["nll"][-1], abs=0.02)
+    if kind == "edges":
+        assert figures["free_nll"] == pytest.approx(held_out["free_nll"][-1], abs=0.02)
+        assert figures["objective"] == pytest.approx(0.8 * figures["nll"] + 0.2 * figures["free_nll"])
     assert figures["below_unigram"] == pytest.approx(1 - figures["nll"] / figures["unigram"])
     assert figures["disagreement_0.5"] < figures["disagreement_1.0"] < 1
     of_condition = {
-        "edges": {"edge_f1", "edge_f1_shuffled", "edge_f1_guided", "free_flat"},
+        "edges": {"edge_f1", "edge_f1_shuffled", "edge_f1_guided", "free_flat", "free_nll"},
         "low-resolution": {"psnr", "psnr_condition"},
         "none": set(),
     }
