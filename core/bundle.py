@@ -117,14 +117,16 @@ class Bundle:
             given: by kind. "edges": [B, 1 or 3, H, W] in -1..1, white lines on black. "depth": [B, 1 or 3, H, W]
                 of any scale, near is bright. "segmentation": labels [B, H, W] int64. "low-resolution":
                 [B, 3, H/factor, W/factor] in -1..1. "class": labels [B] int64. "layout": boxes, or for a canvas of
-                one window `layout.layout_tokens` of them. "coordinates" and "none": None. H and W are multiples of
-                the stride.
+                one window `layout.layout_tokens` of them. "coordinates" and "none": None, as "edges" may be of a
+                prior that is `free`: it paints whatever it likes. H and W are multiples of the stride.
             canvas_size: height and width in cells; needed for "coordinates", and for a "layout" on a canvas larger
                 than the window.
         Raises:
             ValueError: something missing, not asked for, or that can't be used.
         """
         kind, offset, labels = self.condition_config.kind, self.condition_config.offset, self.condition_config.labels
+        if given is None and self.condition_config.free:
+            return self.without_edges()
         if (given is None) != (kind in ("coordinates", "none")):
             raise ValueError(
                 f"this prior is guided by {kind}: {'leave the input out' if given is not None else 'give it'}"

@@ -76,11 +76,11 @@ def guide_without_picture(bundle: Bundle, canvas: Canvas | None) -> Guide:
     """Guide by nothing, or by where on the canvas a cell is; one window where no canvas is given.
 
     Raises:
-        ValueError: the bundle wants to be guided.
+        ValueError: the bundle wants to be guided, and has not learned to paint freely.
     """
-    kind = bundle.condition_config.kind
-    if kind not in ("none", "coordinates"):
-        raise ValueError(f"this model is guided by {kind}; connect a condition of that kind")
+    config = bundle.condition_config
+    if config.kind not in ("none", "coordinates") and not config.free:
+        raise ValueError(f"this model is guided by {config.kind}; connect a condition of that kind")
     canvas = canvas or bundle.empty_canvas(1)
     return Guide(bundle.condition(None, canvas.size), canvas)
 

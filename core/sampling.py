@@ -267,15 +267,15 @@ def contrast_of(condition: Condition, settings: SamplingSettings) -> Condition |
     """What guidance contrasts the condition with; None where there is no guidance.
 
     Raises:
-        ValueError: guidance of a prior that has not learned to do without its condition.
+        ValueError: guidance without a condition, or of a prior that has not learned to do without it.
     """
     if settings.guidance == 1:
         return None
     contrast = getattr(condition, "contrast", None)
     if contrast is None:
         raise ValueError(
-            f"guidance is {settings.guidance:g}, but this model has not learned to paint without its condition; "
-            "leave guidance at 1"
+            f"guidance is {settings.guidance:g}, but nothing guides the picture, or this model has not learned to paint "
+            "without what does; leave guidance at 1"
         )
     return contrast
 

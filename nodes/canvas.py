@@ -46,8 +46,8 @@ class EmptyCanvas(io.ComfyNode):
             node_id="TesseraEmptyCanvas",
             display_name="Empty Canvas",
             category=CATEGORY,
-            description="A canvas of any size with nothing on it, for models that are guided by nothing, by a class "
-            "or by coordinates. Conditions made of pictures bring their own.",
+            description="A canvas of any size with nothing on it, for pictures that nothing guides, or a class or "
+            "coordinates do. Conditions made of pictures bring their own.",
             inputs=[
                 vqgan_input(),
                 io.Int.Input("width", default=256, min=8, max=16384, step=8, tooltip="Of the new picture, pixels."),

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 
@@ -21,6 +23,7 @@ from tessera.core.window import Window
 CODES, SIDE, STRIDE = 8, 3, 4
 PREFIX = {"edges": 9, "segmentation": 9, "low-resolution": 9, "coordinates": 9, "class": 1, "none": 1}
 CHANNELS = {"edges": 1, "segmentation": 5, "low-resolution": 3}
+ALL = Window(0, 0, SIDE, SIDE)
 
 
 def vqgan(channels: int = 3) -> VQGAN:
@@ -72,6 +75,19 @@ def test_picture_of_another_kind_is_refused():
 def test_model_that_wants_a_guide_says_so():
     with pytest.raises(ValueError, match="guided by edges; connect a condition"):
         guide_without_picture(bundle("edges"), None)
+
+
+def test_model_that_has_learned_to_paint_freely_needs_no_guide():
+    b = bundle("edges")
+    b = dataclasses.replace(b, condition_config=dataclasses.replace(b.condition_config, free=True))
+    black = guide_by_picture(b, "edges", -torch.ones(1, 1, SIDE * STRIDE, SIDE * STRIDE))
+    guide = guide_without_picture(b, None)
+    assert torch.equal(guide.condition.prefix(ALL), black.condition.prefix(ALL))
+    assert guide.canvas.size == black.canvas.size
+    wide = guide_without_picture(b, Canvas.empty(2, SIDE, 2 * SIDE))
+    assert sample(b.prior, wide.condition, wide.canvas, 0, SamplingSettings()).canvas.known.all()
+    with pytest.raises(ValueError, match="guidance is 2, but nothing guides the picture"):
+        sample(b.prior, guide.condition, guide.canvas, 0, SamplingSettings(guidance=2.0))
 
 
 @pytest.mark.parametrize("kind", ["none", "coordinates"])
