@@ -142,10 +142,10 @@ class PriorConditionConfig:
 @dataclass(frozen=True, kw_only=True)
 class FreeConfig:
     """Pictures learned as if no edges were given, so that the prior paints freely too: whole ones, since that is
-    what is wanted where nothing is asked for. Settings as in DataConfig, in whose place they stand."""
+    what is wanted where nothing is asked for. zoom and shift stand in the place of those of DataConfig; the
+    backgrounds are the same, or guidance would prefer those that free pictures lack."""
 
     share: float = 0.0  # of the pictures of a step
-    backgrounds: tuple[str, ...] = ("#ffffff",)
     zoom: tuple[float, float] = (1.0, 1.0)
     shift: float = 0.0
 

@@ -208,8 +208,7 @@ def load_codes(
         for some, number in zip(views, (run.views, 1), strict=True)
     )
     if run.free.share:
-        placed = {name: getattr(run.free, name) for name in ("backgrounds", "zoom", "shift")}
-        whole = dataclasses.replace(run.data, neighbours=0.0, **placed)
+        whole = dataclasses.replace(run.data, neighbours=0.0, zoom=run.free.zoom, shift=run.free.shift)
         free = Views(views[0].paths, whole, run.loop.seed, True)
         learned.free = cached_codes(free, run.views, run, vqgan, None, accelerator).cells
     return [learned, held_out]
