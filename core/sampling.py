@@ -274,8 +274,8 @@ def contrast_of(condition: Condition, settings: SamplingSettings) -> Condition |
     contrast = getattr(condition, "contrast", None)
     if contrast is None:
         raise ValueError(
-            f"guidance is {settings.guidance:g}, but nothing guides the picture, or this model has not learned to paint "
-            "without what does; leave guidance at 1"
+            f"guidance is {settings.guidance:g}, but nothing guides the picture, or this model has not learned to "
+            "paint without what does; leave guidance at 1"
         )
     return contrast
 
