@@ -9,27 +9,27 @@ import torch
 
 from ...core.canvas.canvas import Canvas
 from ...core.sampling.loop import SamplingState
-from ...core.sampling.trace import Forecast
+from ...core.sampling.trace import SamplingTrace
 
-MOST = 8  # runs kept
+MAX_RUNS = 8  # runs kept
 
 
 class Run(NamedTuple):
     """How far a run came."""
 
     state: SamplingState
-    forecast: Forecast
+    trace: SamplingTrace
     start: Canvas  # before it
 
 
 kept: OrderedDict[str, Run] = OrderedDict()
 
 
-def keep(key: str, state: SamplingState, forecast: Forecast, start: Canvas) -> None:
+def keep(key: str, state: SamplingState, trace: SamplingTrace, start: Canvas) -> None:
     """Remember a run that was cancelled; `key` is the fingerprint of all that it was asked for."""
     state.move_to(torch.device("cpu"))
-    kept[key] = Run(state, forecast, start)
-    while len(kept) > MOST:
+    kept[key] = Run(state, trace, start)
+    while len(kept) > MAX_RUNS:
         kept.popitem(last=False)
 
 

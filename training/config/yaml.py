@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import yaml
 
+from ...core.storage.old_names import with_current_names
+
 
 def load_config(kind: type, path: str | Path, overrides: list[str]) -> Any:
     """Read a YAML file into the run dataclass `kind`.
@@ -61,7 +63,7 @@ def build(kind: type, tree: Any, where: str) -> Any:
     """A dataclass of `kind` from nested dictionaries; `where` is the dotted path, for messages."""
     if not isinstance(tree, dict):
         raise ValueError(f"{where or 'the file'} must be a group of `key: value` lines, found {tree!r}")
-    hints = typing.get_type_hints(kind)
+    tree, hints = with_current_names(kind, tree), typing.get_type_hints(kind)
     values = {}
     for key, value in tree.items():
         name = f"{where}.{key}" if where else str(key)

@@ -11,21 +11,21 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ...core.conditions.edges import canny
-from ...core.images.io import read_picture
+from ...core.conditions.edges import canny_array
+from ...core.images.io import open_image
 from ..config.runs import DataConfig
-from .augment import FIRM_WIDTH, random_width, render_neighbours, render_view, widened
+from .augment import FIRM_WIDTH, random_width, render_neighbors, render_view, widen
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
-SMALLEST_SIDE = 16  # pixels; smaller pictures teach nothing
+MIN_SIDE = 16  # pixels; smaller pictures teach nothing
 
 
 logger = logging.getLogger("tessera")
 
 
-def find_pictures(config: DataConfig) -> list[Path]:
+def find_images(config: DataConfig) -> list[Path]:
     """Picture files below the folder, sorted by name. Corrupt and tiny ones are named and left out.
 
     Raises:
@@ -43,7 +43,7 @@ def find_pictures(config: DataConfig) -> list[Path]:
         except Exception as error:
             logger.warning("skipped %s: not readable as a picture (%s)", path, error)
             continue
-        if min(width, height) < SMALLEST_SIDE:
+        if min(width, height) < MIN_SIDE:
             logger.warning("skipped %s: %dx%d pixels is too small", path, width, height)
             continue
         usable.append(path)
@@ -52,7 +52,7 @@ def find_pictures(config: DataConfig) -> list[Path]:
     return usable
 
 
-def split_pictures(paths: list[Path], config: DataConfig) -> tuple[list[Path], list[Path]]:
+def split_images(paths: list[Path], config: DataConfig) -> tuple[list[Path], list[Path]]:
     """Training and validation pictures. A drawing's side is drawn from a hash of its name without the
     variant suffix, so variants stay together and adding pictures never moves old ones across.
 
@@ -73,14 +73,14 @@ def split_pictures(paths: list[Path], config: DataConfig) -> tuple[list[Path], l
     return sides
 
 
-class Views(Dataset):
+class ImageViews(Dataset):
     """Views of pictures: item (epoch, i) is picture i as augmented in that epoch, the same every time.
 
     Args:
         paths: picture files.
         config: how a view is made.
         seed: base of all randomness.
-        augment: False gives the plain centred picture on the first background.
+        augment: False gives the plain centered picture on the first background.
     """
 
     def __init__(self, paths: list[Path], config: DataConfig, seed: int, augment: bool):
@@ -94,8 +94,8 @@ class Views(Dataset):
         always `FIRM_WIDTH` wide, all in -1..1."""
         epoch, index = key
         rng = np.random.default_rng([self.seed, epoch, index])
-        if self.augment and self.config.neighbours and rng.random() < self.config.neighbours:
-            pixels = render_neighbours(lambda: self.load(rng.integers(len(self))), self.config, rng)
+        if self.augment and self.config.neighbors and rng.random() < self.config.neighbors:
+            pixels = render_neighbors(lambda: self.load(rng.integers(len(self))), self.config, rng)
         else:
             pixels = render_view(self.load(index), self.config, rng if self.augment else None)
         if self.augment:
@@ -104,8 +104,8 @@ class Views(Dataset):
         else:
             low, blur = sum(self.config.edge_low) / 2, sum(self.config.edge_blur) / 2
             width = self.config.edge_width[0]
-        thin = canny(pixels, low, 2 * low, blur)
-        edges, lines = (torch.from_numpy(widened(thin, w)).unsqueeze(0) for w in (width, FIRM_WIDTH))
+        thin = canny_array(pixels, low, 2 * low, blur)
+        edges, lines = (torch.from_numpy(widen(thin, w)).unsqueeze(0) for w in (width, FIRM_WIDTH))
         color = torch.from_numpy(pixels).permute(2, 0, 1)
         return {"color": color / 127.5 - 1, "edges": edges / 127.5 - 1, "lines": lines / 127.5 - 1}
 
@@ -114,13 +114,13 @@ class Views(Dataset):
         for offset in range(len(self.paths)):
             path = self.paths[(index + offset) % len(self.paths)]
             try:
-                return read_picture(path)
+                return open_image(path)
             except ValueError as error:
                 logger.warning("skipped %s", error)
         raise ValueError(f"none of {len(self.paths)} pictures can be read")
 
 
-def given_and_wanted(views: dict[str, Tensor], picture: str) -> tuple[Tensor, Tensor]:
+def input_and_target(views: dict[str, Tensor], picture: str) -> tuple[Tensor, Tensor]:
     """What a VQGAN of "color" or "edges" is shown, and what it shall draw: the same picture, but firm lines whatever
     the width of those given, so that no code is spent on it. Views batched or single."""
     return views[picture], views["lines" if picture == "edges" else picture]
