@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -126,7 +127,7 @@ class Bundle:
         """
         kind, offset, labels = self.condition_config.kind, self.condition_config.offset, self.condition_config.labels
         if given is None and self.condition_config.free:
-            return self.without_edges()
+            return self.without_edges
         if (given is None) != (kind in ("coordinates", "none")):
             raise ValueError(
                 f"this prior is guided by {kind}: {'leave the input out' if given is not None else 'give it'}"
@@ -168,14 +169,13 @@ class Bundle:
                 f"the condition picture is {width}x{height} pixels, both sides must be multiples of {stride}, "
                 "a cell of the picture to be made; pad it first"
             )
-        device = self.condition_vqgan.quant_conv.weight.device
-        indices = self.condition_vqgan.encode_indices(pictures.to(device))
-        contrast = self.without_edges() if self.condition_config.free else None
+        indices = self.condition_vqgan.encode_indices(pictures.to(self.condition_vqgan.quant_conv.weight))
+        contrast = self.without_edges if self.condition_config.free else None
         return ImageCondition(indices, (height // stride, width // stride), self.condition_config.offset, contrast)
 
-    @torch.inference_mode()
+    @cached_property
     def without_edges(self) -> TokenCondition:
-        """What a prior that is `free` was given where it learned a picture without its edges."""
+        """What a prior that is `free` was given where it learned a picture without its edges; worked out once."""
         side = self.prior.config.window * self.vqgan.config.stride
         return TokenCondition(codes_of_nothing(self.condition_vqgan, side) + self.condition_config.offset)
 
@@ -195,8 +195,8 @@ class Bundle:
 @torch.inference_mode()
 def codes_of_nothing(vqgan: VQGAN, side: int) -> Tensor:
     """Codes [1, P] of a black picture of `side` pixels: edges of nothing."""
-    black = -torch.ones(1, vqgan.config.image_channels, side, side, device=vqgan.quant_conv.weight.device)
-    return vqgan.encode_indices(black).flatten(1)
+    black = -torch.ones(1, vqgan.config.image_channels, side, side)
+    return vqgan.encode_indices(black.to(vqgan.quant_conv.weight)).flatten(1)
 
 
 def save_bundle(path: str | Path, bundle: Bundle, **metadata: Any) -> None:

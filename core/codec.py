@@ -36,9 +36,8 @@ def encode_latents(vqgan: VQGAN, images: Tensor) -> Tensor:
         ValueError: a broken picture, or one with channels that the VQGAN does not take.
     """
     check_images(images)
-    device = vqgan.quant_conv.weight.device
     padded = pad_to_multiple(images, vqgan.config.stride)
-    return torch.cat([vqgan.encode(image.to(device)).cpu() for image in padded.split(1)])
+    return torch.cat([vqgan.encode(image.to(vqgan.quant_conv.weight)).cpu() for image in padded.split(1)])
 
 
 @torch.inference_mode()
@@ -54,7 +53,7 @@ def quantize_latents(vqgan: VQGAN, latents: Tensor, overhang: tuple[float, float
             f"the latents have shape {tuple(latents.shape)}, this VQGAN takes [B, {width}, h, w]; "
             "encode the picture with the same VQGAN"
         )
-    indices = vqgan.quantize(latents.to(vqgan.quant_conv.weight.device)).indices
+    indices = vqgan.quantize(latents.to(vqgan.quant_conv.weight)).indices
     return Canvas.filled(indices.cpu()).with_overhang(overhang)
 
 
@@ -82,8 +81,8 @@ def decode_latents(
             f"the latents have shape {tuple(latents.shape)}, this VQGAN decodes [B, {width}, h, w]; "
             "encode the picture with the same VQGAN"
         )
-    device = vqgan.post_quant_conv.weight.device
-    decoded = [decode_codes(vqgan, latent.to(device), wrap).clamp_(-1, 1).cpu() for latent in latents.split(1)]
+    weight = vqgan.post_quant_conv.weight
+    decoded = [decode_codes(vqgan, latent.to(weight), wrap).clamp_(-1, 1).cpu() for latent in latents.split(1)]
     decoded = torch.cat(decoded) if len(decoded) > 1 else decoded[0]  # a copy of one large picture would be a waste
     return trimmed(decoded, overhang, vqgan.config.stride)
 

@@ -12,7 +12,7 @@ from . import host, sockets
 from .host import io
 from .models import BundleHandle
 from .pictures import from_mask, to_image, to_mask
-from .run import run, save_forecast
+from .run import finish, run, save_forecast
 
 LARGEST_SEED = 2**53 - 1  # the front end counts in doubles
 EXAMPLE = SamplingSettings()  # the widgets' defaults
@@ -165,8 +165,8 @@ class SampleCodes(io.ComfyNode):
             node_id="TesseraSampleCodes",
             display_name="Sample Codes",
             category="Tessera",
-            description="Paints the unknown cells of a canvas, code by code. Cancel keeps what is painted: run the "
-            "same again and it goes on from there.",
+            description="Paints the unknown cells of a canvas, code by code. Cancel, or an error, keeps what is "
+            "painted: run the same again and it goes on from there.",
             inputs=[
                 model_input(),
                 seed_input(),
@@ -209,4 +209,5 @@ class SampleCodes(io.ComfyNode):
         entropy, surprise = statistics_masks(sampled.state, sampled.canvas, config.codebook_size, config.stride)
         forecast = save_forecast(sampled, made, model.bundle.vqgan)
         shown = host.saved_pictures_and_file(picture, cls, "tessera_forecast", forecast)
+        finish(sampled)
         return io.NodeOutput(picture, sampled.canvas, to_mask(entropy), to_mask(surprise), ui=shown)

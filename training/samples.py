@@ -102,7 +102,7 @@ def painted(
 
 def freely_painted(bundle: Bundle, number: int, seed: int) -> Tensor:
     """Pictures [B, 3, H, W] in -1..1 of a prior that has learned to do without edges."""
-    return bundle.decode(painted(bundle, bundle.without_edges(), number, seed, GRID_TEMPERATURE))
+    return bundle.decode(painted(bundle, bundle.without_edges, number, seed, GRID_TEMPERATURE))
 
 
 def of_one_colour(pictures: Tensor) -> Tensor:
@@ -124,5 +124,5 @@ def condition_of(bundle: Bundle, held_out: CodeViews, chosen: list[int]) -> Cond
     codes = held_out.condition[0, chosen].long()
     cells = math.isqrt(codes.shape[1])
     codes = codes.view(-1, cells, cells).to(bundle.prior.pos_emb.device)
-    contrast = bundle.without_edges() if bundle.condition_config.free else None
+    contrast = bundle.without_edges if bundle.condition_config.free else None
     return ImageCondition(codes, (side, side), offset, contrast)
