@@ -5,25 +5,26 @@ from typing import get_args
 
 from torch import Tensor
 
-from ..core.atlas import Order, atlas, code_counts
-from ..core.canvas import Canvas
-from ..core.codebook import code_statistics
-from ..core.codec import decode_canvas
-from ..core.guide import Guide
-from ..core.image import to_pictures, to_tensor
-from ..core.metrics import check_alike, code_agreement, perceptual_comparison, psnr, ssim
-from ..core.ranking import best_of, check_choice, mean_log_probability
-from ..core.sheet import labelled_sheet, labelled_tiles
-from ..core.sweep import Swept, parse_values, swept_settings
-from ..core.warp import SamplingSettings
-from ..core.window import Sliding
-from . import host, sockets
-from .codec import vqgan_input
-from .host import io, ui
-from .models import BundleHandle, VQGANHandle
-from .pictures import from_image, to_image
-from .run import finish, run, sweep
-from .sampling import EXAMPLE, canvas_inputs, model_input, preview_input, seed_input
+from ..core.autoencoders.usage import code_statistics
+from ..core.canvas.atlas import Order, atlas, code_counts
+from ..core.canvas.canvas import Canvas
+from ..core.canvas.codec import decode_canvas
+from ..core.images.io import to_pictures, to_tensor
+from ..core.images.metrics import check_alike, code_agreement, perceptual_comparison, psnr, ssim
+from ..core.images.sheet import labelled_sheet, labelled_tiles
+from ..core.prepared import Guide
+from ..core.sampling.selection import best_of, check_choice, mean_log_probability
+from ..core.sampling.settings import SamplingSettings
+from ..core.sampling.sweep import Swept, parse_values, swept_settings
+from ..core.sampling.windows import Sliding
+from . import sockets
+from .codes import vqgan_input
+from .host import comfy as host
+from .host.comfy import io, ui
+from .host.handles import BundleHandle, VQGANHandle
+from .host.images import from_image, to_image
+from .host.sampling import finish, run, sweep
+from .sample import EXAMPLE, canvas_inputs, model_input, preview_input, seed_input
 
 CATEGORY = "Tessera/compare"
 

@@ -3,11 +3,13 @@
 import pytest
 import torch
 
-from tessera.core import memory
-from tessera.core.warp import SamplingSettings
-from tessera.nodes import canvas_files, compare, sampling, unfinished
-from tessera.nodes import host as adapter
-from tessera.nodes.models import BundleHandle, handle_of
+from tessera.core.sampling import memory
+from tessera.core.sampling.settings import SamplingSettings
+from tessera.nodes import canvas_files, compare
+from tessera.nodes import sample as sampling
+from tessera.nodes.host import comfy as adapter
+from tessera.nodes.host import resume as unfinished
+from tessera.nodes.host.handles import BundleHandle, handle_of
 
 
 def handle(bundle) -> BundleHandle:
