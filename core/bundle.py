@@ -6,6 +6,7 @@ picture --condition VQGAN--> prefix --prior--> canvas --VQGAN--> picture
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -73,7 +74,7 @@ class Bundle:
         """
         kind, offset, labels = self.condition_config.kind, self.condition_config.offset, self.condition_config.labels
         if given is None and self.condition_config.unconditional:
-            return self.unconditional_condition()
+            return self.unconditional_condition
         if (given is None) != (kind in ("coordinates", "none")):
             raise ValueError(
                 f"this prior is guided by {kind}: {'leave the input out' if given is not None else 'give it'}"
@@ -115,16 +116,15 @@ class Bundle:
                 f"the condition picture is {width}x{height} pixels, both sides must be multiples of {stride}, "
                 "a cell of the picture to be made; pad it first"
             )
-        device = self.condition_vqgan.quant_conv.weight.device
-        indices = self.condition_vqgan.encode_indices(images.to(device))
-        unconditional = self.unconditional_condition() if self.condition_config.unconditional else None
+        indices = self.condition_vqgan.encode_indices(images.to(self.condition_vqgan.quant_conv.weight))
+        unconditional = self.unconditional_condition if self.condition_config.unconditional else None
         return SpatialCondition(
             indices, (height // stride, width // stride), self.condition_config.offset, unconditional
         )
 
-    @torch.inference_mode()
+    @cached_property
     def unconditional_condition(self) -> TokenCondition:
-        """What a prior that is `free` was given where it learned a picture without its edges."""
+        """What a prior that is `free` was given where it learned a picture without its edges; worked out once."""
         side = self.prior.config.window * self.vqgan.config.stride
         return TokenCondition(null_prefix(self.condition_vqgan, side) + self.condition_config.offset)
 
@@ -144,5 +144,5 @@ class Bundle:
 @torch.inference_mode()
 def null_prefix(vqgan: VQGAN, side: int) -> Tensor:
     """Codes [1, P] of a black picture of `side` pixels: edges of nothing."""
-    black = -torch.ones(1, vqgan.config.image_channels, side, side, device=vqgan.quant_conv.weight.device)
-    return vqgan.encode_indices(black).flatten(1)
+    black = -torch.ones(1, vqgan.config.image_channels, side, side)
+    return vqgan.encode_indices(black.to(vqgan.quant_conv.weight)).flatten(1)

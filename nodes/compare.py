@@ -23,7 +23,7 @@ from .host import comfy
 from .host.comfy import io, ui
 from .host.handles import BundleHandle, VQGANHandle
 from .host.images import from_image, to_image
-from .host.sampling import run, sweep
+from .host.sampling import finish, run, sweep
 from .sample import EXAMPLE, canvas_inputs, model_input, preview_input, seed_input
 
 CATEGORY = "Tessera/compare"
@@ -74,11 +74,12 @@ class SweepSettings(io.ComfyNode):
     ) -> io.NodeOutput:
         numbers = parse_values(values)
         each = swept_settings(settings or EXAMPLE, setting, numbers)
-        first, *others = sweep(model, condition, canvas, each, sliding, seed, pictures, preview_every)
-        every = first.canvas.join([other.canvas for other in others])
+        runs = sweep(model, condition, canvas, each, sliding, seed, pictures, preview_every)
+        every = runs[0].canvas.join([other.canvas for other in runs[1:]])
         made = decode_canvas(model.vqgan.ready_for(every), every)
         sheet = labeled_sheet([f"{setting} {number:g}" for number in numbers], to_pil(made))
         shown = to_image(to_tensor(sheet))
+        finish(*runs)
         return io.NodeOutput(shown, to_image(made), ui=comfy.saved_pictures(shown, cls))
 
 
@@ -127,12 +128,12 @@ class BestOf(io.ComfyNode):
         check_choice(candidates, keep)
         sampled = run(model, condition, canvas, settings, sliding, seed, candidates, preview_every)
         scores = mean_log_probability(sampled.state, sampled.start.known)
-        groups = len(scores) // candidates
-        best = sampled.canvas.pick(best_of(scores, groups, keep))
+        best = sampled.canvas.pick(best_of(scores, len(scores) // candidates, keep))
         order = scores.argsort(descending=True, stable=True)
         ranked = to_pil(decode_canvas(model.vqgan.ready_for(sampled.canvas), sampled.canvas.pick(order)))
         sheet = labeled_tiles([f"{score:.3f}" for score in scores[order].tolist()], ranked)
         picture = to_image(decode_canvas(model.bundle.vqgan, best))
+        finish(sampled)
         return io.NodeOutput(picture, best, to_image(to_tensor(sheet)), ui=comfy.saved_pictures(picture, cls))
 
 

@@ -13,7 +13,7 @@ from .host import comfy
 from .host.comfy import io
 from .host.handles import BundleHandle
 from .host.images import from_mask, to_image, to_mask
-from .host.sampling import run, save_trace
+from .host.sampling import finish, run, save_trace
 
 MAX_SEED = 2**53 - 1  # the front end counts in doubles
 EXAMPLE = SamplingSettings()  # the widgets' defaults
@@ -166,8 +166,8 @@ class SampleCodes(io.ComfyNode):
             node_id="TesseraSampleCodes",
             display_name="Sample Codes",
             category="Tessera",
-            description="Paints the unknown cells of a canvas, code by code. Cancel keeps what is painted: run the "
-            "same again and it goes on from there.",
+            description="Paints the unknown cells of a canvas, code by code. Cancel, or an error, keeps what is "
+            "painted: run the same again and it goes on from there.",
             inputs=[
                 model_input(),
                 seed_input(),
@@ -210,4 +210,5 @@ class SampleCodes(io.ComfyNode):
         entropy, surprise = statistics_masks(sampled.state, sampled.canvas, config.codebook_size, config.stride)
         trace = save_trace(sampled, made, model.bundle.vqgan)
         shown = comfy.saved_pictures_and_file(picture, cls, "tessera_forecast", trace)
+        finish(sampled)
         return io.NodeOutput(picture, sampled.canvas, to_mask(entropy), to_mask(surprise), ui=shown)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .nearest import as_rows, nearest_code
+from .precision import exact_float32
 
 if TYPE_CHECKING:
     from .vqgan import VQGANConfig
@@ -29,7 +30,7 @@ class Quantized(NamedTuple):
 
 class VectorQuantizer(nn.Module):
     """Nearest-code quantization. With `codebook: ema` the codes follow the latents by moving average
-    (call `update` after each training step) and the codebook term of the loss is left out."""
+    (call `ema_update` after each training step) and the codebook term of the loss is left out."""
 
     def __init__(self, config: VQGANConfig):
         super().__init__()
@@ -73,7 +74,7 @@ class VectorQuantizer(nn.Module):
         return Quantized(straight_through, indices, loss)
 
     @torch.no_grad()
-    def start_from(self, latents: Tensor, generator: torch.Generator, rounds: int = 5) -> None:
+    def init_kmeans(self, latents: Tensor, generator: torch.Generator, rounds: int = 5) -> None:
         """Place the codes by k-means on the first batch's latents [N, D], instead of at random."""
         latents = F.normalize(latents, dim=1) if self.config.normalize_codes else latents
         size = self.config.codebook_size
@@ -94,7 +95,7 @@ class VectorQuantizer(nn.Module):
             self.ema_sum.copy_(self.embedding.weight)
 
     @torch.no_grad()
-    def update(self, latents: Tensor) -> None:
+    def ema_update(self, latents: Tensor) -> None:
         """Move each code towards the mean of the latents [N, D] it was chosen for (EMA codebook)."""
         latents = F.normalize(latents, dim=1) if self.config.normalize_codes else latents
         counts, sums = _assign(latents.float(), self.codes)
@@ -107,7 +108,7 @@ class VectorQuantizer(nn.Module):
         self.embedding.weight.copy_(self.ema_sum / smoothed[:, None])
 
     @torch.no_grad()
-    def restart(self, dead: Tensor, latents: Tensor, generator: torch.Generator) -> None:
+    def restart_codes(self, dead: Tensor, latents: Tensor, generator: torch.Generator) -> None:
         """Replace the codes where `dead` [K] bool by random latents of [N, D]."""
         latents = F.normalize(latents, dim=1) if self.config.normalize_codes else latents
         replacement = _random_rows(latents.float(), int(dead.sum()), generator)
@@ -141,7 +142,8 @@ class GumbelQuantizer(nn.Module):
 
     def forward(self, latents: Tensor) -> Quantized:
         """Latents [B, latent_channels, h, w] -> chosen codes, indices, kl_weight * KL(q || uniform)."""
-        logits = self.proj(latents)  # [B, K, h, w]
+        with exact_float32(latents.device):
+            logits = self.proj(latents.to(self.proj.weight.dtype))  # [B, K, h, w]
         if self.training:
             choice = F.gumbel_softmax(logits, tau=self.temperature, dim=1, hard=True)
             indices = choice.argmax(1)

@@ -4,6 +4,7 @@ and the canvas remembers by how much."""
 import torch
 from torch import Tensor
 
+from ..autoencoders.precision import exact_float32
 from ..autoencoders.strip_decoder import decode_codes
 from ..autoencoders.vqgan import VQGAN
 from ..geometry import Wrap
@@ -37,9 +38,9 @@ def encode_latents(vqgan: VQGAN, images: Tensor) -> Tensor:
         ValueError: a broken picture, or one with channels that the VQGAN does not take.
     """
     check_images(images)
-    device = vqgan.quant_conv.weight.device
     padded = pad_to_multiple(images, vqgan.config.stride)
-    return torch.cat([vqgan.encode(image.to(device)).cpu() for image in padded.split(1)])
+    with exact_float32(vqgan.quant_conv.weight.device):  # as encode_indices, of which this is the first half
+        return torch.cat([vqgan.encode(image.to(vqgan.quant_conv.weight)).cpu() for image in padded.split(1)])
 
 
 @torch.inference_mode()
@@ -55,7 +56,7 @@ def quantize_latents(vqgan: VQGAN, latents: Tensor, padding: tuple[float, float]
             f"the latents have shape {tuple(latents.shape)}, this VQGAN takes [B, {width}, h, w]; "
             "encode the picture with the same VQGAN"
         )
-    indices = vqgan.quantize(latents.to(vqgan.quant_conv.weight.device)).indices
+    indices = vqgan.quantize(latents.to(vqgan.quant_conv.weight)).indices
     return Canvas.filled(indices.cpu()).with_padding(padding)
 
 
@@ -83,8 +84,8 @@ def decode_latents(
             f"the latents have shape {tuple(latents.shape)}, this VQGAN decodes [B, {width}, h, w]; "
             "encode the picture with the same VQGAN"
         )
-    device = vqgan.post_quant_conv.weight.device
-    decoded = [decode_codes(vqgan, latent.to(device), wrap).clamp_(-1, 1).cpu() for latent in latents.split(1)]
+    weight = vqgan.post_quant_conv.weight
+    decoded = [decode_codes(vqgan, latent.to(weight), wrap).clamp_(-1, 1).cpu() for latent in latents.split(1)]
     decoded = torch.cat(decoded) if len(decoded) > 1 else decoded[0]  # a copy of one large picture would be a waste
     return crop_padding(decoded, padding, vqgan.config.stride)
 

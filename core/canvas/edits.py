@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..autoencoders.nearest import as_rows, nearest_code
+from ..autoencoders.quantizers import check_indices
 from ..autoencoders.vqgan import VQGAN
 from .canvas import Canvas, wrap_of
 from .masks import mask_to_cells
@@ -75,10 +76,11 @@ def blend(vqgan: VQGAN, a: Canvas, b: Canvas, amount: Tensor) -> Canvas:
             f"a canvas of {tuple(a.indices.shape)} can't be blended with one of {tuple(b.indices.shape)}; "
             "crop or repeat one of them first"
         )
-    device = vqgan.post_quant_conv.weight.device
     share = mask_to_cells(amount, a).unsqueeze(1)  # [1 or B, 1, h, w]
-    codes = [vqgan.codebook.lookup(canvas.indices.to(device)).cpu() for canvas in (a, b)]
-    rows = as_rows(torch.lerp(*codes, share.expand_as(codes[0])))
-    mixed = nearest_code(rows, vqgan.codebook.codes.cpu().float()).view(a.indices.shape)
+    codes = vqgan.codebook.codes.cpu().float()  # wherever the host keeps the model, canvases are here
+    for canvas in (a, b):
+        check_indices(canvas.indices, len(codes))
+    rows = [F.embedding(canvas.indices, codes).movedim(-1, 1) for canvas in (a, b)]  # [B, D, h, w] each
+    mixed = nearest_code(as_rows(torch.lerp(*rows, share.expand_as(rows[0]))), codes).view(a.indices.shape)
     indices = torch.where(a.known & b.known, mixed, torch.where(a.known, a.indices, b.indices))
     return a.with_cells(indices, a.known | b.known)

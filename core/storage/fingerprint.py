@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -13,7 +14,8 @@ def fingerprint(*values: Any) -> str:
     for value in values:
         if isinstance(value, Tensor):
             digest.update(f"{value.dtype} {tuple(value.shape)} ".encode())
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+            numbers = value.detach().cpu().contiguous().flatten().view(torch.uint8)  # numpy has no bfloat16
+            digest.update(numbers.numpy())
         elif dataclasses.is_dataclass(value):
             fields = [getattr(value, field.name) for field in dataclasses.fields(value)]
             digest.update(f"{type(value).__name__} {fingerprint(*fields)} ".encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from server import PromptServer
 from torch import Tensor, device, nn
 
 from ...core.storage.atomic import atomic_write
+
+logger = logging.getLogger("tessera")
 
 __all__ = ["ComfyExtension", "Interrupted", "ModelPatcher", "Progress", "io", "ui"]
 
@@ -145,13 +148,15 @@ def new_temporary_file(prefix: str, suffix: str) -> Path:
 class Progress:
     """Bar, preview pictures and cancel for a loop: call `step` after each step.
 
-    Pictures take at most a fifth of the time, and come at most four times a second; the last one always comes.
+    Pictures take at most a fifth of the time, and come at most four times a second; the last one always comes. Where
+    one can't be made, for lack of memory mostly, the loop goes on without them.
     """
 
     def __init__(self, share: int = 0, shares: int = 1):
         self.share, self.shares = share, shares  # this loop is number `share` of so many on one bar
         self.bar: comfy.utils.ProgressBar | None = None
         self.next_update = self.next_picture = 0.0
+        self.shows = True
 
     def shared(self, loops: int) -> list[Progress]:
         """One for each of several loops of equal length that share the bar."""
@@ -164,8 +169,8 @@ class Progress:
         done, total = self.share * total + done, self.shares * total
         self.bar = self.bar or comfy.utils.ProgressBar(total)
         start = time.monotonic()
-        if picture is not None and (start >= self.next_picture or last):
-            self.bar.update_absolute(done, total, ("JPEG", picture(), None))
+        if picture and self.shows and (start >= self.next_picture or last) and (image := self.try_to(picture)):
+            self.bar.update_absolute(done, total, ("JPEG", image, None))
             end = time.monotonic()
             self.next_picture = end + max(0.25, 4 * (end - start))
         elif start >= self.next_update or last:
@@ -173,6 +178,17 @@ class Progress:
         else:
             return
         self.next_update = time.monotonic() + 0.05
+
+    def try_to(self, picture: Callable[[], Image.Image]) -> Image.Image | None:
+        """A preview; None, and no other one in this loop, if it fails."""
+        try:
+            return picture()
+        except Interrupted:
+            raise
+        except Exception as error:
+            self.shows = False
+            logger.warning("no previews in this run: %s", " ".join(str(error).split())[:200] or type(error).__name__)
+            return None
 
 
 def saved_pictures(images: Tensor, node: type) -> ui.PreviewImage:

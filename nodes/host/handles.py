@@ -74,13 +74,14 @@ class BundleHandle:
         """Of the weights that paint."""
         return weights_fingerprint(self.bundle.prior)
 
-    def ready_to_sample(self, canvas: Canvas, memory: int | None = None) -> Bundle:
+    def ready_to_sample(self, canvas: Canvas, guided: bool = False, memory: int | None = None) -> Bundle:
         """Prior and decoder on the device, with room to sample a canvas and show it.
 
         Args:
+            guided: each window is read twice, with the condition and without.
             memory: bytes for sampling, if that is known better than for a canvas of one window.
         """
-        memory = sampling_memory(self.bundle.prior, len(canvas.indices)) if memory is None else memory
+        memory = sampling_memory(self.bundle.prior, len(canvas.indices), guided) if memory is None else memory
         comfy.make_room([self.prior, self.vqgan.patcher], memory + self.vqgan.decoding_memory(canvas.size))
         return self.bundle
 
@@ -90,6 +91,11 @@ class BundleHandle:
         if self.condition is not None:
             self.condition.ready(height * factor, width * factor)
         return self.bundle
+
+    def ready_without_condition(self) -> Bundle:
+        """The condition's VQGAN on the device, if it still has to tell what the model is given where nothing guides."""
+        free = self.bundle.condition_config.unconditional and "without_edges" not in vars(self.bundle)
+        return self.ready_for_condition(self.side, self.side) if free else self.bundle
 
 
 def handle_of(vqgan: VQGAN) -> VQGANHandle:

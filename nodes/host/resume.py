@@ -1,4 +1,4 @@
-"""Runs that were cancelled, kept so that the same run goes on from there and their canvas is not lost."""
+"""Runs that were cancelled or failed, kept so that the same run goes on from there and their canvas is not lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...core.canvas.canvas import Canvas
 from ...core.sampling.loop import SamplingState
 from ...core.sampling.trace import SamplingTrace
 
-MAX_RUNS = 8  # runs kept
+MAX_RUNS = 40  # runs kept: more than a sweep has
 
 
 class Run(NamedTuple):
@@ -25,27 +25,32 @@ class Run(NamedTuple):
 kept: OrderedDict[str, Run] = OrderedDict()
 
 
-def keep(key: str, state: SamplingState, trace: SamplingTrace, start: Canvas) -> None:
-    """Remember a run that was cancelled; `key` is the fingerprint of all that it was asked for."""
-    state.move_to(torch.device("cpu"))
-    kept[key] = Run(state, trace, start)
+def keep(key: str, run: Run) -> None:
+    """Remember a run as the last one, unless nothing is painted yet; `key` is the fingerprint of all that it was asked
+    for."""
+    if not run.state.draws.any():
+        return
+    run.state.move_to(torch.device("cpu"))
+    kept.pop(key, None)
+    kept[key] = run
     while len(kept) > MAX_RUNS:
         kept.popitem(last=False)
 
 
-def take(key: str) -> Run | None:
-    """A run that was asked for the same, which is then no longer kept; None if there is none."""
-    return kept.pop(key, None)
+def forget(*keys: str) -> None:
+    """Runs that are finished, their pictures made."""
+    for key in keys:
+        kept.pop(key, None)
 
 
 def last_canvas() -> Canvas:
-    """What the last run that was cancelled, and not finished since, had decided.
+    """What the last run that was cancelled or failed, and was not finished since, had decided.
 
     Raises:
         ValueError: there is none.
     """
     if not kept:
-        raise ValueError("no run of Sample Codes was cancelled, so there is nothing to recall; cancel one first")
+        raise ValueError("no run of Sample Codes was cancelled or failed, so there is nothing to recall")
     run = next(reversed(kept.values()))
     return run.start.with_cells(run.state.indices, run.state.known)
 

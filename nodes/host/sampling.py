@@ -1,4 +1,4 @@
-"""Core's sampling loop under ComfyUI: bar, preview pictures, cancel, and going on after one."""
+"""Core's sampling loop under ComfyUI: bar, preview pictures, cancel, and going on after one or after an error."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ SHOWN = 9  # pictures of a batch in a preview
 @dataclasses.dataclass(frozen=True)
 class Sampled:
     """A finished run: the canvas before and after, the statistics that `SamplingState` has, and the forecast of
-    the first picture."""
+    the first picture. It stays kept under its key until its pictures are made."""
 
+    key: str
     start: Canvas
     canvas: Canvas
     state: SamplingState
@@ -54,8 +55,8 @@ def run(
     preview_every: int,
     bar: comfy.Progress | None = None,
 ) -> Sampled:
-    """Fill a canvas; where the same run was cancelled before, from there on. What it will take is told first, if the
-    canvas is larger than the window or wraps.
+    """Fill a canvas; where the same run was cancelled or failed before, from there on. What it will take is told first,
+    if the canvas is larger than the window or wraps.
 
     Args:
         sliding: None moves the window cell by cell, and wraps as the canvas does.
@@ -66,14 +67,15 @@ def run(
     key = fingerprint(model.name, guide, canvas, settings, sliding, seed, pictures)
     condition, start = beginning(model, guide, canvas, sliding, pictures)
     settings = settings_for(settings, start)
-    bundle = model.ready_to_sample(start)
-    before = resume.take(key)
+    guided = settings.guidance_scale != 1
+    bundle = model.ready_to_sample(start, guided)
+    before = resume.kept.get(key)
     state = before.state if before else SamplingState.start(start, seed)
     trace = before.trace if before else blank_trace(bundle, start)
     if max(start.size) > bundle.prior.config.window or sliding.wrap != "none":
         plan = estimate_run(bundle.prior, condition, start.with_cells(state.indices, state.known), settings, sliding)
         comfy.say(plan.summary())
-        model.ready_to_sample(start, plan.memory)
+        model.ready_to_sample(start, guided, plan.memory)
     bar = bar or comfy.Progress()
 
     def now() -> Canvas:
@@ -84,11 +86,17 @@ def run(
         for step in steps:
             due = preview_every and (step.done % preview_every == 0 or step.done == step.total)
             bar.step(step.done, step.total, (lambda: preview(bundle.vqgan, now())) if due else None)
-    except comfy.Interrupted:
-        resume.keep(key, state, trace, start)
-        raise
+    finally:  # whatever ends it, and until its pictures are made
+        resume.keep(key, resume.Run(state, trace, start))
     state.move_to(torch.device("cpu"))  # canvases are small, and live there
-    return Sampled(start, now().with_provenance(provenance_of(model, start, state, settings, sliding)), state, trace)
+    return Sampled(
+        key, start, now().with_provenance(provenance_of(model, start, state, settings, sliding)), state, trace
+    )
+
+
+def finish(*runs: Sampled) -> None:
+    """The pictures of these runs are made, so that there is nothing to recall."""
+    resume.forget(*(run.key for run in runs))
 
 
 def provenance_of(
@@ -127,7 +135,7 @@ def plan(
     """What `run` with the same arguments would take."""
     sliding = sliding_for(sliding, canvas)
     condition, start = beginning(model, guide, canvas, sliding, pictures)
-    bundle = model.ready_to_sample(start)
+    bundle = model.ready_to_sample(start, settings is not None and settings.guidance_scale != 1)
     return estimate_run(bundle.prior, condition, start, settings_for(settings or SamplingSettings(), start), sliding)
 
 
@@ -140,7 +148,7 @@ def beginning(
     model: BundleHandle, guide: PreparedCondition | None, canvas: Canvas | None, sliding: Sliding, pictures: int
 ) -> tuple[Condition, Canvas]:
     """Condition and canvas of a run before it starts, as many as pictures are to be made."""
-    guide = guide or prepare_unconditional(model.bundle, canvas)
+    guide = guide or prepare_unconditional(model.ready_without_condition(), canvas)
     condition, start = expand_batch(guide, canvas, pictures)
     return condition, start.with_wrap(sliding.wrap)
 

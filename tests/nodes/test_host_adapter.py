@@ -190,11 +190,11 @@ def test_other_settings_do_not_go_on_from_a_cancelled_run(host, make_bundle):
 def test_only_so_many_cancelled_runs_are_kept(host, make_bundle):
     unfinished.kept.clear()
     model = handle(make_bundle("none"))
-    for seed in range(unfinished.MOST + 3):
+    for seed in range(unfinished.MAX_RUNS + 3):
         host.interrupted_after = 1
         with pytest.raises(adapter.Interrupted):
             sampling.SampleCodes.execute(model, seed, 1, 0)
-    assert len(unfinished.kept) == unfinished.MOST
+    assert len(unfinished.kept) == unfinished.MAX_RUNS
 
 
 def test_more_to_keep_than_there_are_is_refused_before_anything_is_made(host, make_bundle):

@@ -109,7 +109,7 @@ def sample_images(
 
 def sample_unconditional(bundle: Bundle, number: int, seed: int) -> Tensor:
     """Pictures [B, 3, H, W] in -1..1 of a prior that has learned to do without edges."""
-    return bundle.decode(sample_images(bundle, bundle.unconditional_condition(), number, seed, GRID_TEMPERATURE))
+    return bundle.decode(sample_images(bundle, bundle.unconditional_condition, number, seed, GRID_TEMPERATURE))
 
 
 def is_single_color(pictures: Tensor) -> Tensor:
@@ -131,5 +131,5 @@ def condition_of(bundle: Bundle, held_out: CodeDataset, chosen: list[int]) -> Co
     codes = held_out.condition[0, chosen].long()
     cells = math.isqrt(codes.shape[1])
     codes = codes.view(-1, cells, cells).to(bundle.prior.pos_emb.device)
-    unconditional = bundle.unconditional_condition() if bundle.condition_config.unconditional else None
+    unconditional = bundle.unconditional_condition if bundle.condition_config.unconditional else None
     return SpatialCondition(codes, (side, side), offset, unconditional)

@@ -186,7 +186,7 @@ def test_sides_off_the_stride_are_refused_with_the_stride(height, width):
         ({"attention_levels": (3,)}, "attention_levels"),
         ({"codebook": "best"}, "'best' is unknown"),
         ({"codebook_size": 0}, "codebook_size is 0"),
-        ({"patch_size": 0}, "fold is 0"),
+        ({"patch_size": 0}, "patch_size is 0"),
         ({"latent_channels": 0}, "latent_channels is 0"),
         ({"channels": 0}, "channels"),
         ({"channels": -32}, "channels"),

@@ -181,7 +181,7 @@ def test_targets_are_never_corrupted():
     prior = tiny()
     prefix, cells = tokens(2)
     torch.manual_seed(3)
-    loss = prior.loss(prefix, cells, keep=0.5)
+    loss = prior.loss(prefix, cells, pkeep=0.5)
     torch.manual_seed(3)
     torch.testing.assert_close(loss, cell_loss(prior(prefix, corrupt(cells, 0.5, 40)), cells))
     assert not torch.allclose(loss, prior.loss(prefix, cells))

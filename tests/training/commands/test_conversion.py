@@ -243,7 +243,7 @@ def test_names_that_can_not_be_fetched_are_answered(tmp_path, capsys):
 def test_a_fetched_file_is_compared_with_the_catalogue(vqgan_file, transformer_file):
     published = read_catalogue()["vqgan_imagenet_f16_1024"]
     found = differences(published, inspect_model(vqgan_file))
-    assert found == ["stride is 2, not 16", "codebook_size is 64, not 1024", "code_width is 16, not 256"]
+    assert found == ["stride is 2, not 16", "codebook_size is 64, not 1024", "code_dim is 16, not 256"]
     found = differences(read_catalogue()["cin"], inspect_model(transformer_file))
     assert found == ["stride is 2, not 16", "codebook_size is 64, not 16384", "condition is depth, not class"]
     assert differences(published, inspect_model(transformer_file))[0] == "kind is bundle, not vqgan"
