@@ -6,15 +6,23 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from ..model_file import ModelFile, build_empty, config_from, load_part, part_config, read_model_file, write_model_file
-from ..opening import is_ours, open_foreign
+from ..loading import is_ours, open_foreign
+from ..storage.model_file import (
+    ModelFile,
+    build_empty,
+    config_from,
+    load_part,
+    part_config,
+    read_model_file,
+    write_model_file,
+)
 from .encoder import CLIP, CLIPConfig
 from .layouts import Activation, read_clip, released_tokenizer
-from .objective import Guide
+from .model import ClipModel
 from .tokenizer import Tokenizer
 
 
-def open_clip(path: str | Path, text_path: str | Path | None = None, activation: Activation = "auto") -> Guide:
+def open_clip(path: str | Path, text_path: str | Path | None = None, activation: Activation = "auto") -> ClipModel:
     """A CLIP and its tokenizer, ready for use, in float32 on the CPU.
 
     Args:
@@ -35,22 +43,22 @@ def open_clip(path: str | Path, text_path: str | Path | None = None, activation:
             f"{files[-1].path.name} has {clip.config.vocab_size} tokens, CLIP's vocabulary {tokenizer.vocab_size}; "
             "choose a CLIP with the usual vocabulary"
         )
-    return Guide(clip, tokenizer)
+    return ClipModel(clip, tokenizer)
 
 
-def save_clip(path: str | Path, guide: Guide, figures: dict[str, float] | None = None, **metadata: Any) -> None:
+def save_clip(path: str | Path, model: ClipModel, figures: dict[str, float] | None = None, **metadata: Any) -> None:
     """Write a CLIP with its vocabulary; `metadata` as for `write_model_file`."""
-    tokenizer = guide.tokenizer
+    tokenizer = model.tokenizer
     words = {
         "merges": [" ".join(pair) for pair in tokenizer.merges],
         "context": tokenizer.context,
         "plain_letters": tokenizer.plain_letters,
     }
-    config = {"clip": dataclasses.asdict(guide.clip.config), "tokenizer": words, "held_out": figures or {}}
-    write_model_file(path, "clip", config, {"clip": guide.clip.state_dict()}, **metadata)
+    config = {"clip": dataclasses.asdict(model.clip.config), "tokenizer": words, "held_out": figures or {}}
+    write_model_file(path, "clip", config, {"clip": model.clip.state_dict()}, **metadata)
 
 
-def _build(file: ModelFile) -> Guide:
+def _build(file: ModelFile) -> ClipModel:
     name = file.path.name
     clip = build_empty(CLIP, config_from(CLIPConfig, part_config(file, "clip"), name), name)
     load_part(clip, file, "clip")
@@ -62,4 +70,4 @@ def _build(file: ModelFile) -> Guide:
         raise ValueError(f"{name} has no readable vocabulary ({error}); fetch it again") from error
     if (tokenizer.vocab_size, tokenizer.context) != (clip.config.vocab_size, clip.config.context):
         raise ValueError(f"{name}: its vocabulary does not fit its text tower; fetch it again")
-    return Guide(clip, tokenizer)
+    return ClipModel(clip, tokenizer)

@@ -160,17 +160,21 @@ class CLIP(nn.Module):
 
     @torch.no_grad()
     def init_weights(self) -> None:
-        """Draw weights to train from (GPT-2's: what goes back into the stream starts smaller with depth)."""
+        """Draw weights to train from, as openai/CLIP does: by width, and smaller with depth where a layer adds to
+        the stream."""
+        nn.init.normal_(self.text.tokens.weight, std=0.02)
+        nn.init.normal_(self.image.patches.weight, std=self.image.patches.weight[0].numel() ** -0.5)
         for tower in (self.image, self.text):
-            for module in tower.modules():
-                if isinstance(module, nn.Linear | nn.Embedding | nn.Conv2d):
-                    nn.init.normal_(module.weight, std=0.02)
-                if isinstance(module, nn.Linear) and module.bias is not None:
-                    nn.init.zeros_(module.bias)
+            width = tower.projection.in_features
+            deep = width**-0.5 * (2 * len(tower.blocks)) ** -0.5
             for block in tower.blocks:
-                for layer in (block.attention.out, block.mlp[2]):
-                    nn.init.normal_(layer.weight, std=0.02 / (2 * len(tower.blocks)) ** 0.5)
-            nn.init.normal_(tower.projection.weight, std=tower.projection.in_features**-0.5)
+                layers = (block.attention.qkv, block.attention.out, block.mlp[0], block.mlp[2])
+                for layer, std in zip(layers, (width**-0.5, deep, (2 * width) ** -0.5, deep), strict=True):
+                    nn.init.normal_(layer.weight, std=std)
+                    nn.init.zeros_(layer.bias)
+            nn.init.normal_(tower.projection.weight, std=width**-0.5)
+        for parameter in (self.image.class_token, self.image.positions):
+            nn.init.normal_(parameter, std=self.config.image_width**-0.5)
 
     @property
     def device(self) -> torch.device:

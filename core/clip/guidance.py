@@ -20,10 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..codebook import as_rows, nearest_code
-from ..vqgan import VQGAN
+from ..autoencoders.nearest import as_rows, nearest_code
+from ..autoencoders.vqgan import VQGAN
 from .cutouts import CutoutSettings, draw_views
-from .objective import Guide, add_gradient, encode_prompts
+from .model import ClipModel
+from .objective import add_gradient, encode_prompts
 from .prompts import Prompt
 
 MAX_STEPS = 100_000
@@ -101,7 +102,7 @@ class GuidanceEvent(NamedTuple):
 
 def guide_steps(
     vqgan: VQGAN,
-    guides: Sequence[Guide],
+    models: Sequence[ClipModel],
     prompts: Sequence[Prompt],
     state: GuidanceState,
     settings: GuidanceSettings,
@@ -110,28 +111,28 @@ def guide_steps(
     """Take the steps that are left, one event after each.
 
     Args:
-        guides: one CLIP or several, whose losses are added.
+        models: one CLIP or several, whose losses are added.
         state: from `GuidanceState.begin`, or an event's, to go on from there.
         free: [h, w] bool, cells that may change; None is all of them.
     Raises:
         ValueError: no prompts, or nothing free.
     """
-    if not prompts or not guides:
+    if not prompts or not models:
         raise ValueError("there is nothing to be guided by; give at least one prompt and one CLIP")
     if free is not None and (free.shape != state.z.shape[2:] or not free.any()):
         raise ValueError(
             f"the free cells are {tuple(free.shape)}, the canvas {tuple(state.z.shape[2:])}; give at least one"
         )
     with torch.inference_mode(False), torch.enable_grad():
-        yield from _steps(vqgan, guides, prompts, state.clone(), settings, free)
+        yield from _steps(vqgan, models, prompts, state.clone(), settings, free)
 
 
-def _steps(vqgan, guides, prompts, state, settings, free) -> Iterator[GuidanceEvent]:
+def _steps(vqgan, models, prompts, state, settings, free) -> Iterator[GuidanceEvent]:
     codes = vqgan.codebook.codes.detach().clone()
     low, high, center = (stat.view(1, -1, 1, 1) for stat in (codes.amin(0), codes.amax(0), codes.mean(0)))
     rate = settings.learning_rate * float(codes.std())
     size = tuple(side * vqgan.config.stride for side in state.z.shape[2:])
-    targets = [encode_prompts(guide, prompts, settings.cutouts, size) for guide in guides]
+    targets = [encode_prompts(model, prompts, settings.cutouts, size) for model in models]
     kept = None if free is None else ~free.to(state.z.device)
     generator = torch.Generator()
     while state.step < settings.steps:
@@ -140,9 +141,9 @@ def _steps(vqgan, guides, prompts, state, settings, free) -> Iterator[GuidanceEv
         image = decode_with_gradient(vqgan, straight_through(z, codes))
         leaf = image.detach().requires_grad_()
         losses, loss = [], 0.0
-        for guide, aims in zip(guides, targets, strict=True):
-            views = draw_views(settings.cutouts, *size, guide.clip.config.image_size, generator)
-            each, total = add_gradient(guide.clip, leaf, views, aims, settings.normalize)
+        for model, aims in zip(models, targets, strict=True):
+            views = draw_views(settings.cutouts, *size, model.clip.config.image_size, generator)
+            each, total = add_gradient(model.clip, leaf, views, aims, settings.normalize)
             losses, loss = losses or each, loss + total
         image.backward(leaf.grad)
         gradient = z.grad + _pulls(z.detach(), state, center, settings)

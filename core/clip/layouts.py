@@ -21,8 +21,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ..checkpoint import Checkpoint
-from ..model_file import build_empty, check_fit, config_from, in_float32
+from ..checkpoints.reader import Checkpoint
+from ..storage.model_file import build_empty, check_fit, config_from, in_float32
 from .encoder import CLIP, CLIPConfig
 from .tokenizer import Tokenizer
 

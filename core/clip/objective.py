@@ -17,18 +17,11 @@ from torch import Tensor
 
 from .cutouts import CutoutSettings, Views, coverage, draw_views, take_views
 from .encoder import CLIP
+from .model import ClipModel
 from .prompts import Prompt
-from .tokenizer import Tokenizer
 
 MAX_SINE = 1 - 1e-6  # the arcsine's gradient is infinite at 1, opposite vectors
 VIEWS_AT_ONCE = 8
-
-
-class Guide(NamedTuple):
-    """A CLIP and the tokenizer of its weights."""
-
-    clip: CLIP
-    tokenizer: Tokenizer
 
 
 class Target(NamedTuple):
@@ -41,7 +34,7 @@ class Target(NamedTuple):
 
 
 def encode_prompts(
-    guide: Guide, prompts: Sequence[Prompt], cutouts: CutoutSettings, size: tuple[int, int]
+    model: ClipModel, prompts: Sequence[Prompt], cutouts: CutoutSettings, size: tuple[int, int]
 ) -> list[Target]:
     """Prompts as a CLIP sees them, for a picture of size (height, width)."""
     targets = []
@@ -50,16 +43,16 @@ def encode_prompts(
             region = prompt.region
             if region is not None:
                 region = F.interpolate(region[None, None].float(), size, mode="bilinear", antialias=True)[0, 0]
-                region = region.to(guide.clip.device)
-            targets.append(Target(prompt_vectors(guide, prompt, cutouts), prompt.weight, prompt.stop, region))
+                region = region.to(model.clip.device)
+            targets.append(Target(prompt_vectors(model, prompt, cutouts), prompt.weight, prompt.stop, region))
     return targets
 
 
-def prompt_vectors(guide: Guide, prompt: Prompt, cutouts: CutoutSettings) -> Tensor:
+def prompt_vectors(model: ClipModel, prompt: Prompt, cutouts: CutoutSettings) -> Tensor:
     """Unit vectors of a prompt, [m, E]: one for words and noise, one for each view of a picture."""
-    clip = guide.clip
+    clip = model.clip
     if prompt.text:
-        return clip.encode_text(guide.tokenizer([prompt.text]).to(clip.device))
+        return clip.encode_text(model.tokenizer([prompt.text]).to(clip.device))
     if prompt.noise is not None:
         generator = torch.Generator().manual_seed(prompt.noise)
         return F.normalize(torch.randn(1, clip.config.embed_dim, generator=generator), dim=1).to(clip.device)

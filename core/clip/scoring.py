@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .encoder import CLIP
-from .objective import Guide
+from .model import ClipModel
 
 TEMPLATES = (  # seven that do as well as the 80 of Radford et al. (openai/CLIP, notebooks/Prompt_Engineering)
     "itap of a {}.", "a bad photo of the {}.", "a origami {}.", "a photo of the large {}.", "a {} in a video game.",
@@ -48,16 +48,16 @@ def embed_images(clip: CLIP, images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def embed_texts(guide: Guide, texts: Sequence[str]) -> Tensor:
+def embed_texts(model: ClipModel, texts: Sequence[str]) -> Tensor:
     """Unit vectors of texts, [n, E]; ValueError for an empty one."""
     if not texts or not all(text.strip() for text in texts):
         raise ValueError("a text is empty; describe the picture in a few words")
-    return guide.clip.encode_text(guide.tokenizer(list(texts)).to(guide.clip.device))
+    return model.clip.encode_text(model.tokenizer(list(texts)).to(model.clip.device))
 
 
-def score_texts(guide: Guide, images: Tensor, texts: Sequence[str]) -> Tensor:
+def score_texts(model: ClipModel, images: Tensor, texts: Sequence[str]) -> Tensor:
     """Cosines of images [B, 3, H, W] in 0..1 and texts: [B, n] in -1..1; 0.2 to 0.35 is a good match for ViT-B/32."""
-    return embed_images(guide.clip, images) @ embed_texts(guide, texts).t()
+    return embed_images(model.clip, images) @ embed_texts(model, texts).t()
 
 
 def score_images(clip: CLIP, images: Tensor, references: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ def clip_score(cosines: Tensor) -> Tensor:
     return 100 * cosines.clamp(min=0)
 
 
-def embed_classes(guide: Guide, names: Sequence[str], templates: Sequence[str] = TEMPLATES) -> Tensor:
+def embed_classes(model: ClipModel, names: Sequence[str], templates: Sequence[str] = TEMPLATES) -> Tensor:
     """One unit vector for each class, the mean over templates with `{}` for the name: [n, E].
 
     Raises:
@@ -80,12 +80,12 @@ def embed_classes(guide: Guide, names: Sequence[str], templates: Sequence[str] =
         raise ValueError("give at least two class names, none of them empty")
     if not templates or not all("{}" in template for template in templates):
         raise ValueError("every template needs {} where the class name goes")
-    means = [embed_texts(guide, [t.replace("{}", name) for t in templates]).mean(0) for name in names]
+    means = [embed_texts(model, [t.replace("{}", name) for t in templates]).mean(0) for name in names]
     return F.normalize(torch.stack(means), dim=1)
 
 
-def classify(guide: Guide, images: Tensor, classes: Tensor) -> Ranking:
+def classify(model: ClipModel, images: Tensor, classes: Tensor) -> Ranking:
     """Zero-shot classification: images [B, 3, H, W] in 0..1 among `embed_classes` [n, E]."""
-    logits = guide.clip.scale.detach() * embed_images(guide.clip, images) @ classes.t()
+    logits = model.clip.scale.detach() * embed_images(model.clip, images) @ classes.t()
     probabilities, order = logits.softmax(1).sort(1, descending=True)
     return Ranking(order, probabilities)
