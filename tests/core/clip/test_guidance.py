@@ -42,13 +42,13 @@ def test_losses_are_those_of_the_notebook_written_plainly(models):
 
 def test_the_picture_comes_nearer_to_what_attracts_and_leaves_what_repels(models):
     settings = {
-        "steps": 40,
-        "learning_rate": 0.03,
+        "steps": 12,
+        "learning_rate": 0.5,
         "cutouts": CutoutSettings(count=1, kind="whole", augment=False, noise=0),
     }
     near, far = (run(models, [Prompt(text="a cat", weight=weight)], **settings) for weight in (1, -1))
-    assert near[-1].losses[0] < near[0].losses[0] - 0.001
-    assert far[-1].losses[0] < far[0].losses[0] - 0.001
+    assert near[-1].losses[0] < near[0].losses[0] - 0.1
+    assert far[-1].losses[0] < far[0].losses[0] - 0.1
     assert far[0].losses[0] == pytest.approx(-near[0].losses[0])
 
 
