@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..priors.llama import MLP
+from ..priors.llama_blocks import MLP
 from .dinov2 import PATCH, DINOv2, DINOv2Config
 
 CELL = 16  # pixels of a control image a side, for each cell
@@ -61,7 +61,7 @@ class ControlAREncoder(nn.Module):
         self.condition_layers = nn.ModuleList(MLP(config.width, config.width) for _ in range(config.layers))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Control images [B, 3, h * 16, w * 16] in -1..1 -> [B, N, h, w, C]."""
+        """Control images [B, 3, h * 16, w * 16] in -1..1 -> [B, h, w, N, C]."""
         height, width = (side // CELL for side in images.shape[-2:])
         size = (height * PATCH, width * PATCH)
         if self.config.resize == "nearest":
@@ -69,5 +69,5 @@ class ControlAREncoder(nn.Module):
         else:
             images = F.interpolate(images, size, mode="bicubic", align_corners=True)
         shared = self.condition_mlp(self.adapter_mlp(self.adapter(images)))  # [B, h * w, C]
-        control = torch.stack([layer(shared) for layer in self.condition_layers], 1)  # [B, N, h * w, C]
-        return control.unflatten(2, (height, width))
+        control = torch.stack([layer(shared) for layer in self.condition_layers], 2)  # [B, h * w, N, C]
+        return control.unflatten(1, (height, width))

@@ -1,6 +1,6 @@
 """DINOv2 (arXiv 2304.07193), the vision transformer through which ControlAR looks at its control images.
 
-    image --patches of 14 x 14 pixels + positions--> blocks --LayerNorm--> one feature a patch
+image --patches of 14 x 14 pixels + positions--> blocks --LayerNorm--> one feature a patch
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class AnyOrderLlama(nn.Module):
 
     def forward(self, prefix: Prefix | Tensor, cells: Tensor) -> Tensor:
         """Logits [B, n, K] of every cell from the prefix and the cells [B, n] before it, in the order of the prefix."""
-        prefix = prefix if isinstance(prefix, Prefix) else Prefix(prefix)
+        prefix = Prefix.of(prefix)
         prefix = prefix.expand(len(cells))
         return self._first(prefix, cells[:, :-1], cells.shape[1], self._order_rotations(prefix), None)
 
@@ -78,18 +78,16 @@ class AnyOrderLlama(nn.Module):
         if order is not None and not all(torch.equal(row.cpu(), wanted) for row in order.sort(1).values):
             raise ValueError(f"the order must name each of the {self.window**2} cells of a window once")
 
-    def cache_bytes(self, cells: int) -> int:
+    def cache_bytes(self, cells: int, sharing: int = 1) -> int:
         """Bytes of one sequence's cache: keys and values of its prefix and of `cells` queries and codes."""
         return self.llama.cache_bytes(2 * cells + 1)
 
-    def work_bytes(self, sequences: int) -> int:
-        """Bytes at most that `start` takes for whole windows, beyond weights and caches."""
-        return self.llama.work_bytes(2 * sequences)
+    def work_bytes(self, sequences: int, steps: int) -> int:
+        """Bytes at most that evaluating takes beyond weights and caches."""
+        return self.llama.work_bytes(2 * sequences, 2 * steps)
 
     @torch.no_grad()
-    def start(
-        self, prefix: Prefix, cells: Tensor, last: int = 1, room: int = 0
-    ) -> tuple[Tensor, AnyOrderCache | None]:
+    def start(self, prefix: Prefix, cells: Tensor, last: int = 1, room: int = 0) -> tuple[Tensor, AnyOrderCache | None]:
         """Evaluate a window's prefix and its first cells [B, n], in order; see `base.Prior`."""
         prefix = repeat_rows(prefix, len(cells))
         rotation = self._order_rotations(prefix)
@@ -106,7 +104,7 @@ class AnyOrderLlama(nn.Module):
 
     def _first(self, prefix: Prefix, cells: Tensor, last: int, rotation: Tensor, past: Tensor | None) -> Tensor:
         """Prefix and cells [B, n] from the beginning: the last predictions' logits [B, last, K]."""
-        classes = self.llama.cls_embedding(prefix.tokens - self.codebook_size)  # [B, 1, C]
+        classes = self.llama.tok_embeddings(prefix.tokens)  # [B, 1, C]
         first = torch.cat([classes, self._queries(rotation[:, :, :1])], 1)
         pairs, turned = self._pairs(self.llama.tok_embeddings(cells), rotation[:, :, : cells.shape[1] + 1])
         # the prefix's queries and keys are turned to zero, as LlamaGen's are
@@ -145,14 +143,14 @@ class AnyOrderDecoder:
         self.packed = pack_module(prior, 3)
 
     @torch.no_grad()
-    def __call__(self, cells: Tensor, cache: AnyOrderCache) -> Tensor:
-        """Cells [B, m], which follow the cache's -> logits [B, m, K] of what follows each of them; the last cell of a
-        window has nothing after it."""
+    def __call__(self, cells: Tensor, cache: AnyOrderCache, last: int | None = None) -> Tensor:
+        """Cells [B, m], which follow the cache's -> logits [B, last or m, K] of what follows the last of them; the last
+        cell of a window has nothing after it."""
         end = cache.cells + cells.shape[1]
         prior, start = self.packed, 2 * cache.cells + 2  # after the prefix and a query for each cell, and one more
         rotation = cache.rotation[:, :, cache.cells : end + 1]
         x, turned = prior._pairs(prior.llama.tok_embeddings(cells), rotation)
         mask = attention_mask(start, start + x.shape[1], None, x.device)
-        logits = prior.llama.run(x, turned, mask, cache.past, start)[:, 1::2]
+        logits = prior.llama.run(x, turned, mask, cache.past, start, 2 * last - 1 if last else 0)[:, last is None :: 2]
         cache.cells = end
         return logits

@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..prefix import Prefix
+from .llama_blocks import Block, FeaturePrefix, RMSNorm
 from .packed_module import pack_module
-from .rotary import grid_rotations, rotate
+from .rotary import grid_rotations
 
 MAX_LAYERS = 1000  # a file that asks for millions would never finish
 
@@ -28,11 +29,11 @@ MAX_LAYERS = 1000  # a file that asks for millions would never finish
 class LlamaConfig:
     """Everything that decides the shape of a prior; the defaults are LlamaGen-B. ValueError for impossible values.
 
-    prefix_rows: rows of the prefix's own embedding, tokens K, K + 1, ...; the last is the unconditional one.
+    prefix_rows: rows of the embedding that belong to the prefix alone, tokens K, K + 1, ...
     feature_width: of text features, for a prefix of vectors; 0 where the prefix is tokens.
     prefix_length: tokens; of text features the most there may be.
-    prefix_rotation: what rotary positions do to the prefix's queries and keys. LlamaGen multiplies them by zero, so that
-        a cell weighs all prefix tokens alike; the identity lets it choose among them.
+    prefix_rotation: what rotary positions do to the prefix's queries and keys. LlamaGen multiplies them by zero, so
+        that a cell weighs all prefix tokens alike; the identity lets it choose among them.
     control_layers: the blocks before which control is added.
     rope_base: base of the rotary frequencies.
     """
@@ -80,113 +81,6 @@ class LlamaConfig:
         return self.prefix_length + self.window**2
 
 
-class RMSNorm(nn.Module):
-    """Each vector divided by its root mean square, then scaled (arXiv 1910.07467)."""
-
-    def __init__(self, width: int, eps: float = 1e-5):
-        super().__init__()
-        self.weight, self.eps = nn.Parameter(torch.ones(width)), eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        wide = x.float()
-        return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)).type_as(x) * self.weight
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention whose queries and keys are turned by their cell's place."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.wqkv = nn.Linear(width, 3 * width, bias=False)
-        self.wo = nn.Linear(width, width, bias=False)
-
-    def forward(self, x: Tensor, rotation: Tensor, mask: Tensor | None, past: Tensor | None, start: int) -> Tensor:
-        """[B, T, C] -> [B, T, C].
-
-        Args:
-            rotation: [T, d/2] complex, of these positions.
-            mask: [T, start + T], or with leading dimensions, bool: True where a token may look; None is causal.
-            past: this layer's keys and values, [2, B, heads, room, d]; those of x are written there from `start` on.
-        """
-        batch, length, _ = x.shape
-        # [B, T, 3C] -> [3, B, heads, T, d]
-        q, k, v = self.wqkv(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        q, k = rotate(q, rotation), rotate(k, rotation)
-        if past is not None:
-            end = start + length
-            past[0, :, :, start:end], past[1, :, :, start:end] = k, v
-            k, v = past[:, :, :, :end]
-        attended = F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None and length > 1)
-        return self.wo(attended.transpose(1, 2).reshape(x.shape))  # [B, heads, T, d] -> [B, T, C]
-
-
-class FeedForward(nn.Module):
-    """SwiGLU (arXiv 2002.05202)."""
-
-    def __init__(self, width: int, hidden: int):
-        super().__init__()
-        self.w1 = nn.Linear(width, hidden, bias=False)
-        self.w3 = nn.Linear(width, hidden, bias=False)
-        self.w2 = nn.Linear(hidden, width, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.w2(F.silu(self.w1(x)) * self.w3(x))
-
-
-class Block(nn.Module):
-    """Attention, then SwiGLU, each on the normalized stream and added to it."""
-
-    def __init__(self, config: LlamaConfig):
-        super().__init__()
-        self.attention_norm = RMSNorm(config.width)
-        self.attention = Attention(config.width, config.heads)
-        self.ffn_norm = RMSNorm(config.width)
-        self.feed_forward = FeedForward(config.width, config.hidden)
-
-    def forward(self, x: Tensor, rotation: Tensor, mask: Tensor | None, past: Tensor | None, start: int) -> Tensor:
-        """[B, T, C] -> [B, T, C]; arguments as `Attention.forward`."""
-        x = x + self.attention(self.attention_norm(x), rotation, mask, past, start)
-        return x + self.feed_forward(self.ffn_norm(x))
-
-
-class MLP(nn.Module):
-    """Two linear layers without biases around a GELU, in its tanh approximation."""
-
-    def __init__(self, width_in: int, width: int):
-        super().__init__()
-        self.fc1 = nn.Linear(width_in, width, bias=False)
-        self.fc2 = nn.Linear(width, width, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
-
-
-class TokenPrefix(nn.Module):
-    """The prefix's own tokens as rows of a table."""
-
-    def __init__(self, rows: int, width: int):
-        super().__init__()
-        self.embedding_table = nn.Embedding(rows, width)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """[B, P] int64 in 0..rows-1 -> [B, P, C]"""
-        return self.embedding_table(tokens)
-
-
-class FeaturePrefix(nn.Module):
-    """Text features as prefix; `uncond_embedding` is what stands for no text."""
-
-    def __init__(self, length: int, feature_width: int, width: int):
-        super().__init__()
-        self.cap_proj = MLP(feature_width, width)
-        self.register_buffer("uncond_embedding", torch.randn(length, feature_width) / feature_width**0.5)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """[B, P, F] -> [B, P, C]"""
-        return self.cap_proj(features)
-
-
 @dataclass
 class LlamaCache:
     """Keys and values of windows that stand still, and what their cells must know of the prefix."""
@@ -208,12 +102,10 @@ class Llama(nn.Module):
     def __init__(self, config: LlamaConfig):
         super().__init__()
         self.config = config
-        if config.prefix_rows:
-            self.cls_embedding = TokenPrefix(config.prefix_rows, config.width)
-        else:
+        self.tok_embeddings = nn.Embedding(config.vocab_size, config.width)  # codes, then the prefix's own tokens
+        if config.feature_width:
             self.cls_embedding = FeaturePrefix(config.prefix_length, config.feature_width, config.width)
-        self.tok_embeddings = nn.Embedding(config.codebook_size, config.width)
-        self.layers = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.layers = nn.ModuleList(Block(config.width, config.heads, config.hidden) for _ in range(config.layers))
         self.norm = RMSNorm(config.width)
         self.output = nn.Linear(config.width, config.codebook_size, bias=False)
         for module in self.modules():
@@ -249,31 +141,30 @@ class Llama(nn.Module):
         Returns:
             [B, n, K].
         """
-        prefix = prefix if isinstance(prefix, Prefix) else Prefix(prefix)
+        prefix = Prefix.of(prefix)
         return self._first(prefix.expand(len(cells)), cells[:, :-1], cells.shape[1], None)
 
     def check_prefix(self, prefix: Prefix) -> None:
         """Raise ValueError for a prefix of another kind, length, vocabulary or width than this prior takes."""
         c, tokens = self.config, prefix.tokens
+        cure = "use the condition that it was trained with"
+        kinds = ["tokens", "text"]
         if tokens.is_floating_point() != (c.feature_width > 0):
-            raise ValueError(f"the condition gives {'text' if tokens.is_floating_point() else 'tokens'}, the prior takes "
-                             f"{'text' if c.feature_width else 'tokens'}; use the condition that it was trained with")
+            given, wanted = kinds[tokens.is_floating_point()], kinds[c.feature_width > 0]
+            raise ValueError(f"the condition gives {given}, the prior takes {wanted}; {cure}")
         if c.feature_width:
-            if tokens.shape[2] != c.feature_width or not 1 <= tokens.shape[1] <= c.prefix_length:
+            if tokens.shape[2] != c.feature_width or not 1 <= prefix.length <= c.prefix_length:
                 raise ValueError(
-                    f"the text has {tokens.shape[1]} features of width {tokens.shape[2]}, the prior takes 1 to "
+                    f"the text has {prefix.length} features of width {tokens.shape[2]}, the prior takes 1 to "
                     f"{c.prefix_length} of width {c.feature_width}; use the text encoder that it was trained with"
                 )
-        elif tokens.shape[1] != c.prefix_length:
+        elif prefix.length != c.prefix_length:
             raise ValueError(
-                f"the condition gives prefixes of {tokens.shape[1]} tokens, the prior takes {c.prefix_length}; "
-                "use the condition that it was trained with"
+                f"the condition gives prefixes of {prefix.length} tokens, the prior takes {c.prefix_length}; {cure}"
             )
         elif len(outside := tokens[(tokens < c.codebook_size) | (tokens >= c.vocab_size)]):
-            raise ValueError(
-                f"the condition holds token {int(outside[0])}, the prior knows {c.codebook_size} to {c.vocab_size - 1}; "
-                "use the condition that it was trained with"
-            )
+            known = f"{c.codebook_size} to {c.vocab_size - 1}"
+            raise ValueError(f"the condition holds token {int(outside[0])}, the prior knows {known}; {cure}")
         wanted = (c.window**2, len(c.control_layers), c.width)
         if prefix.per_cell is not None and prefix.per_cell.shape[1:] != wanted:
             raise ValueError(
@@ -281,21 +172,20 @@ class Llama(nn.Module):
                 "use the control encoder that it was trained with"
             )
 
-    def cache_bytes(self, cells: int) -> int:
-        """Bytes of one sequence's cache: keys and values of its prefix and `cells` cells."""
+    def cache_bytes(self, cells: int, sharing: int = 1) -> int:
+        """Bytes of one sequence's cache: keys and values of its prefix, which is not shared, and `cells` cells."""
         tokens = self.config.prefix_length + cells
         return 2 * self.config.layers * self.config.width * tokens * self.dtype.itemsize
 
-    def work_bytes(self, sequences: int) -> int:
-        """Bytes at most that `start` takes for whole windows, beyond weights and caches."""
+    def work_bytes(self, sequences: int, steps: int) -> int:
+        """Bytes at most that evaluating takes beyond weights and caches, whole windows at a time or a few cells."""
         c = self.config
+        tokens = max(sequences * c.context, steps)
         each = 8 * c.width + 3 * c.hidden  # numbers a token in the widest block, attention's copies included
-        return sequences * (c.context * each * self.dtype.itemsize + 8 * c.codebook_size)
+        return tokens * each * self.dtype.itemsize + max(sequences, steps) * 8 * c.codebook_size
 
     @torch.no_grad()
-    def start(
-        self, prefix: Prefix, cells: Tensor, last: int = 1, room: int = 0
-    ) -> tuple[Tensor, LlamaCache | None]:
+    def start(self, prefix: Prefix, cells: Tensor, last: int = 1, room: int = 0) -> tuple[Tensor, LlamaCache | None]:
         """Evaluate a window's prefix and its first cells [B, n]: logits [B, last, K] of the last predictions, and what
         to go on with, if there is `room` for cells; see `base.Prior`."""
         prefix = repeat_rows(prefix, len(cells))
@@ -308,15 +198,17 @@ class Llama(nn.Module):
 
     def _new_cache(self, prefix: Prefix, room: int) -> LlamaCache:
         """An empty cache for the prefix's rows and `room` cells."""
-        c, length = self.config, prefix.tokens.shape[1]
+        c, length = self.config, prefix.length
         shape = (c.layers, 2, len(prefix), c.heads, length + room, c.width // c.heads)
         return LlamaCache(self.norm.weight.new_empty(shape), prefix, length)
 
     def _first(self, prefix: Prefix, cells: Tensor, last: int, cache: LlamaCache | None) -> Tensor:
         """Prefix and cells [B, n] from the beginning: the last predictions' logits [B, last, K]."""
-        tokens = prefix.tokens
-        tokens = tokens.to(self.dtype) if self.config.feature_width else tokens - self.config.codebook_size
-        x = torch.cat([self.cls_embedding(tokens), self.tok_embeddings(cells)], 1)
+        if self.config.feature_width:
+            embedded = self.cls_embedding(prefix.tokens.to(self.dtype))  # [B, P, C]
+        else:
+            embedded = self.tok_embeddings(prefix.tokens)
+        x = torch.cat([embedded, self.tok_embeddings(cells)], 1)
         logits = self.evaluate(x, prefix, None if cache is None else cache.past, 0, last)
         if cache is not None:
             cache.cells = cells.shape[1]
@@ -346,7 +238,7 @@ class Llama(nn.Module):
 
     def evaluate(self, x: Tensor, prefix: Prefix, past: Tensor | None, start: int, last: int = 0) -> Tensor:
         """`run` for tokens [B, T, C] of a sequence with this prefix, at positions from `start` on."""
-        end, length = start + x.shape[1], prefix.tokens.shape[1]
+        end, length = start + x.shape[1], prefix.length
         control = control_of(prefix.per_cell, start - length + 1, end - length + 1)
         mask = attention_mask(start, end, prefix.mask, x.device)
         return self.run(x, self._rotations(length, start, end), mask, past, start, last, control)
@@ -369,14 +261,14 @@ class LlamaDecoder:
         self.packed: dict[int, Llama] = {}  # for one row, two, and (at 3) any more
 
     @torch.no_grad()
-    def __call__(self, cells: Tensor, cache: LlamaCache) -> Tensor:
-        """Cells [B, m], which follow the cache's -> logits [B, m, K] of what follows each of them."""
+    def __call__(self, cells: Tensor, cache: LlamaCache, last: int | None = None) -> Tensor:
+        """Cells [B, m], which follow the cache's -> logits [B, last or m, K] of what follows the last of them."""
         rows = min(cells.numel(), 3)
         if rows not in self.packed:
             self.packed[rows] = pack_module(self.prior, rows)
         prior = self.packed[rows]
         start = cache.prefix_length + cache.cells
-        logits = prior.evaluate(prior.tok_embeddings(cells), cache.prefix, cache.past, start)
+        logits = prior.evaluate(prior.tok_embeddings(cells), cache.prefix, cache.past, start, last or 0)
         cache.cells += cells.shape[1]
         return logits
 

@@ -7,7 +7,7 @@ from itertools import chain
 
 from torch import Tensor, nn
 
-from ..decoding import few_rows
+from .packed_linear import few_rows
 
 
 class PackedLinear(nn.Module):

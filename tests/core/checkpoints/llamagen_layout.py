@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tessera.tests.core.original_layout import (
+from tessera.tests.core.checkpoints.original_layout import (
     Shapes,
     convolution,
     filled,
@@ -20,7 +20,7 @@ from tessera.tests.core.original_layout import (
 )
 
 CODES, CLASSES, FEATURES = 48, 10, 64  # of the tiny ones
-HIDDEN = 256  # of SwiGLU: LlamaGen rounds it up to a multiple of this
+HIDDEN = 512  # of SwiGLU at width 128
 
 
 def block_shapes(layers: int, width: int) -> Shapes:
@@ -35,12 +35,12 @@ def block_shapes(layers: int, width: int) -> Shapes:
     return shapes | {"norm.weight": (width,), "output.weight": (CODES, width)}
 
 
-def class_shapes(layers: int = 3, width: int = 32) -> Shapes:
+def class_shapes(layers: int = 3, width: int = 128) -> Shapes:
     """A class-conditional transformer."""
     return block_shapes(layers, width) | {"cls_embedding.embedding_table.weight": (CLASSES + 1, width)}
 
 
-def text_shapes(layers: int = 3, width: int = 32, length: int = 120) -> Shapes:
+def text_shapes(layers: int = 3, width: int = 128, length: int = 120) -> Shapes:
     """A text-conditional transformer."""
     return block_shapes(layers, width) | {
         "cls_embedding.cap_proj.fc1.weight": (width, FEATURES),
@@ -86,7 +86,7 @@ def dino_shapes(layers: int = 2) -> Shapes:
     return shapes | norm("layernorm", DINO)
 
 
-def control_shapes(grid: int = 6, width: int = 32) -> Shapes:
+def control_shapes(grid: int = 6, width: int = 128) -> Shapes:
     """A whole ControlAR file."""
     shapes = text_shapes(width=width) | prefixed("adapter.model", dino_shapes())
     for name, into in (("adapter_mlp", DINO), ("condition_mlp.cap_proj", width)):
@@ -112,6 +112,6 @@ def llamagen_name(name: str, last: int) -> str:
     return re.sub(r"(conv_blocks\.\d+)\.block\.", r"\1.res.", name)
 
 
-def any_order_shapes(width: int = 32) -> Shapes:
+def any_order_shapes(width: int = 128) -> Shapes:
     """RandAR's transformer."""
     return class_shapes(width=width) | {"pos_instruct_embeddings": (1, width)}
