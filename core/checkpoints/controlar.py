@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from ..conditions.control import ControlARConfig
-from ..priors.llama import LlamaConfig
+from ..conditions.control import ControlARConfig, ControlAREncoder
+from ..priors.llama import Llama, LlamaConfig
 from ..storage.model_file import config_from
 from .llamagen import part_of, plan_llama
 from .taming import Plan
@@ -49,8 +49,10 @@ def is_controlar(names: set[str]) -> bool:
 def plan_controlar(source: Source) -> tuple[Plan, Plan]:
     """How to make the prior and the control encoder of a file; ValueError where it is not such a file."""
     plan = plan_llama(source, grid_of(source), OTHERS)
-    own = {n: s for n, s in source.shapes.items() if re.match(OTHERS[0][0], n)}
-    names = map_names(source.only(own), CONTROL_RULES)
+    own = {name: shape for name, shape in source.shapes.items() if re.match(OTHERS[0][0], name)}
+    names = map_names(
+        source, [*CONTROL_RULES, (r"(layers|cls_embedding|tok_embeddings|norm|output)\..+|freqs_cis", "")]
+    )
     parts = {ours: part_of(source, name) for name, ours in names.items()}
     layers = count(own, r"condition_layers\.(\d+)\.", source.name)
     third = plan.config.layers // layers
@@ -65,7 +67,10 @@ def plan_controlar(source: Source) -> tuple[Plan, Plan]:
         "dino_heads": dino // 64,
     }
     control = config_from(ControlARConfig, values, source.name)
-    return Plan(config_from(LlamaConfig, prior, source.name), plan.parts), Plan(control, parts)
+    return (
+        Plan(Llama, config_from(LlamaConfig, prior, source.name), plan.parts),
+        Plan(ControlAREncoder, control, parts),
+    )
 
 
 def grid_of(source: Source) -> int:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 
-from ..priors.llama import LlamaConfig
+from ..priors.any_order import AnyOrderLlama
+from ..priors.llama import Llama, LlamaConfig
 from ..storage.model_file import config_from
 from .taming import Plan
 from .tensor_names import Part, Parts, Rules, Source, count, map_names, stacked
@@ -50,14 +51,14 @@ def plan_llama(source: Source, window: int | None = None, extra: Rules = ()) -> 
         tables = [parts["tok_embeddings.weight"], parts.pop(LABELS)]
         shape = (config.vocab_size, config.width)
         parts["tok_embeddings.weight"] = Part(shape, lambda: stacked(shape, tables))
-    return Plan(config, parts)
+    return Plan(Llama, config, parts)
 
 
 def plan_any_order(source: Source, window: int | None = None) -> Plan:
     """`plan_llama` for RandAR, whose queries come from one more tensor; all released ones have 16 cells a side."""
     plan = plan_llama(source, window or 16, [(QUERY, "")])
     parts = {f"llama.{name}": part for name, part in plan.parts.items()} | {"query": part_of(source, QUERY)}
-    return Plan(plan.config, parts)
+    return Plan(AnyOrderLlama, plan.config, parts)
 
 
 def part_of(source: Source, name: str) -> Part:

@@ -1,8 +1,8 @@
 """Control by a sketch: lines and coarse colors, either of which may be left out anywhere.
 
-    lines, presence of lines [B, 2, 16h, 16w] --convolutions--+
-                                                              +--> one vector a cell --> one for each control layer
-    colors, presence of colors [B, 4, h/2, w/2] --convolutions-+
+lines, presence of lines [B, 2, 16h, 16w] --convolutions--+
+                                                          +--> one vector a cell --> one for each control layer
+colors, presence of colors [B, 4, h/2, w/2] --convolutions-+
 """
 
 from __future__ import annotations

@@ -92,7 +92,10 @@ def control_shapes(grid: int = 6, width: int = 128) -> Shapes:
     for name, into in (("adapter_mlp", DINO), ("condition_mlp.cap_proj", width)):
         shapes |= {f"{name}.fc1.weight": (width, into), f"{name}.fc2.weight": (width, width)}
     for i in range(3):
-        shapes |= {f"condition_layers.{i}.fc1.weight": (width, width), f"condition_layers.{i}.fc2.weight": (width, width)}
+        shapes |= {
+            f"condition_layers.{i}.fc1.weight": (width, width),
+            f"condition_layers.{i}.fc2.weight": (width, width),
+        }
     return shapes | {"condition_embeddings.weight": (CODES, width), "condition_mlp.uncond_embedding": (grid**2, width)}
 
 
