@@ -180,9 +180,10 @@ def saved_pictures(images: Tensor, node: type) -> ui.PreviewImage:
     return ui.PreviewImage(images, cls=node)
 
 
-def saved_pictures_and_file(images: Tensor, node: type, name: str, path: Path) -> dict[str, Any]:
-    """The same, and the name of a temporary file for our script in the page."""
-    return {**saved_pictures(images, node).as_dict(), name: [ui.SavedResult(path.name, "", io.FolderType.temp)]}
+def finished_pictures(images: Tensor, node: type, **files: Path) -> dict[str, Any]:
+    """The same after live previews, which our script in the page takes away, and temporary files for it."""
+    temporary = {name: [ui.SavedResult(path.name, "", io.FolderType.temp)] for name, path in files.items()}
+    return {**saved_pictures(images, node).as_dict(), "tessera_finished": [True], **temporary}
 
 
 def save_pictures(
