@@ -5,13 +5,13 @@ import importlib
 import sys
 
 COMMANDS = {
-    "demo": (".training.demo", "make pictures with the embedded weights and show what they came from"),
-    "train": (".training.train", "train a VQGAN or a prior on a folder of pictures; resumes by itself"),
-    "evaluate": (".training.evaluate", "measure trained weights on held-out pictures"),
-    "bundle": (".training.bundle", "join VQGAN, condition and prior into one model file"),
-    "convert": (".training.convert", "turn a released checkpoint into one model file of ours"),
-    "inspect": (".training.inspection", "say what a model file or released checkpoint holds"),
-    "models": (".training.models", "list the published models that load here, and fetch one"),
+    "demo": (".training.commands.demo", "make pictures with the embedded weights and show what they came from"),
+    "train": (".training.commands.train", "train a VQGAN or a prior on a folder of pictures; resumes by itself"),
+    "evaluate": (".training.commands.evaluate", "measure trained weights on held-out pictures"),
+    "bundle": (".training.commands.bundle", "join VQGAN, condition and prior into one model file"),
+    "convert": (".training.commands.convert", "turn a released checkpoint into one model file of ours"),
+    "inspect": (".training.commands.inspect", "say what a model file or released checkpoint holds"),
+    "models": (".training.commands.models", "list the published models that load here, and fetch one"),
     "bench": (".benchmarks.command", "measure speed and memory against named baselines"),
 }
 

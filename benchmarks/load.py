@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
-from ..core.opening import open_bundle
-from ..core.transformer import Transformer, TransformerConfig
-from ..core.vqgan import VQGAN, VQGANConfig
+from ..core.autoencoders.vqgan import VQGAN, VQGANConfig
+from ..core.loading import open_bundle
+from ..core.priors.transformer import Transformer, TransformerConfig
 from .report import Report
 from .timing import alternate, in_new_process, peak_memory_of, seconds_of
 

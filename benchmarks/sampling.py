@@ -7,12 +7,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..core.canvas import Canvas
-from ..core.conditioning import ImageCondition
-from ..core.decoding import in_blocks
-from ..core.sampling import SamplingState, sample_steps
-from ..core.transformer import Transformer, TransformerConfig
-from ..core.warp import SamplingSettings
+from ..core.canvas.canvas import Canvas
+from ..core.conditions.spatial import ImageCondition
+from ..core.priors.packed_linear import in_blocks
+from ..core.priors.transformer import Transformer, TransformerConfig
+from ..core.sampling.loop import SamplingState, sample_steps
+from ..core.sampling.settings import SamplingSettings
 from .report import Report
 from .shapes import QUICK_SHAPES, SHAPES, random_prior
 from .timing import alternate, seconds_of

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..core.codebook import nearest_code
+from ..core.autoencoders.nearest import nearest_code
 from .report import Report
 from .timing import alternate, in_new_process, peak_memory_of, seconds_of
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from ..core.transformer import Transformer, TransformerConfig
+from ..core.priors.transformer import Transformer, TransformerConfig
 
 SHAPES = {
     "12x512": TransformerConfig(layers=12, width=512, heads=8),

@@ -5,13 +5,14 @@ from collections import defaultdict
 
 import torch
 
-from ..core.canvas import Canvas
-from ..core.conditioning import ImageCondition
-from ..core.sampling import Run, SamplingState, sample, schedule
-from ..core.transformer import Transformer, TransformerConfig
-from ..core.warp import SamplingSettings
-from ..core.wavefront import Stretch, batches
-from ..core.window import Sliding, Window
+from ..core.canvas.canvas import Canvas
+from ..core.conditions.spatial import ImageCondition
+from ..core.geometry import Window
+from ..core.priors.transformer import Transformer, TransformerConfig
+from ..core.sampling.loop import Run, SamplingState, sample, schedule
+from ..core.sampling.schedule import Stretch, batches
+from ..core.sampling.settings import SamplingSettings
+from ..core.sampling.windows import Sliding
 from .report import Report
 from .shapes import QUICK_SHAPES, SHAPES, random_prior
 from .timing import alternate, in_new_process, peak_memory_of, seconds_of

@@ -11,11 +11,11 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor, nn
 
-from .canvas import Canvas
-from .fingerprint import fingerprint
-from .vqgan import VQGAN
-from .warp import SamplingSettings
-from .window import Sliding
+from .autoencoders.vqgan import VQGAN
+from .canvas.canvas import Canvas
+from .sampling.settings import SamplingSettings
+from .sampling.windows import Sliding
+from .storage.fingerprint import fingerprint
 
 KEY = "tessera"  # of the text in the PNG
 FORMAT = "tessera/1"

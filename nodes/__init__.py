@@ -1,20 +1,10 @@
 """ComfyUI nodes: each a schema and a few lines that call core."""
 
-from . import (
-    canvas,
-    canvas_files,
-    codec,
-    compare,
-    conditions,
-    host,
-    layout,
-    loaders,
-    picture_files,
-    sampling,
-    sliding,
-    tiles,
-)
-from .host import ComfyExtension, io
+from . import canvas, canvas_files, compare, conditions, layout, loaders, picture_files, sliding, tiles
+from . import codes as codec
+from . import sample as sampling
+from .host import comfy as host
+from .host.comfy import ComfyExtension, io
 
 NODES: list[type[io.ComfyNode]] = [
     loaders.LoadBundle,

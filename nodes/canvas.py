@@ -4,14 +4,14 @@ from typing import get_args
 
 from torch import Tensor
 
-from ..core.canvas import Canvas
-from ..core.canvas_edits import Side, blend, keep_side, painted_cells, surround
-from ..core.codec import empty_canvas
+from ..core.canvas.canvas import Canvas
+from ..core.canvas.codec import empty_canvas
+from ..core.canvas.edits import Side, blend, keep_side, painted_cells, surround
 from . import sockets
-from .codec import vqgan_input
-from .host import io
-from .models import VQGANHandle
-from .pictures import constant_mask, from_mask
+from .codes import vqgan_input
+from .host.comfy import io
+from .host.handles import VQGANHandle
+from .host.images import constant_mask, from_mask
 
 CATEGORY = "Tessera/canvas"
 MOST_CELLS = 1024  # a side

@@ -1,12 +1,15 @@
 """Nodes that keep canvases, and show them."""
 
-from ..core.canvas import Canvas, load_canvas, save_canvas
-from ..core.canvas_view import canvas_view
-from . import host, sockets, unfinished
-from .codec import vqgan_input
-from .host import io, ui
-from .models import VQGANHandle
-from .pictures import to_image
+from ..core.canvas.canvas import Canvas
+from ..core.canvas.canvas_file import load_canvas, save_canvas
+from ..core.canvas.canvas_view import canvas_view
+from . import sockets
+from .codes import vqgan_input
+from .host import comfy as host
+from .host import resume as unfinished
+from .host.comfy import io, ui
+from .host.handles import VQGANHandle
+from .host.images import to_image
 
 CATEGORY = "Tessera/canvas"
 SUFFIX = ".canvas.safetensors"

@@ -5,25 +5,26 @@ from typing import get_args
 
 from torch import Tensor
 
-from ..core.atlas import Order, atlas, code_counts
-from ..core.canvas import Canvas
-from ..core.codebook import code_statistics
-from ..core.codec import decode_canvas
-from ..core.guide import Guide
-from ..core.image import to_pictures, to_tensor
-from ..core.metrics import check_alike, code_agreement, perceptual_comparison, psnr, ssim
-from ..core.ranking import best_of, check_choice, mean_log_probability
-from ..core.sheet import labelled_sheet, labelled_tiles
-from ..core.sweep import Swept, parse_values, swept_settings
-from ..core.warp import SamplingSettings
-from ..core.window import Sliding
-from . import host, sockets
-from .codec import vqgan_input
-from .host import io, ui
-from .models import BundleHandle, VQGANHandle
-from .pictures import from_image, to_image
-from .run import run, sweep
-from .sampling import EXAMPLE, canvas_inputs, model_input, preview_input, seed_input
+from ..core.autoencoders.usage import code_statistics
+from ..core.canvas.atlas import Order, atlas, code_counts
+from ..core.canvas.canvas import Canvas
+from ..core.canvas.codec import decode_canvas
+from ..core.images.io import to_pictures, to_tensor
+from ..core.images.metrics import check_alike, code_agreement, perceptual_comparison, psnr, ssim
+from ..core.images.sheet import labelled_sheet, labelled_tiles
+from ..core.prepared import Guide
+from ..core.sampling.selection import best_of, check_choice, mean_log_probability
+from ..core.sampling.settings import SamplingSettings
+from ..core.sampling.sweep import Swept, parse_values, swept_settings
+from ..core.sampling.windows import Sliding
+from . import sockets
+from .codes import vqgan_input
+from .host import comfy as host
+from .host.comfy import io, ui
+from .host.handles import BundleHandle, VQGANHandle
+from .host.images import from_image, to_image
+from .host.sampling import finish, run, sweep
+from .sample import EXAMPLE, canvas_inputs, model_input, preview_input, seed_input
 
 CATEGORY = "Tessera/compare"
 
@@ -73,11 +74,12 @@ class SweepSettings(io.ComfyNode):
     ) -> io.NodeOutput:
         numbers = parse_values(values)
         each = swept_settings(settings or EXAMPLE, setting, numbers)
-        first, *others = sweep(model, condition, canvas, each, sliding, seed, pictures, preview_every)
-        every = first.canvas.join([other.canvas for other in others])
+        runs = sweep(model, condition, canvas, each, sliding, seed, pictures, preview_every)
+        every = runs[0].canvas.join([other.canvas for other in runs[1:]])
         made = decode_canvas(model.vqgan.ready_for(every), every)
         sheet = labelled_sheet([f"{setting} {number:g}" for number in numbers], to_pictures(made))
         shown = to_image(to_tensor(sheet))
+        finish(*runs)
         return io.NodeOutput(shown, to_image(made), ui=host.finished_pictures(shown, cls))
 
 
@@ -126,12 +128,12 @@ class BestOf(io.ComfyNode):
         check_choice(candidates, keep)
         sampled = run(model, condition, canvas, settings, sliding, seed, candidates, preview_every)
         scores = mean_log_probability(sampled.state, sampled.start.known)
-        groups = len(scores) // candidates
-        best = sampled.canvas.pick(best_of(scores, groups, keep))
+        best = sampled.canvas.pick(best_of(scores, len(scores) // candidates, keep))
         order = scores.argsort(descending=True, stable=True)
         ranked = to_pictures(decode_canvas(model.vqgan.ready_for(sampled.canvas), sampled.canvas.pick(order)))
         sheet = labelled_tiles([f"{score:.3f}" for score in scores[order].tolist()], ranked)
         picture = to_image(decode_canvas(model.bundle.vqgan, best))
+        finish(sampled)
         return io.NodeOutput(picture, best, to_image(to_tensor(sheet)), ui=host.finished_pictures(picture, cls))
 
 

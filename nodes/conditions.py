@@ -5,14 +5,15 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from ..core.condition_pictures import inverted, labels_of_picture
-from ..core.edges import LineSource, lines_of
-from ..core.fit import Fit, fit, scaled, scaled_labels, scaled_lines
-from ..core.guide import Guide, guide_by_labels, guide_by_picture, seen
-from . import host, sockets
-from .host import io
-from .models import BundleHandle
-from .pictures import from_image, to_image
+from ..core.conditions.edges import LineSource, lines_of
+from ..core.conditions.maps import inverted, labels_of_picture
+from ..core.images.resize import Fit, fit, scaled, scaled_labels, scaled_lines
+from ..core.prepared import Guide, guide_by_labels, guide_by_picture, seen
+from . import sockets
+from .host import comfy as host
+from .host.comfy import io
+from .host.handles import BundleHandle
+from .host.images import from_image, to_image
 
 CATEGORY = "Tessera/conditions"
 

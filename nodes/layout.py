@@ -1,13 +1,14 @@
 """A scene layout guides the picture: which objects stand where."""
 
-from ..core.codec import empty_canvas
-from ..core.guide import guide_by_boxes
-from ..core.layout_boxes import boxes_view, parse_boxes
-from . import host, sockets
+from ..core.canvas.codec import empty_canvas
+from ..core.conditions.layout_boxes import boxes_view, parse_boxes
+from ..core.prepared import guide_by_boxes
+from . import sockets
 from .conditions import CATEGORY, model_input
-from .host import io
-from .models import BundleHandle
-from .pictures import to_image
+from .host import comfy as host
+from .host.comfy import io
+from .host.handles import BundleHandle
+from .host.images import to_image
 
 EXAMPLE = "0 0 0.55 1 0.45  # label left top width height\n1 0.1 0.25 0.35 0.5\n2 0.6 0.35 0.3 0.4"
 

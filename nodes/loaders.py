@@ -1,10 +1,11 @@
 """Nodes that load models."""
 
-from ..core.image import read_picture, to_tensor
-from . import host, sockets
-from .host import io
-from .models import open_bundle, open_vqgan
-from .pictures import to_image
+from ..core.images.io import read_picture, to_tensor
+from . import sockets
+from .host import comfy as host
+from .host.comfy import io
+from .host.handles import open_bundle, open_vqgan
+from .host.images import to_image
 
 EXAMPLES = ["photograph.jpg", "drawing.png"]  # in assets, with their origin
 

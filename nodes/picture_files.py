@@ -2,14 +2,15 @@
 
 from torch import Tensor
 
-from ..core.canvas import Canvas
-from ..core.image import to_pictures
+from ..core.canvas.canvas import Canvas
+from ..core.images.io import to_pictures
 from ..core.provenance import KEY, check_vqgan, read_note, weights_fingerprint, write_note
-from . import host, sockets
-from .codec import vqgan_input
-from .host import io
-from .models import VQGANHandle
-from .pictures import from_image
+from . import sockets
+from .codes import vqgan_input
+from .host import comfy as host
+from .host.comfy import io
+from .host.handles import VQGANHandle
+from .host.images import from_image
 
 CATEGORY = "Tessera/canvas"
 

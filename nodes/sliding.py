@@ -2,16 +2,18 @@
 
 from typing import get_args
 
-from ..core.canvas import Canvas
-from ..core.guide import Guide
-from ..core.run_plan import described
-from ..core.warp import SamplingSettings
-from ..core.window import Sliding, Wrap
-from . import host, sockets
-from .host import io, ui
-from .models import BundleHandle
-from .run import plan
-from .sampling import canvas_inputs, model_input, pictures_input
+from ..core.canvas.canvas import Canvas
+from ..core.geometry import Wrap
+from ..core.prepared import Guide
+from ..core.sampling.estimate import described
+from ..core.sampling.settings import SamplingSettings
+from ..core.sampling.windows import Sliding
+from . import sockets
+from .host import comfy as host
+from .host.comfy import io, ui
+from .host.handles import BundleHandle
+from .host.sampling import plan
+from .sample import canvas_inputs, model_input, pictures_input
 
 STRIDES = ["1", "2", "4", "8"]  # a list to choose from, since nothing between them is allowed
 

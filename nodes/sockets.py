@@ -1,6 +1,6 @@
 """The types of our wires."""
 
-from .host import io
+from .host.comfy import io
 
 Bundle = io.Custom("TESSERA_BUNDLE")  # models.BundleHandle
 VQGAN = io.Custom("TESSERA_VQGAN")  # models.VQGANHandle

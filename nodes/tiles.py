@@ -2,10 +2,10 @@
 
 from torch import Tensor
 
-from ..core.tiles import repeated
-from . import host
-from .host import io
-from .pictures import from_image, to_image
+from ..core.images.tiles import repeated
+from .host import comfy as host
+from .host.comfy import io
+from .host.images import from_image, to_image
 
 
 class TilePreview(io.ComfyNode):

@@ -43,9 +43,10 @@ TORCHVISION_OPERATORS = declare_torchvision_operators()  # they last as long as 
 
 def tiny_bundle(kind: str, **prior_changes):
     """A small random bundle of one kind: 16 codes, cells of 4 pixels, a window of 4 x 4 cells."""
-    from tessera.core.bundle import PICTURES, Bundle, ConditionConfig
-    from tessera.core.transformer import Transformer, TransformerConfig
-    from tessera.core.vqgan import VQGAN, VQGANConfig
+    from tessera.core.autoencoders.vqgan import VQGAN, VQGANConfig
+    from tessera.core.bundle import Bundle
+    from tessera.core.conditions.config import PICTURES, ConditionConfig
+    from tessera.core.priors.transformer import Transformer, TransformerConfig
 
     def vqgan(**changes) -> VQGAN:
         shape = {"channels": 32, "channel_mult": (1, 1, 2), "blocks_per_level": 1, "attention_levels": ()}

@@ -34,8 +34,10 @@ def test_no_dependency_is_pinned():
 
 
 def test_every_package_of_the_tree_is_installed():
-    folders = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
-    assert set(PROJECT["tool"]["setuptools"]["packages"]) == {"tessera", *(f"tessera.{name}" for name in folders)}
+    layers = ("core", "nodes", "training", "benchmarks")
+    folders = [path.parent for layer in layers for path in (ROOT / layer).rglob("__init__.py")]
+    names = {".".join(("tessera", *folder.relative_to(ROOT).parts)) for folder in folders}
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == {"tessera", *names}
 
 
 def test_relative_links_of_the_documents_lead_somewhere():

@@ -11,8 +11,8 @@ from tessera.benchmarks.decode import QUICK, plain_decode
 from tessera.benchmarks.report import table
 from tessera.benchmarks.search import inputs, textbook
 from tessera.benchmarks.timing import alternate, peak_memory_of
-from tessera.core.codebook import nearest_code
-from tessera.core.vqgan import VQGAN
+from tessera.core.autoencoders.nearest import nearest_code
+from tessera.core.autoencoders.vqgan import VQGAN
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -148,8 +148,8 @@ class Server:
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory, make_bundle) -> Path:
     """A folder with one tiny random model for each kind of condition."""
-    from tessera.core.bundle import save_bundle
-    from tessera.core.model_file import save_vqgan
+    from tessera.core.autoencoders.vqgan_file import save_vqgan
+    from tessera.core.bundle_file import save_bundle
 
     folder = tmp_path_factory.mktemp("models")
     for kind in KINDS:

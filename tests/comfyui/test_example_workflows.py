@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from tessera.core.bundle import load_bundle
-from tessera.core.codec import decode_canvas
-from tessera.core.edges import edges
-from tessera.core.fit import fit
-from tessera.core.guide import guide_by_picture
-from tessera.core.image import read_picture, to_tensor
-from tessera.core.sampling import sample
-from tessera.core.warp import SamplingSettings
+from tessera.core.bundle_file import load_bundle
+from tessera.core.canvas.codec import decode_canvas
+from tessera.core.conditions.edges import edges
+from tessera.core.images.io import read_picture, to_tensor
+from tessera.core.images.resize import fit
+from tessera.core.prepared import guide_by_picture
+from tessera.core.sampling.loop import sample
+from tessera.core.sampling.settings import SamplingSettings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MODEL = ROOT / "models" / "emoji-edges.safetensors"

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tessera.core.bundle import load_bundle
-from tessera.core.canvas import Canvas, load_canvas
-from tessera.core.codec import decode_canvas
-from tessera.core.sampling import sample
-from tessera.core.warp import SamplingSettings
-from tessera.core.window import Sliding
+from tessera.core.bundle_file import load_bundle
+from tessera.core.canvas.canvas import Canvas
+from tessera.core.canvas.canvas_file import load_canvas
+from tessera.core.canvas.codec import decode_canvas
+from tessera.core.sampling.loop import sample
+from tessera.core.sampling.settings import SamplingSettings
+from tessera.core.sampling.windows import Sliding
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PLAN = r"\d+ cells through \d+ windows: about \d+ s, \d+ MB"

@@ -6,8 +6,9 @@ In the front ends and ways to draw nodes of `test_page.py`.
 import pytest
 import torch
 
-from tessera.core.forecast import Forecast
-from tessera.core.warp import SamplingSettings, draw, warp
+from tessera.core.sampling.logits import draw, warp
+from tessera.core.sampling.settings import SamplingSettings
+from tessera.core.sampling.trace import Forecast
 
 OFF = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
 

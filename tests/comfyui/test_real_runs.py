@@ -5,16 +5,16 @@ import pytest
 import torch
 from PIL import Image
 
-from tessera.core.bundle import load_bundle
-from tessera.core.canvas import load_canvas
-from tessera.core.canvas_edits import keep_side
-from tessera.core.codec import decode_canvas, encode_canvas
-from tessera.core.fit import fit, scaled_lines
-from tessera.core.guide import guide_by_picture, guide_without_picture
-from tessera.core.image import to_tensor
+from tessera.core.bundle_file import load_bundle
+from tessera.core.canvas.canvas_file import load_canvas
+from tessera.core.canvas.codec import decode_canvas, encode_canvas
+from tessera.core.canvas.edits import keep_side
+from tessera.core.images.io import to_tensor
+from tessera.core.images.resize import fit, scaled_lines
+from tessera.core.prepared import guide_by_picture, guide_without_picture
 from tessera.core.provenance import read_note
-from tessera.core.sampling import sample
-from tessera.core.warp import SamplingSettings
+from tessera.core.sampling.loop import sample
+from tessera.core.sampling.settings import SamplingSettings
 
 
 def node(kind: str, **inputs) -> dict:
@@ -107,7 +107,7 @@ def test_models_without_a_picture_fill_a_canvas_of_any_size(server, tiny_models,
     report = server.run(prompt)
     assert report.status == "success", report.error
     bundle = load_bundle(tiny_models / "vq_transformer" / f"{kind}.safetensors")
-    from tessera.core.codec import empty_canvas
+    from tessera.core.canvas.codec import empty_canvas
 
     guide = guide_without_picture(bundle, empty_canvas(18, 29, 4))
     state = sample(bundle.prior, guide.condition, guide.canvas.repeat(2), 3, SamplingSettings())

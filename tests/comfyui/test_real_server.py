@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tessera.core.canvas import load_canvas
+from tessera.core.canvas.canvas_file import load_canvas
 from tessera.tests.comfyui.conftest import running_server
 
 SNAPSHOT = Path(__file__).parent / "object_info.json"

@@ -7,24 +7,19 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from tessera.core.bundle import (
-    Bundle,
-    ConditionConfig,
-    load_bundle,
-    load_condition_vqgan,
-    load_prior,
-    save_bundle,
-    save_prior,
-)
-from tessera.core.canvas import Canvas
-from tessera.core.image import to_pictures, to_tensor
-from tessera.core.layout import Box, layout_tokens
-from tessera.core.model_file import load_vqgan, read_model_file, save_vqgan
-from tessera.core.sampling import sample
-from tessera.core.transformer import Transformer, TransformerConfig
-from tessera.core.vqgan import VQGAN, VQGANConfig
-from tessera.core.warp import SamplingSettings
-from tessera.core.window import Window
+from tessera.core.autoencoders.vqgan import VQGAN, VQGANConfig
+from tessera.core.autoencoders.vqgan_file import load_vqgan, save_vqgan
+from tessera.core.bundle import Bundle
+from tessera.core.bundle_file import load_bundle, load_condition_vqgan, load_prior, save_bundle, save_prior
+from tessera.core.canvas.canvas import Canvas
+from tessera.core.conditions.config import ConditionConfig
+from tessera.core.conditions.layout import Box, layout_tokens
+from tessera.core.geometry import Window
+from tessera.core.images.io import to_pictures, to_tensor
+from tessera.core.priors.transformer import Transformer, TransformerConfig
+from tessera.core.sampling.loop import sample
+from tessera.core.sampling.settings import SamplingSettings
+from tessera.core.storage.model_file import read_model_file
 
 CODES, CONDITION_CODES, LABELS, SIDE, STRIDE = 8, 6, 5, 3, 4
 VOCABULARY = 100

@@ -5,10 +5,10 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from tessera.core.canvas import Canvas
+from tessera.core.canvas.canvas import Canvas
 from tessera.core.provenance import check_vqgan, origin, read_note, weights_fingerprint, write_note
-from tessera.core.warp import SamplingSettings
-from tessera.core.window import Sliding
+from tessera.core.sampling.settings import SamplingSettings
+from tessera.core.sampling.windows import Sliding
 
 
 def save(path, text: str | None) -> None:

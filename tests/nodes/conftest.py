@@ -1,6 +1,6 @@
 """A small stand-in for ComfyUI, so that the nodes can be imported and called without it.
 
-It holds what `nodes/host.py` uses and nothing more, and refuses what ComfyUI 0.3.64 refuses.
+It holds what `nodes/host/comfy.py` uses and nothing more, and refuses what ComfyUI 0.3.64 refuses.
 `test_stand_in.py` compares it with the real one where COMFYUI_DIR names a checkout.
 """
 

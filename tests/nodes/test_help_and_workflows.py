@@ -23,7 +23,7 @@ SEEDED = {"TesseraSampleCodes", "TesseraSweepSettings", "TesseraBestOf"}
 
 @pytest.fixture
 def schemas(host) -> dict:
-    from tessera.nodes.host import register_model_folders
+    from tessera.nodes.host.comfy import register_model_folders
 
     register_model_folders()
     return {schema.node_id: schema for schema in (node.define_schema() for node in NODES)}

@@ -8,15 +8,20 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
-from tessera.core.bundle import Bundle, save_bundle
-from tessera.core.canvas import Canvas, load_canvas
+from tessera.core.bundle import Bundle
+from tessera.core.bundle_file import save_bundle
+from tessera.core.canvas.canvas import Canvas
+from tessera.core.canvas.canvas_file import load_canvas
 from tessera.core.provenance import weights_fingerprint
-from tessera.core.sampling import sample
-from tessera.core.warp import SamplingSettings
-from tessera.core.window import Sliding
-from tessera.nodes import canvas_files, compare, loaders, picture_files, pictures, sampling, unfinished
-from tessera.nodes import host as adapter
-from tessera.nodes.models import BundleHandle, handle_of
+from tessera.core.sampling.loop import sample
+from tessera.core.sampling.settings import SamplingSettings
+from tessera.core.sampling.windows import Sliding
+from tessera.nodes import canvas_files, compare, loaders, picture_files
+from tessera.nodes import sample as sampling
+from tessera.nodes.host import comfy as adapter
+from tessera.nodes.host import images as pictures
+from tessera.nodes.host import resume as unfinished
+from tessera.nodes.host.handles import BundleHandle, handle_of
 
 
 def handle(bundle) -> BundleHandle:

@@ -5,16 +5,20 @@ import re
 import pytest
 import torch
 
-from tessera.core import strips
-from tessera.core.canvas import Canvas
-from tessera.core.codec import decode_canvas, encode_latents
-from tessera.core.sampling import sample
-from tessera.core.warp import SamplingSettings
-from tessera.core.window import Sliding
+from tessera.core.autoencoders import strip_decoder as strips
+from tessera.core.canvas.canvas import Canvas
+from tessera.core.canvas.codec import decode_canvas, encode_latents
+from tessera.core.sampling.loop import sample
+from tessera.core.sampling.settings import SamplingSettings
+from tessera.core.sampling.windows import Sliding
 from tessera.nodes import canvas as canvas_nodes
-from tessera.nodes import canvas_files, codec, compare, pictures, sampling, sliding, tiles, unfinished
-from tessera.nodes import host as adapter
-from tessera.nodes.models import BundleHandle, handle_of
+from tessera.nodes import canvas_files, compare, sliding, tiles
+from tessera.nodes import codes as codec
+from tessera.nodes import sample as sampling
+from tessera.nodes.host import comfy as adapter
+from tessera.nodes.host import images as pictures
+from tessera.nodes.host import resume as unfinished
+from tessera.nodes.host.handles import BundleHandle, handle_of
 
 PLAN = r"\d+ cells through \d+ windows: about \d+ s, \d+ MB"
 

@@ -6,12 +6,13 @@ import sys
 import pytest
 import torch
 
-from tessera.core import metrics
-from tessera.core.layout import layout_tokens
-from tessera.core.window import Window
-from tessera.nodes import compare, layout, sampling
-from tessera.nodes import host as adapter
-from tessera.nodes.models import BundleHandle, handle_of
+from tessera.core.conditions.layout import layout_tokens
+from tessera.core.geometry import Window
+from tessera.core.images import lpips
+from tessera.nodes import compare, layout
+from tessera.nodes import sample as sampling
+from tessera.nodes.host import comfy as adapter
+from tessera.nodes.host.handles import BundleHandle, handle_of
 
 BOXES = "2 0 0.5 1 0.5  # the ground\n\n7, 0.25, 0.25, 0.5, 0.5\n"
 
@@ -60,7 +61,7 @@ def test_model_of_another_kind_takes_no_boxes(host, make_bundle):
 
 def test_other_measures_come_where_lpips_can_not_be_had(host, monkeypatch):
     monkeypatch.setitem(sys.modules, "lpips", None)
-    metrics.lpips_network.cache_clear()
+    lpips.lpips_network.cache_clear()
     a, b = torch.rand(2, 20, 20, 3), torch.rand(2, 20, 20, 3)
     noise, likeness, distance, report = (found := compare.ComparePictures.execute(a, b, True)).args
     assert math.isnan(distance)

@@ -27,7 +27,7 @@ IDS = {
 @pytest.fixture(params=NODES, ids=lambda node: node.__name__)
 def node(request, host):
     """Each node; model folders are known, as after ComfyUI has asked for the nodes."""
-    from tessera.nodes.host import register_model_folders
+    from tessera.nodes.host.comfy import register_model_folders
 
     register_model_folders()
     return request.param

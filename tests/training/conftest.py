@@ -12,11 +12,12 @@ import torch
 import yaml
 from PIL import Image, ImageDraw
 
-from tessera.core.codebook import as_rows
-from tessera.core.model_file import save_vqgan
-from tessera.core.vqgan import VQGAN
-from tessera.training.config import PriorRun, VQGANRun, build
-from tessera.training.data import Views, find_pictures
+from tessera.core.autoencoders.nearest import as_rows
+from tessera.core.autoencoders.vqgan import VQGAN
+from tessera.core.autoencoders.vqgan_file import save_vqgan
+from tessera.training.config.runs import PriorRun, VQGANRun
+from tessera.training.config.yaml import build
+from tessera.training.data.folder import Views, find_pictures
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CPU_ONLY = {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}

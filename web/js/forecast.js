@@ -1,4 +1,4 @@
-// Reads the file that Sample Codes writes: core/forecast.py.
+// Reads the file that Sample Codes writes: core/sampling/trace.py.
 
 const TYPES = { I32: Int32Array, F32: Float32Array, U8: Uint8Array };
 

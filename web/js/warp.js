@@ -1,4 +1,4 @@
-// Temperature, top-k, top-p and min-p, in this order: core/warp.py on a forecast.
+// Temperature, top-k, top-p and min-p, in this order: core/sampling/logits.py on a forecast.
 //
 // A forecast gives the codes of a cell in order of probability: log-probabilities, and how many codes each of them
 // stands for (`counts`, 1 for the likeliest codes, more for the groups that follow). Each step takes how many are

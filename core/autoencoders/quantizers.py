@@ -1,0 +1,178 @@
+"""The codebook: latents to the nearest of K learned codes and back (paper section 3.1, eq. 2 and 4).
+
+Two ways to quantize behind one call, `quantized = codebook(latents)`:
+`Codebook` (nearest code; learned by gradient or by moving average, optionally on the unit sphere)
+and `GumbelCodebook` (a categorical choice relaxed by Gumbel noise while training).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .nearest import as_rows, nearest_code
+
+if TYPE_CHECKING:
+    from .vqgan import VQGANConfig
+
+
+class Quantized(NamedTuple):
+    """What a codebook makes of latents."""
+
+    codes: Tensor  # [B, D, h, w], with the straight-through gradient while training
+    indices: Tensor  # [B, h, w] int64 in 0..K-1
+    loss: Tensor  # scalar: the stop-gradient terms of eq. 4, or the KL term of the Gumbel codebook
+
+
+class Codebook(nn.Module):
+    """Nearest-code quantization. With `codebook: ema` the codes follow the latents by moving average
+    (call `update` after each training step) and the codebook term of the loss is left out."""
+
+    def __init__(self, config: VQGANConfig):
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.codebook_size, config.code_width)
+        nn.init.uniform_(self.embedding.weight, -1 / config.codebook_size, 1 / config.codebook_size)
+        if config.codebook == "ema":
+            self.embedding.weight.requires_grad_(False)
+            self.register_buffer("ema_count", torch.ones(config.codebook_size))
+            self.register_buffer("ema_sum", self.embedding.weight.detach().clone())
+
+    @property
+    def codes(self) -> Tensor:
+        """[K, D], of length one where the config asks for it."""
+        weight = self.embedding.weight
+        return F.normalize(weight, dim=1) if self.config.normalize_codes else weight
+
+    def lookup(self, indices: Tensor) -> Tensor:
+        """Indices [B, h, w] int64 -> codes [B, D, h, w].
+
+        Raises:
+            ValueError: an index outside 0..K-1.
+        """
+        check_indices(indices, self.config.codebook_size)
+        return F.embedding(indices, self.codes).movedim(-1, 1)
+
+    def forward(self, latents: Tensor) -> Quantized:
+        """Latents [B, D, h, w] -> the nearest codes, their indices, and eq. 4's last two terms."""
+        if self.config.normalize_codes:
+            latents = F.normalize(latents, dim=1)
+        batch, _, height, width = latents.shape
+        with torch.no_grad():
+            # float32: in half precision the order of close distances is lost
+            indices = nearest_code(as_rows(latents).float(), self.codes.float())
+        indices = indices.view(batch, height, width)
+        codes = F.embedding(indices, self.codes).movedim(-1, 1).to(latents.dtype)
+        loss = self.config.commitment_weight * F.mse_loss(latents, codes.detach())
+        if self.config.codebook == "nearest":
+            loss = loss + self.config.codebook_weight * F.mse_loss(codes, latents.detach())
+        straight_through = latents + (codes - latents).detach()  # the gradient skips the argmin
+        return Quantized(straight_through, indices, loss)
+
+    @torch.no_grad()
+    def start_from(self, latents: Tensor, generator: torch.Generator, rounds: int = 5) -> None:
+        """Place the codes by k-means on the first batch's latents [N, D], instead of at random."""
+        latents = F.normalize(latents, dim=1) if self.config.normalize_codes else latents
+        size = self.config.codebook_size
+        codes = random_rows(latents, size, generator)
+        # jitter keeps repeated rows apart when there are fewer latents than codes
+        codes = codes + 1e-3 * latents.std() * torch.randn(codes.shape, generator=generator).to(codes)
+        for _ in range(rounds):
+            counts, sums = assign(latents, codes)
+            codes = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], codes)
+        self.embedding.weight.copy_(codes)
+        self.start_average()
+
+    @torch.no_grad()
+    def start_average(self) -> None:
+        """Begin the moving average at the present codes; needed after codes were set from outside."""
+        if self.config.codebook == "ema":
+            self.ema_count.fill_(1.0)
+            self.ema_sum.copy_(self.embedding.weight)
+
+    @torch.no_grad()
+    def update(self, latents: Tensor) -> None:
+        """Move each code towards the mean of the latents [N, D] it was chosen for (EMA codebook)."""
+        latents = F.normalize(latents, dim=1) if self.config.normalize_codes else latents
+        counts, sums = assign(latents.float(), self.codes)
+        decay = self.config.ema_decay
+        self.ema_count.lerp_(counts, 1 - decay)
+        self.ema_sum.lerp_(sums, 1 - decay)
+        # Laplace smoothing: a code that is rarely chosen keeps a finite length
+        total = self.ema_count.sum()
+        smoothed = (self.ema_count + 1e-5) / (total + 1e-5 * len(counts)) * total
+        self.embedding.weight.copy_(self.ema_sum / smoothed[:, None])
+
+    @torch.no_grad()
+    def restart(self, dead: Tensor, latents: Tensor, generator: torch.Generator) -> None:
+        """Replace the codes where `dead` [K] bool by random latents of [N, D]."""
+        latents = F.normalize(latents, dim=1) if self.config.normalize_codes else latents
+        replacement = random_rows(latents.float(), int(dead.sum()), generator)
+        self.embedding.weight[dead] = replacement
+        if self.config.codebook == "ema":
+            self.ema_sum[dead] = replacement
+            self.ema_count[dead] = 1.0
+
+
+class GumbelCodebook(nn.Module):
+    """A categorical choice per cell. While training the choice is drawn with Gumbel noise and its
+    gradient is that of the softmax at `temperature`; otherwise it is the most likely code. (The
+    released code draws noise even when encoding for use, which makes its indices random.)"""
+
+    def __init__(self, config: VQGANConfig):
+        super().__init__()
+        self.config = config
+        self.proj = nn.Conv2d(config.latent_channels, config.codebook_size, 1)
+        self.embed = nn.Embedding(config.codebook_size, config.code_width)
+        self.temperature = 1.0
+
+    @property
+    def codes(self) -> Tensor:
+        """[K, D]"""
+        return self.embed.weight
+
+    def lookup(self, indices: Tensor) -> Tensor:
+        """Indices [B, h, w] int64 -> codes [B, D, h, w]; ValueError for an index outside 0..K-1."""
+        check_indices(indices, self.config.codebook_size)
+        return self.embed(indices).movedim(-1, 1)
+
+    def forward(self, latents: Tensor) -> Quantized:
+        """Latents [B, latent_channels, h, w] -> chosen codes, indices, kl_weight * KL(q || uniform)."""
+        logits = self.proj(latents)  # [B, K, h, w]
+        if self.training:
+            choice = F.gumbel_softmax(logits, tau=self.temperature, dim=1, hard=True)
+            indices = choice.argmax(1)
+            codes = torch.einsum("bkhw,kd->bdhw", choice, self.codes)
+        else:
+            indices = logits.argmax(1)
+            codes = self.lookup(indices)
+        probabilities = logits.softmax(1)
+        kl = (probabilities * (probabilities * self.config.codebook_size + 1e-10).log()).sum(1).mean()
+        return Quantized(codes, indices, self.config.kl_weight * kl)
+
+
+def check_indices(indices: Tensor, codebook_size: int) -> None:
+    """Raise ValueError unless every index is in 0..codebook_size-1."""
+    low, high = int(indices.min()), int(indices.max())
+    if low < 0 or high >= codebook_size:
+        raise ValueError(
+            f"indices run from {low} to {high}, the codebook has 0 to {codebook_size - 1}; "
+            "the canvas was made with another VQGAN"
+        )
+
+
+def assign(latents: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+    """How many latents [N, D] each code is nearest to, [K], and their sums, [K, D]."""
+    indices = nearest_code(latents, codes)
+    counts = torch.bincount(indices, minlength=len(codes)).to(latents.dtype)
+    return counts, torch.zeros_like(codes).index_add_(0, indices, latents)
+
+
+def random_rows(rows: Tensor, number: int, generator: torch.Generator) -> Tensor:
+    """`number` rows of [N, D], without repeats as long as there are enough."""
+    order = torch.randperm(len(rows), generator=generator)
+    repeats = -(-number // len(rows))
+    return rows[order.repeat(repeats)[:number].to(rows.device)]

@@ -1,0 +1,195 @@
+"""The VQGAN: encoder, codebook, decoder (paper section 3.1, eq. 2 and 3).
+
+    picture --Encoder--> latents z --Codebook--> codes --Decoder--> picture
+
+Module names equal those of the released checkpoints, so their weights load without renaming.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .blocks import Downsample, Level, Middle, Upsample, group_norm
+from .quantizers import Codebook, GumbelCodebook, Quantized
+
+MOST_LEVELS, MOST_BLOCKS = 16, 64  # a file that asks for millions would never finish
+
+
+@dataclass(frozen=True, kw_only=True)
+class VQGANConfig:
+    """Everything that decides the shape of a VQGAN. The defaults are the released f16, K = 1024 model.
+
+    Raises ValueError for values that no model can be built from.
+    """
+
+    image_channels: int = 3
+    channels: int = 128  # of the full resolution; the levels multiply it
+    channel_mult: tuple[int, ...] = (1, 1, 2, 2, 4)  # one level each, halving the resolution between
+    blocks_per_level: int = 2
+    attention_levels: tuple[int, ...] = (4,)  # indices into channel_mult
+    latent_channels: int = 256  # between encoder and the 1x1 convolution
+    fold: int = 1  # pixels per side folded into channels at the door; 1 in every released model
+    codebook_size: int = 1024  # K
+    code_width: int = 256  # D
+    codebook: Literal["nearest", "ema", "gumbel"] = "nearest"
+    normalize_codes: bool = False  # compare directions only: latents and codes on the unit sphere
+    commitment_weight: float = 0.25  # beta, on |sg(z_q) - z|^2 of eq. 4 (released models: 1)
+    codebook_weight: float = 1.0  # on |z_q - sg(z)|^2 of eq. 4 (released models: 0.25)
+    ema_decay: float = 0.99
+    kl_weight: float = 5e-4  # Gumbel only
+
+    def __post_init__(self):
+        for name in ("channel_mult", "attention_levels"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if not self.channel_mult or any(self.channels * m % 32 or self.channels * m < 1 for m in self.channel_mult):
+            raise ValueError(
+                f"channels {self.channels} times channel_mult {self.channel_mult} must be multiples of 32 "
+                "(GroupNorm has 32 groups); choose channels 32, 64, 96, ..."
+            )
+        if any(level not in range(len(self.channel_mult)) for level in self.attention_levels):
+            raise ValueError(
+                f"attention_levels {self.attention_levels} name a level that does not exist; "
+                f"use 0 to {len(self.channel_mult) - 1}"
+            )
+        if len(self.channel_mult) > MOST_LEVELS or self.blocks_per_level > MOST_BLOCKS:
+            raise ValueError(
+                f"{len(self.channel_mult)} levels of {self.blocks_per_level} blocks are too many; choose at most "
+                f"{MOST_LEVELS} of {MOST_BLOCKS}"
+            )
+        if self.codebook not in ("nearest", "ema", "gumbel"):
+            raise ValueError(f"codebook '{self.codebook}' is unknown; use nearest, ema or gumbel")
+        positive = ("image_channels", "blocks_per_level", "latent_channels", "fold", "codebook_size", "code_width")
+        for name in positive:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
+    @property
+    def stride(self) -> int:
+        """Pixels per cell side."""
+        return self.fold * 2 ** (len(self.channel_mult) - 1)
+
+
+class Encoder(nn.Module):
+    """[B, C, H, W] -> [B, latent_channels, H/stride, W/stride]"""
+
+    def __init__(self, config: VQGANConfig):
+        super().__init__()
+        widths = [config.channels * m for m in config.channel_mult]
+        self.fold = config.fold
+        self.conv_in = nn.Conv2d(config.image_channels * config.fold**2, config.channels, 3, padding=1)
+        self.down = nn.ModuleList()
+        previous = config.channels
+        for i, width in enumerate(widths):
+            level = Level(previous, width, config.blocks_per_level, i in config.attention_levels)
+            if i < len(widths) - 1:
+                level.downsample = Downsample(width)
+            self.down.append(level)
+            previous = width
+        self.mid = Middle(previous)
+        self.norm_out = group_norm(previous)
+        self.conv_out = nn.Conv2d(previous, config.latent_channels, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.conv_in(F.pixel_unshuffle(image, self.fold))
+        for level in self.down:
+            x = level(x)
+        x = self.mid(x)
+        return self.conv_out(F.silu(self.norm_out(x)))
+
+
+class Decoder(nn.Module):
+    """[B, latent_channels, h, w] -> [B, C, h*stride, w*stride]; not clamped."""
+
+    def __init__(self, config: VQGANConfig):
+        super().__init__()
+        widths = [config.channels * m for m in config.channel_mult]
+        self.fold = config.fold
+        self.conv_in = nn.Conv2d(config.latent_channels, widths[-1], 3, padding=1)
+        self.mid = Middle(widths[-1])
+        levels = []
+        previous = widths[-1]
+        for i, width in reversed(list(enumerate(widths))):
+            level = Level(previous, width, config.blocks_per_level + 1, i in config.attention_levels)
+            if i > 0:
+                level.upsample = Upsample(width)
+            levels.insert(0, level)  # indexed by level: up.0 is the full resolution and runs last
+            previous = width
+        self.up = nn.ModuleList(levels)
+        self.norm_out = group_norm(previous)
+        self.conv_out = nn.Conv2d(previous, config.image_channels * config.fold**2, 3, padding=1)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        x = self.mid(self.conv_in(latents))
+        for level in reversed(self.up):
+            x = level(x)
+        return F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(x))), self.fold)
+
+
+class Reconstruction(NamedTuple):
+    """A picture's way through the whole VQGAN."""
+
+    image: Tensor  # [B, C, H, W], about -1..1, not clamped
+    quantized: Quantized
+    latents: Tensor  # [B, D, h, w], before quantization
+
+
+class VQGAN(nn.Module):
+    """Pictures to codes and back.
+
+    Height and width of pictures must be multiples of `config.stride`; `image.pad_to_multiple`
+    makes them so.
+    """
+
+    def __init__(self, config: VQGANConfig):
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        self.codebook = GumbelCodebook(config) if config.codebook == "gumbel" else Codebook(config)
+        codebook_input = config.latent_channels if config.codebook == "gumbel" else config.code_width
+        self.quant_conv = nn.Conv2d(config.latent_channels, codebook_input, 1)
+        self.post_quant_conv = nn.Conv2d(config.code_width, config.latent_channels, 1)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Latents z = E(x): [B, C, H, W] in -1..1 -> [B, D, h, w].
+
+        Raises:
+            ValueError: wrong number of channels, or a side that is not a multiple of the stride.
+        """
+        channels, height, width = image.shape[1:]
+        if channels != self.config.image_channels:
+            raise ValueError(
+                f"the picture has {channels} channels, this VQGAN takes {self.config.image_channels}; "
+                "convert the picture first"
+            )
+        stride = self.config.stride
+        if height % stride or width % stride or not height or not width:
+            raise ValueError(
+                f"the picture is {width}x{height} pixels, both sides must be multiples of {stride}; pad it first"
+            )
+        # contiguous: torch's GroupNorm on the CPU is twenty times less exact on channels-last pictures
+        return self.quant_conv(self.encoder(image.contiguous()))
+
+    def quantize(self, latents: Tensor) -> Quantized:
+        """Replace latents by codes (eq. 2): [B, D, h, w] -> codes, indices, loss."""
+        return self.codebook(latents)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Picture G(z_q) (eq. 3): [B, D, h, w] -> [B, C, H, W], about -1..1, not clamped."""
+        return self.decoder(self.post_quant_conv(codes.contiguous()))  # as in encode
+
+    def encode_indices(self, image: Tensor) -> Tensor:
+        """[B, C, H, W] in -1..1 -> indices [B, h, w] int64."""
+        return self.quantize(self.encode(image)).indices
+
+    def decode_indices(self, indices: Tensor) -> Tensor:
+        """Indices [B, h, w] int64 in 0..K-1 -> picture [B, C, H, W]."""
+        return self.decode(self.codebook.lookup(indices))
+
+    def forward(self, image: Tensor) -> Reconstruction:
+        """[B, C, H, W] in -1..1 -> reconstruction, what it was quantized to, and the latents before."""
+        latents = self.encode(image)
+        quantized = self.quantize(latents)
+        return Reconstruction(self.decode(quantized.codes), quantized, latents)

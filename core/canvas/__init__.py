@@ -1,0 +1,1 @@
+"""The canvas of codes: edits, masks, encoding and decoding."""

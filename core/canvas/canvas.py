@@ -1,0 +1,178 @@
+"""The canvas: a mosaic of codes with some cells known and the others to be filled.
+
+All unknown is synthesis; the lower half unknown, completion; a painted mask, inpainting; a ring around
+a picture, outpainting; larger than the window, a sliding window.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from ..geometry import Wrap
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """indices [B, h, w] int64 and known [B, h, w] bool. Every method returns a new canvas.
+
+    overhang: how much of the last row and of the last column lies beyond the picture, in shares of a cell,
+        0 to below 1: a picture whose sides are no multiples of the stride only fills part of them.
+    wrap: borders at which the picture goes on with its other end, so that it tiles: see `window.Sliding`.
+    origins: how each picture was last painted, as `provenance.origin` writes it ("" where it was not), or none at all.
+
+    Raises ValueError for tensors of other shapes, and for a picture that would overhang where it wraps.
+    """
+
+    indices: Tensor
+    known: Tensor
+    overhang: tuple[float, float] = (0.0, 0.0)
+    wrap: Wrap = "none"
+    origins: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if not all(0 <= share < 1 for share in self.overhang):
+            raise ValueError(f"the overhang is {self.overhang}; choose shares of a cell from 0 to below 1")
+        if self.indices.ndim != 3 or self.indices.shape != self.known.shape or not self.indices.numel():
+            raise ValueError(
+                f"a canvas needs indices and known of one shape [B, h, w] without a zero, "
+                f"got {tuple(self.indices.shape)} and {tuple(self.known.shape)}"
+            )
+        if len(self.origins) not in (0, len(self.indices)):
+            raise ValueError(
+                f"{len(self.origins)} origins are given for {len(self.indices)} pictures; give each its own"
+            )
+        check_wrap(self.wrap, self.overhang)
+
+    @classmethod
+    def empty(cls, batch: int, height: int, width: int) -> Canvas:
+        """All cells unknown; sizes in cells."""
+        if min(batch, height, width) < 1:
+            raise ValueError(f"a canvas of {batch} x {height} x {width} cells has none; use at least 1 x 1 x 1")
+        indices = torch.zeros(batch, height, width, dtype=torch.int64)
+        return cls(indices, torch.zeros_like(indices, dtype=torch.bool))
+
+    @classmethod
+    def filled(cls, indices: Tensor) -> Canvas:
+        """All cells known: [B, h, w] int64, as `VQGAN.encode_indices` gives them."""
+        return cls(indices.clone(), torch.ones_like(indices, dtype=torch.bool))
+
+    def with_overhang(self, overhang: tuple[float, float]) -> Canvas:
+        """The same cells, the last row and column cut by so much."""
+        return replace(self.clone(), overhang=overhang)
+
+    def with_wrap(self, wrap: Wrap) -> Canvas:
+        """The same cells; the picture goes on at these borders. ValueError where it overhangs there."""
+        return replace(self.clone(), wrap=wrap)
+
+    def with_origins(self, origins: tuple[str, ...]) -> Canvas:
+        """The same cells; how each picture was painted."""
+        return replace(self.clone(), origins=origins)
+
+    def with_cells(self, indices: Tensor, known: Tensor) -> Canvas:
+        """Other cells [B, h, w] in as many pictures of the same size, overhang, wrap and origin."""
+        return replace(self, indices=indices.clone(), known=known.clone())
+
+    def clone(self) -> Canvas:
+        """The same, sharing no memory."""
+        return self.with_cells(self.indices, self.known)
+
+    def wraps(self, side: Literal["height", "width"]) -> bool:
+        """Whether it goes on at the two ends of its height, or of its width."""
+        return self.wrap in ("both", "y" if side == "height" else "x")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in cells."""
+        return self.indices.shape[1], self.indices.shape[2]
+
+    def forget(self, mask: Tensor) -> Canvas:
+        """Make the cells where `mask` [h, w] or [B or 1, h, w] bool unknown; ValueError for any other mask."""
+        if mask.dtype != torch.bool or mask.shape not in (self.size, (1, *self.size), self.known.shape):
+            raise ValueError(
+                f"the mask is {tuple(mask.shape)} {mask.dtype}, the canvas {tuple(self.known.shape)}; "
+                "give one bool for each cell"
+            )
+        return self.with_cells(self.indices, self.known & ~mask.to(self.known.device))
+
+    def crop(self, top: int, left: int, height: int, width: int) -> Canvas:
+        """A rectangle of cells, which wraps where it reaches from border to border; ValueError if it leaves the
+        canvas."""
+        self._check_inside(top, left, height, width)
+        part = (slice(None), slice(top, top + height), slice(left, left + width))
+        reaches = (top + height == self.size[0], left + width == self.size[1])
+        overhang = tuple(share if last else 0.0 for share, last in zip(self.overhang, reaches, strict=True))
+        wrap = wrap_of(self.wraps("width") and width == self.size[1], self.wraps("height") and height == self.size[0])
+        return Canvas(self.indices[part].clone(), self.known[part].clone(), overhang, wrap, self.origins)
+
+    def paste(self, other: Canvas, top: int, left: int) -> Canvas:
+        """Lay the known cells of `other` over this canvas; its unknown cells change nothing.
+
+        Raises:
+            ValueError: it leaves this canvas, or holds several pictures and not as many as this one.
+        """
+        height, width = other.size
+        self._check_inside(top, left, height, width)
+        if len(other.indices) not in (1, len(self.indices)):
+            raise ValueError(
+                f"{len(other.indices)} pictures can't be pasted into {len(self.indices)}; "
+                "paste one into all, or as many as there are"
+            )
+        part = (slice(None), slice(top, top + height), slice(left, left + width))
+        indices, known = self.indices.clone(), self.known.clone()
+        indices[part] = torch.where(other.known, other.indices, indices[part])
+        known[part] |= other.known
+        return self.with_cells(indices, known)
+
+    def roll(self, rows: int, columns: int) -> Canvas:
+        """Shift down and right; what leaves on one side enters on the other. Cells that overhung are whole then."""
+        shift, sides = (rows, columns), (1, 2)
+        indices, known = self.indices.roll(shift, sides), self.known.roll(shift, sides)
+        return Canvas(indices, known, wrap=self.wrap, origins=self.origins)
+
+    def repeat(self, batch: int) -> Canvas:
+        """The same canvas `batch` times."""
+        return self.pick(torch.arange(len(self.indices)).repeat(batch))
+
+    def pick(self, which: Tensor) -> Canvas:
+        """Some of the pictures: `which` int64 numbers of them, in any order."""
+        origins = tuple(self.origins[number] for number in which.tolist()) if self.origins else ()
+        return replace(self, indices=self.indices[which], known=self.known[which], origins=origins)
+
+    def join(self, others: list[Canvas]) -> Canvas:
+        """Its pictures, then those of the others; ValueError for canvases of another size."""
+        if any(other.size != self.size for other in others):
+            sizes = ", ".join(f"{height}x{width}" for height, width in (c.size for c in (self, *others)))
+            raise ValueError(f"canvases of {sizes} cells can't be joined; crop them to one size")
+        every = (self, *others)
+        origins = sum((c.origins or ("",) * len(c.indices) for c in every), ()) if any(c.origins for c in every) else ()
+        indices, known = torch.cat([c.indices for c in every]), torch.cat([c.known for c in every])
+        return replace(self, indices=indices, known=known, origins=origins)
+
+    def _check_inside(self, top: int, left: int, height: int, width: int) -> None:
+        own_height, own_width = self.size
+        inside = 0 <= top <= own_height - height and 0 <= left <= own_width - width
+        if not inside or height < 1 or width < 1:
+            raise ValueError(
+                f"{height}x{width} cells at row {top}, column {left} leave the canvas of {own_height}x{own_width}"
+            )
+
+
+def check_wrap(wrap: Wrap, overhang: tuple[float, float]) -> None:
+    """Raise ValueError for an unknown wrap, and for a picture that ends within a cell where it would go on."""
+    if wrap not in get_args(Wrap):
+        raise ValueError(f"wrap is {wrap!r}; choose {', '.join(get_args(Wrap))}")
+    (bottom, right), height, width = overhang, wrap in ("y", "both"), wrap in ("x", "both")
+    if (bottom and height) or (right and width):
+        raise ValueError(
+            f"the picture ends within a cell, so it can't wrap ({wrap}); make its "
+            f"{'height' if bottom and height else 'width'} a multiple of a cell, usually of 16 pixels"
+        )
+
+
+def wrap_of(width: bool, height: bool) -> Wrap:
+    """The name of wrapping at the two ends of the width, of the height, of both or neither."""
+    return {(False, False): "none", (True, False): "x", (False, True): "y", (True, True): "both"}[width, height]

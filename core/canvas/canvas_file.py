@@ -1,0 +1,27 @@
+"""A canvas as a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..storage.tensors import load_tensors, save_tensors
+from .canvas import Canvas
+
+
+def save_canvas(path: str | Path, canvas: Canvas) -> None:
+    """Write a canvas."""
+    metadata = {"overhang": json.dumps(canvas.overhang), "wrap": canvas.wrap, "origins": json.dumps(canvas.origins)}
+    save_tensors(path, "canvas", {"indices": canvas.indices, "known": canvas.known}, metadata)
+
+
+def load_canvas(path: str | Path) -> Canvas:
+    """Read a canvas; errors as `load_tensors`."""
+    tensors, metadata = load_tensors(path, "canvas", {"indices", "known"})
+    try:
+        down, right = json.loads(metadata.get("overhang", "[0, 0]"))
+        overhang, wrap = (float(down), float(right)), metadata.get("wrap", "none")
+        origins = tuple(str(origin) for origin in json.loads(metadata.get("origins", "[]")))
+        return Canvas(tensors["indices"].long(), tensors["known"].bool(), overhang, wrap, origins)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{Path(path).name} is not a saved canvas ({error}); choose another file") from error

@@ -1,0 +1,253 @@
+"""Where the tensors lie in a torch checkpoint: its zip format, and the older stream of pickles.
+
+The structure is read as data (`pickle_data`); the numbers are left in the file until asked for. Whatever the
+file claims is checked against its true size before anything is read.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..storage.header import LARGEST_STRUCTURE
+from .safe_pickle import Call, Global, Persistent, read_pickle
+
+LARGEST_NUMBER = 2**48  # of a shape, stride or offset
+
+
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first number of torch's older format
+
+
+STATE_KEYS = ("state_dict", "model_state_dict", "model")  # where programs put the weights
+
+
+REBUILD = {
+    Global("torch._utils", "_rebuild_tensor"),
+    Global("torch._utils", "_rebuild_tensor_v2"),
+    Global("torch._tensor", "_rebuild_tensor_v2"),
+}
+
+
+PARAMETERS = {Global("torch._utils", "_rebuild_parameter"), Global("torch._utils", "_rebuild_parameter_with_state")}
+
+
+STORAGE_TYPES = {
+    "FloatStorage": torch.float32, "HalfStorage": torch.float16, "BFloat16Storage": torch.bfloat16,
+    "DoubleStorage": torch.float64, "LongStorage": torch.int64, "IntStorage": torch.int32,
+    "ShortStorage": torch.int16, "CharStorage": torch.int8, "ByteStorage": torch.uint8, "BoolStorage": torch.bool,
+}  # fmt: skip
+
+
+Locate = Callable[[str], tuple[int, int]]  # a storage's key -> its offset in the file and its length, bytes
+
+
+class Place(NamedTuple):
+    """Where a tensor's numbers lie."""
+
+    offset: int  # of the storage in the file, bytes
+    dtype: torch.dtype
+    first: int  # element of the storage
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        """What the tensor takes."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+class Cautious:
+    """A file that reads no more at once than a structure needs, since a length in a zip file may lie."""
+
+    def __init__(self, file: BinaryIO):
+        self.file = file
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        """As of a file; ValueError where that would be too much."""
+        data = self.file.read(min(size, LARGEST_STRUCTURE) if size >= 0 else LARGEST_STRUCTURE)
+        if size > LARGEST_STRUCTURE or (size < 0 and len(data) == LARGEST_STRUCTURE):
+            raise ValueError(f"its structure alone claims {size if size >= 0 else len(data)} bytes or more")
+        return data
+
+
+def zip_contents(path: Path) -> tuple[Any, Locate]:
+    """torch's format since 1.6: an uncompressed zip with `data.pkl` and one entry for each storage."""
+    size = path.stat().st_size
+    entries: dict[str, zipfile.ZipInfo] = {}
+    with path.open("rb") as file, zipfile.ZipFile(Cautious(file)) as archive:
+        for entry in archive.infolist():
+            if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
+                raise ValueError(f"entry {entry.filename[:80]!r} is compressed, which torch never does")
+            entries[entry.filename] = entry
+        pickles = [name for name in entries if name.endswith("data.pkl") and name.count("/") <= 1]
+        if len(pickles) != 1:
+            raise ValueError("it holds no data.pkl, so it is not a torch checkpoint")
+        data = read_pickle(io.BytesIO(archive.read(pickles[0])))
+        prefix = pickles[0].removesuffix("data.pkl")
+        if f"{prefix}byteorder" in entries and archive.read(f"{prefix}byteorder") != b"little":
+            raise ValueError("it was written on a big-endian machine")
+
+    def locate(key: str) -> tuple[int, int]:
+        entry = entries.get(f"{prefix}data/{key}")
+        if entry is None:
+            raise ValueError(f"storage {key[:40]!r} is missing")
+        with path.open("rb") as file:
+            file.seek(entry.header_offset)
+            header = file.read(30)
+        if header[:4] != b"PK\x03\x04":
+            raise ValueError(f"storage {key[:40]!r} has no header")
+        name_length, extra_length = struct.unpack("<HH", header[26:30])
+        start = entry.header_offset + 30 + name_length + extra_length
+        if start + entry.file_size > size:
+            raise ValueError(f"storage {key[:40]!r} claims {entry.file_size} bytes beyond the file's end")
+        return start, entry.file_size
+
+    return data, locate
+
+
+def stream_contents(path: Path) -> tuple[Any, Locate]:
+    """torch's older format: four pickles, the storages' keys, then each storage with its length before it."""
+    size = path.stat().st_size
+    places: dict[str, tuple[int, int]] = {}
+    with path.open("rb") as file:
+        head = io.BytesIO(file.read(LARGEST_STRUCTURE))
+        if read_pickle(head) != LEGACY_MAGIC:
+            raise ValueError("it is a bare pickle, not a torch checkpoint")
+        read_pickle(head)  # protocol version
+        system = read_pickle(head)
+        if not isinstance(system, dict) or system.get("little_endian") is not True:
+            raise ValueError("it was written on a big-endian machine")
+        data = read_pickle(head)
+        keys = read_pickle(head)
+        widths = {s.identity[2]: item_size(s) for s in storages(data)}
+        file.seek(head.tell())
+        for key in keys if isinstance(keys, list) else []:
+            if not isinstance(key, str) or key not in widths:
+                raise ValueError("it has a storage that belongs to no tensor")
+            (number,) = struct.unpack("<q", file.read(8))
+            start, length = file.tell(), number * widths[key]
+            if number < 0 or start + length > size:
+                raise ValueError(f"storage {key[:40]!r} claims {number} numbers, more than the file has left")
+            places[key] = (start, length)
+            file.seek(length, os.SEEK_CUR)
+
+    def locate(key: str) -> tuple[int, int]:
+        if key not in places:
+            raise ValueError(f"storage {key[:40]!r} is missing")
+        return places[key]
+
+    return data, locate
+
+
+def find_tensors(data: Any, locate: Locate, size: int) -> tuple[dict[str, Place], list[str]]:
+    """The tensors that a checkpoint's structure names, and the names of what else it holds.
+
+    Raises:
+        ValueError: no dictionary, or tensors that the file of `size` bytes can't hold.
+    """
+    if isinstance(data, Call) and isinstance(data.function, Global):
+        raise ValueError(f"it holds a program's object ({'.'.join(data.function)[:80]!r}), not tensors by name")
+    if not isinstance(data, dict):
+        raise ValueError(f"it holds a {type(data).__name__}, not tensors by name")
+    key = next((k for k in STATE_KEYS if isinstance(data.get(k), dict)), None)
+    state = data if key is None else data[key]
+    places = {n: p for n, v in state.items() if isinstance(n, str) and (p := find(v, locate)) is not None}
+    claimed = sum(place.bytes for place in places.values())
+    if claimed > 2 * size:  # twice: a transformer's condition may be made by its first stage, stored once
+        raise ValueError(f"its tensors claim {claimed} bytes, the file has {size}")
+    return places, [str(k)[:80] for k in data if k != key and k not in places]
+
+
+def find(value: Any, locate: Locate) -> Place | None:
+    """Where the tensor lies that `value` describes; None if it describes something else.
+
+    Raises:
+        ValueError: it reaches beyond its storage, or its storage beyond the file.
+    """
+    if is_call(value, PARAMETERS):
+        value = value.arguments[0]
+    if not is_call(value, REBUILD):
+        return None
+    storage, first, shape, stride = (*value.arguments, None, None, None)[:4]
+    if not is_storage(storage):
+        raise ValueError("a tensor has no storage")
+    numbers = [first, *shape, *stride] if isinstance(shape, tuple) and isinstance(stride, tuple) else [None]
+    if any(type(n) is not int or not 0 <= n < LARGEST_NUMBER for n in numbers) or len(shape) != len(stride):
+        raise ValueError("a tensor's shape is not made of whole numbers")
+    if len(shape) > 8:
+        raise ValueError(f"a tensor has {len(shape)} dimensions")
+    if len(storage.identity) > 5 and storage.identity[5] is not None:
+        raise ValueError("it shares storages in a way that torch gave up in 2018")
+    offset, length = locate(storage.identity[2])
+    width, declared = item_size(storage), storage.identity[4]
+    if type(declared) is not int or declared * width > length:
+        raise ValueError(f"storage {storage.identity[2][:40]!r} declares more numbers than its {length} bytes hold")
+    last = first + sum((n - 1) * s for n, s in zip(shape, stride, strict=True)) if all(shape) else first - 1
+    if (last + 1) * width > length:
+        raise ValueError(f"a tensor of shape {shape} claims {(last + 1) * width} bytes of a storage of {length}")
+    if math.prod(shape) > last + 1:  # numbers used several times over: a small file that fills the memory
+        raise ValueError(f"a tensor of shape {shape} repeats the {length} bytes of its storage")
+    return Place(offset, STORAGE_TYPES[storage.identity[1].name], first, shape, stride)
+
+
+def is_call(value: Any, functions: set[Global]) -> bool:
+    """True for the record of a call of one of `functions` with at least one argument."""
+    if not isinstance(value, Call) or not isinstance(value.function, Global) or value.function not in functions:
+        return False
+    return isinstance(value.arguments, tuple) and len(value.arguments) > 0
+
+
+def is_storage(value: Any) -> bool:
+    """True for torch's reference ("storage", type, key, device, number)."""
+    if not isinstance(value, Persistent) or not isinstance(value.identity, tuple) or len(value.identity) < 5:
+        return False
+    word, kind, key = value.identity[:3]
+    known = isinstance(kind, Global) and kind.module == "torch" and kind.name in STORAGE_TYPES
+    return word == "storage" and known and isinstance(key, str)
+
+
+def item_size(storage: Persistent) -> int:
+    """Bytes of one number."""
+    return STORAGE_TYPES[storage.identity[1].name].itemsize
+
+
+def storages(data: Any) -> list[Persistent]:
+    """Every storage anywhere in a checkpoint's structure."""
+    found, waiting, seen = [], [data], set()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if is_storage(value):
+            found.append(value)
+        elif isinstance(value, Call):
+            waiting += [value.arguments, value.state, value.items]
+        elif isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list | tuple):
+            waiting += value
+    return found
+
+
+def read_place(path: Path, place: Place) -> Tensor:
+    """Read one tensor, contiguous, with memory of its own."""
+    if not place.bytes:
+        return torch.empty(place.shape, dtype=place.dtype)
+    reach = 1 + sum((n - 1) * s for n, s in zip(place.shape, place.stride, strict=True))
+    raw = torch.empty(reach * place.dtype.itemsize, dtype=torch.uint8)
+    with path.open("rb") as file:
+        file.seek(place.offset + place.first * place.dtype.itemsize)
+        if file.readinto(raw.numpy()) != len(raw):
+            raise ValueError(f"{path.name} ends in the middle of a tensor; fetch it again")
+    return raw.view(place.dtype).as_strided(place.shape, place.stride).contiguous()

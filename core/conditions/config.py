@@ -1,0 +1,43 @@
+"""What a prior is conditioned on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+ConditionKind = Literal["edges", "depth", "segmentation", "low-resolution", "class", "coordinates", "layout", "none"]
+
+
+PICTURES = ("edges", "depth", "segmentation", "low-resolution")  # kinds with a VQGAN of their own
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConditionConfig:
+    """What a prior's prefix is made of.
+
+    kind: "edges", white lines on black; "depth", near is bright; "segmentation", label maps; "low-resolution",
+        a smaller picture of the same; "class" labels; "coordinates" on the canvas; scene "layout" tokens; "none",
+        a start token.
+    offset: first vocabulary row of the condition's tokens; 0 where they share rows with the picture's codes.
+    labels: how many classes or segments there are; for "coordinates", into how many steps they are cut.
+    factor: for "low-resolution", how many times as large the new picture's sides are.
+    free: for "edges", whether the prior has also learned pictures without them, and then paints as it likes.
+    """
+
+    kind: ConditionKind
+    offset: int = 0
+    labels: int = 0
+    factor: int = 0
+    free: bool = False
+
+    def __post_init__(self):
+        if self.kind not in get_args(ConditionKind):
+            raise ValueError(f"condition kind {self.kind!r} is unknown; use {', '.join(get_args(ConditionKind))}")
+        if self.kind in ("segmentation", "class", "coordinates") and self.labels < 1:
+            raise ValueError(f"a condition of kind {self.kind} needs to know how many labels there are")
+        if self.kind == "low-resolution" and self.factor < 1:
+            raise ValueError("a condition of kind low-resolution needs a factor of at least 1, such as 4")
+        if self.free and self.kind != "edges":
+            raise ValueError(f"a prior guided by {self.kind} can't be free of it; only edges can be left out")
+        if self.offset < 0:
+            raise ValueError(f"the condition's offset is {self.offset}; choose a row of the vocabulary, from 0")

@@ -1,0 +1,27 @@
+"""A class label as the prefix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..geometry import Window
+
+
+@dataclass(frozen=True)
+class ClassCondition:
+    """One class label a picture: labels [B or 1] int64, in 0..classes-1."""
+
+    labels: Tensor
+    classes: int
+    offset: int = 0
+
+    def __post_init__(self):
+        outside = self.labels[(self.labels < 0) | (self.labels >= self.classes)]
+        if len(outside):
+            raise ValueError(f"class label {int(outside[0])} does not exist; choose 0 to {self.classes - 1}")
+
+    def prefix(self, window: Window) -> Tensor:
+        """The label, whatever the window."""
+        return self.labels[:, None] + self.offset

@@ -1,0 +1,121 @@
+"""Pictures that guide a picture, made ready for the condition's VQGAN (edges have a file of their own)."""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from ..images.io import check_images
+
+
+def depth(images: Tensor) -> Tensor:
+    """Inverse depth (near is bright), stretched to the full range picture by picture.
+
+    [B, 1 or 3, H, W], any scale -> [B, 1, H, W] in -1..1; a flat picture becomes all far (-1).
+    """
+    check_images(images, "the depth picture")
+    gray = images.float().mean(1, keepdim=True)
+    low, high = gray.amin((1, 2, 3), keepdim=True), gray.amax((1, 2, 3), keepdim=True)
+    return (gray - low) / (high - low).clamp(min=1e-8) * 2 - 1
+
+
+def segmentation(labels: Tensor, classes: int) -> Tensor:
+    """A label map as one channel a class: [B, H, W] int64 in 0..classes-1 -> [B, classes, H, W], 0 or 1.
+
+    Raises:
+        ValueError: a label the model does not know.
+    """
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise ValueError(
+            f"segmentation labels run from {low} to {high}, this model knows 0 to {classes - 1}; "
+            "use a label map of the dataset it was trained on"
+        )
+    return F.one_hot(labels, classes).movedim(-1, 1).float()
+
+
+def labels_from_colors(images: Tensor, palette: Tensor) -> Tensor:
+    """The label whose palette colour is nearest to each pixel: [B, 3, H, W] in -1..1, palette [n, 3] in
+    0..255 -> [B, H, W] int64 in 0..n-1."""
+    check_images(images, "the segmentation picture")
+    pixels = ((images.float().clamp(-1, 1) + 1) * 127.5).movedim(1, -1)  # [B, H, W, 3]
+    palette = palette.to(pixels)
+    best = pixels.new_full(pixels.shape[:3], torch.inf)
+    labels = torch.zeros(pixels.shape[:3], dtype=torch.int64, device=pixels.device)
+    for label, color in enumerate(palette):  # a colour at a time: the full table would be n times the picture
+        distance = (pixels - color).square().sum(-1)
+        labels[distance < best] = label
+        best = torch.minimum(best, distance)
+    return labels
+
+
+def labels_of_picture(images: Tensor, palette: Tensor | None, classes: int) -> Tensor:
+    """A picture of a label map as labels, by its gray levels or by the nearest colour of a palette.
+
+    Args:
+        images: [B, 1 or 3, H, W] in -1..1.
+        palette: [1, 3, H, W] in -1..1, one pixel a label in reading order, as many as there are classes or more;
+            None for gray levels.
+    Returns:
+        [B, H, W] int64.
+    Raises:
+        ValueError: a palette with too few pixels.
+    """
+    if palette is None:
+        return labels_from_gray(images)
+    colors = (palette[0].flatten(1).t() + 1) * 127.5  # [n, 3] in 0..255
+    if len(colors) < classes:
+        raise ValueError(f"the palette has {len(colors)} pixels, the model {classes} labels; give a pixel for each")
+    return labels_from_colors(images, colors[:classes])
+
+
+def inverted(images: Tensor) -> Tensor:
+    """Bright becomes dark: [B, C, H, W] in -1..1 -> same."""
+    return -images
+
+
+def labels_from_gray(images: Tensor) -> Tensor:
+    """Labels written as gray levels 0..255: [B, 1 or 3, H, W] in -1..1 -> [B, H, W] int64."""
+    check_images(images, "the segmentation picture")
+    return ((images.float().mean(1).clamp(-1, 1) + 1) * 127.5).round().long()
+
+
+def colors_of_labels(labels: Tensor, classes: int) -> Tensor:
+    """Label maps to look at, neighbouring numbers in colours far apart: [B, H, W] int64 -> [B, 3, H, W] in -1..1."""
+    hues = torch.arange(classes) * 0.618 * 2 * math.pi  # golden ratio: no two come close
+    phases = torch.tensor([0.0, 2.0, 4.0]) * math.pi / 3
+    palette = torch.cos(hues[:, None] - phases)  # [classes, 3]
+    return palette[labels.cpu()].movedim(-1, 1)
+
+
+def low_resolution(images: Tensor, factor: int) -> Tensor:
+    """Scaled down by `factor` and back up, in steps of 1/255: what super-resolution learns to undo. Same shape.
+
+    Raises:
+        ValueError: a broken picture, or a factor below 1 or larger than a side.
+    """
+    check_images(images)
+    height, width = images.shape[-2:]
+    if factor < 1 or min(height, width) < factor:
+        raise ValueError(f"factor {factor} does not fit a {width}x{height} picture; choose 1 to {min(height, width)}")
+    small = (height // factor, width // factor)
+    pixels = ((images + 1) * 127.5).clamp(0, 255).byte()  # cut off, not rounded, as in the original
+    return (resized(resized(pixels, small), (height, width)) / 127.5 - 1).to(images)
+
+
+def enlarged(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """A small picture at the size of the one to be made, as `low_resolution` does it: [B, C, h, w] -> [B, C, *size]."""
+    check_images(images, "the small picture")
+    pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().byte()
+    return (resized(pixels, size) / 127.5 - 1).to(images)
+
+
+def resized(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bicubic by Pillow, whose filter the original's conditions have: uint8 [B, C, h, w] -> uint8 [B, C, *size]."""
+    height, width = size
+    planes = [Image.fromarray(plane.numpy()) for plane in pixels.flatten(0, 1).cpu()]
+    planes = [np.asarray(plane.resize((width, height), Image.Resampling.BICUBIC)) for plane in planes]
+    return torch.from_numpy(np.stack(planes)).view(*pixels.shape[:2], height, width)

@@ -1,0 +1,30 @@
+"""The grid's geometry: windows, and what lies beyond an edge."""
+
+from typing import Literal, NamedTuple
+
+Wrap = Literal["none", "x", "y", "both"]
+
+
+class Window(NamedTuple):
+    """A rectangle of cells; it may reach over the canvas's borders."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    wrap: Wrap = "none"  # which borders go on with the other end; beyond the others the border cells repeat
+
+    def rows(self, height: int) -> list[int]:
+        """The rows of a canvas of `height` that it shows, from the top."""
+        return cells_along(self.top, self.height, height, self.wrap in ("y", "both"))
+
+    def columns(self, width: int) -> list[int]:
+        """The columns of a canvas of `width` that it shows, from the left."""
+        return cells_along(self.left, self.width, width, self.wrap in ("x", "both"))
+
+
+def cells_along(start: int, length: int, size: int, wraps: bool) -> list[int]:
+    """Cells start..start+length-1 of a row or column of `size` cells, those beyond it by wrapping or repeating."""
+    if wraps:
+        return [cell % size for cell in range(start, start + length)]
+    return [min(max(cell, 0), size - 1) for cell in range(start, start + length)]

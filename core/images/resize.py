@@ -1,0 +1,71 @@
+"""Pictures scaled to what a prior was trained on: its window, in pixels."""
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from .io import check_images
+
+Fit = Literal["square", "whole picture", "original size"]
+
+
+def scaled(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """[B, C, H, W] -> [B, C, *size], bicubic, clamped to -1..1."""
+    return F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
+
+
+def scaled_lines(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """The same for bright lines, which keep their brightness: where several pixels become one, the brightest counts."""
+    return F.adaptive_max_pool2d(images, size)
+
+
+def scaled_labels(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """The same for colours that stand for something and must not be mixed: the nearest pixel."""
+    return F.interpolate(images, size, mode="nearest-exact")
+
+
+def fit(images: Tensor, how: Fit, side: int, scale: Callable[[Tensor, tuple[int, int]], Tensor] = scaled) -> Tensor:
+    """Scale pictures for a window of `side` pixels.
+
+    Args:
+        images: [B, 1 or 3, H, W] in -1..1.
+        how: "square", the middle square at the window's size; "whole picture", the shorter side at the window's
+            size; "original size", as it is, enlarged only where a side is shorter than the window.
+        scale: one of the functions above.
+    Returns:
+        [B, 1 or 3, H', W'] in -1..1, both sides at least `side`.
+    Raises:
+        ValueError: a broken picture or an unknown way.
+    """
+    check_images(images)
+    if how not in get_args(Fit):
+        raise ValueError(f"pictures can't be fitted by {how!r}; use {', '.join(get_args(Fit))}")
+    height, width = images.shape[-2:]
+    if how == "original size" and min(height, width) >= side:
+        return images
+    ratio = side / min(height, width)
+    size = (max(side, round(height * ratio)), max(side, round(width * ratio)))
+    images = scale(images, size)
+    if how == "square":
+        top, left = (size[0] - side) // 2, (size[1] - side) // 2
+        images = images[..., top : top + side, left : left + side]
+    return images
+
+
+def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
+    """Grow right and bottom to multiples of `multiple` by repeating the border; crop back after decoding
+    with `images[..., :H, :W]`. [B, C, H, W] -> [B, C, H', W']"""
+    height, width = images.shape[-2:]
+    return F.pad(images, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+
+
+def fit_square(images: Tensor, side: int) -> Tensor:
+    """Scale so that the shorter side is `side` pixels and cut the middle square: [B, C, side, side]."""
+    height, width = images.shape[-2:]
+    scale = side / min(height, width)
+    size = (max(side, round(height * scale)), max(side, round(width * scale)))
+    images = F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
+    top, left = (size[0] - side) // 2, (size[1] - side) // 2
+    return images[..., top : top + side, left : left + side]

@@ -1,0 +1,33 @@
+"""Several pictures as one."""
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from .io import check_size
+
+
+def tiled(images: Tensor, gap: int = 4) -> Tensor:
+    """Pictures side by side in rows, about as many rows as columns: [B, C, H, W] in -1..1 -> [1, C, H', W'].
+
+    Args:
+        gap: black pixels between them.
+    """
+    columns = math.ceil(math.sqrt(len(images)))
+    rows = math.ceil(len(images) / columns)
+    images = F.pad(images, (0, gap, 0, gap, 0, 0, 0, rows * columns - len(images)), value=-1.0)
+    _, channels, height, width = images.shape
+    sheet = images.view(rows, columns, channels, height, width).permute(2, 0, 3, 1, 4)  # [C, rows, H, columns, W]
+    return sheet.reshape(1, channels, rows * height, columns * width)[..., :-gap, :-gap]
+
+
+def repeated(images: Tensor, across: int, down: int) -> Tensor:
+    """Each picture beside and below itself, as a texture on a wall: [B, C, H, W] -> [B, C, down * H, across * W].
+
+    Raises:
+        ValueError: more pixels than a picture may have, or none.
+    """
+    height, width = images.shape[-2:]
+    check_size(f"{across}x{down} times a picture of {width}x{height}", across * width, down * height)
+    return images.repeat(1, 1, down, across)

@@ -1,0 +1,113 @@
+"""What a model file holds, said without reading its numbers."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from safetensors import safe_open
+
+from .autoencoders.vqgan import VQGANConfig
+from .checkpoints.reader import Checkpoint
+from .checkpoints.taming import FIRST_STAGE, fitting, plan_bundle
+from .conditions.config import ConditionConfig
+from .loading import holds_transformer, is_ours, open_foreign, plan_first_stage, yaml_of
+from .priors.transformer import TransformerConfig
+from .storage.model_file import config_from, parse_config
+
+# Tensors of a released checkpoint that no model here needs, by the word that gives them away
+SET_ASIDE = re.compile(r"(?:^|\.)(loss|model_ema|temperature_scheduler|permuter|colorize|mask)(?:\.|$)")
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A model file in words.
+
+    kind: "bundle" (VQGAN, transformer and condition), "vqgan" or "prior".
+    origin: whose names its tensors have.
+    configs: of its models, by part: "vqgan", "prior", "condition_vqgan".
+    parameters: how many numbers each part has.
+    besides: what else it holds, such as "optimizer_states" or "loss (120 tensors)".
+    """
+
+    kind: str
+    origin: str
+    configs: dict[str, VQGANConfig | TransformerConfig]
+    parameters: dict[str, int]
+    condition: ConditionConfig | None = None
+    besides: list[str] = field(default_factory=list)
+    license: str = ""
+    trained_on: str = ""
+
+
+def contents_of(path: str | Path, config: str | Path | None = None) -> Contents:
+    """Look into a model file; arguments and errors as `opening.open_vqgan`.
+
+    Raises:
+        ValueError: also where its tensors do not fit its config, so that what is described can be opened.
+    """
+    if is_ours(path):
+        return contents_of_ours(Path(path))
+    checkpoint = open_foreign(path)
+    condition, name = None, checkpoint.path.name
+    if holds_transformer(checkpoint):
+        bundle = plan_bundle(checkpoint, yaml_of(checkpoint, config, "transformer"))
+        plans = {"vqgan": bundle.vqgan, "prior": bundle.prior, "condition_vqgan": bundle.condition_vqgan}
+        condition = bundle.condition
+    else:
+        plans = {"vqgan": plan_first_stage(checkpoint, config)}
+    plans = {part: plan for part, plan in plans.items() if plan is not None}
+    for plan in plans.values():
+        fitting(plan, name)
+    return Contents(
+        "bundle" if condition else "vqgan",
+        origin_of(checkpoint),
+        {part: plan.config for part, plan in plans.items()},
+        {part: sum(math.prod(p.shape) for p in plan.parts.values()) for part, plan in plans.items()},
+        condition,
+        [*checkpoint.besides, *set_aside(checkpoint)],
+    )
+
+
+def contents_of_ours(path: Path) -> Contents:
+    """The same for a file of our own, from its header."""
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    config = parse_config(metadata, path.name)
+    kinds = {"vqgan": VQGANConfig, "prior": TransformerConfig, "condition_vqgan": VQGANConfig}
+    configs = {part: config_from(kind, config[part], path.name) for part, kind in kinds.items() if part in config}
+    prefixes = {"vqgan": "vqgan.", "prior": "prior.", "condition_vqgan": "condition."}
+    sizes = {
+        part: sum(math.prod(shape) for name, shape in shapes.items() if name.startswith(prefixes[part]))
+        for part in configs
+    }
+    condition = config_from(ConditionConfig, config["condition"], path.name) if "condition" in config else None
+    kind, words = metadata.get("kind", ""), [metadata.get(key, "") for key in ("license", "trained_on")]
+    return Contents(kind, "Tessera", configs, sizes, condition, [], *words)
+
+
+def origin_of(checkpoint: Checkpoint) -> str:
+    """Whose names the tensors have."""
+    if holds_transformer(checkpoint):
+        return "taming transformers"
+    if any(name.startswith("encoder.down_blocks.") for name in checkpoint.shapes):
+        return "diffusers"
+    if any(name.startswith(FIRST_STAGE) for name in checkpoint.shapes):
+        return "latent diffusion"
+    return "taming transformers or latent diffusion"
+
+
+def set_aside(checkpoint: Checkpoint) -> list[str]:
+    """Tensors that are not needed, counted by what they belong to."""
+    parts = ("first_stage_model", "cond_stage_model", "transformer", "encoder", "decoder", "quantize", "quant_conv",
+             "post_quant_conv")  # fmt: skip
+    counts: Counter[str] = Counter()
+    for name in checkpoint.shapes:
+        found = SET_ASIDE.search(name)
+        if found or name.split(".")[0] not in parts:
+            counts[found[1] if found else name.split(".")[0]] += 1
+    return [f"{word} ({number} tensor{'s' if number > 1 else ''})" for word, number in counts.items()]

@@ -1,0 +1,117 @@
+"""The doors to every model file: give a path and get a model, whoever wrote the file.
+
+Our own files say what they hold. For a released checkpoint the YAML beside it is found by the usual names, and
+a folder of diffusers is opened by its weights. Each door returns a model ready for use, in float32 on the CPU.
+
+    open_vqgan("vqgan_imagenet_f16_16384.ckpt")
+    open_bundle("2020-11-20T12-54-32_drin_transformer/checkpoints/last.ckpt")
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from .autoencoders.vqgan import VQGAN
+from .autoencoders.vqgan_file import load_vqgan
+from .bundle import Bundle
+from .bundle_file import load_bundle, load_condition_vqgan
+from .checkpoints.diffusers import diffusers_weights
+from .checkpoints.reader import Checkpoint, open_checkpoint
+from .checkpoints.taming import (
+    CONDITION_STAGE,
+    FIRST_STAGE,
+    TRANSFORMER,
+    OnRead,
+    Plan,
+    carry_out,
+    plan_vqgan,
+    released_bundle,
+)
+from .checkpoints.taming_yaml import TARGETS, ModelKind, ModelYaml, find_yaml, read_yaml
+from .storage.header import check_header
+
+
+def open_vqgan(path: str | Path, config: str | Path | None = None, on_read: OnRead | None = None) -> VQGAN:
+    """The VQGAN of a file: the first stage where there is more.
+
+    Args:
+        path: our model file, a released checkpoint (of a transformer too), or diffusers' folder or weights.
+        config: a released checkpoint's YAML, where it doesn't lie beside it under a usual name.
+        on_read: told the bytes of each tensor of a released checkpoint as it arrives in memory.
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: broken, hostile, or no VQGAN; one sentence that names the file.
+    """
+    if is_ours(path):
+        return load_vqgan(path)
+    checkpoint = open_foreign(path)
+    return carry_out(plan_first_stage(checkpoint, config), checkpoint.path.name, on_read)
+
+
+def open_condition_vqgan(path: str | Path, config: str | Path | None = None) -> VQGAN:
+    """The VQGAN of a bundle's condition, or of a file that holds one VQGAN only; otherwise as `open_vqgan`."""
+    if is_ours(path):
+        return load_condition_vqgan(path)
+    checkpoint = open_foreign(path)
+    if not holds_transformer(checkpoint):
+        return carry_out(plan_first_stage(checkpoint, config), checkpoint.path.name)
+    return carry_out(plan_vqgan(checkpoint, CONDITION_STAGE), checkpoint.path.name)
+
+
+def open_bundle(path: str | Path, config: str | Path | None = None, on_read: OnRead | None = None) -> Bundle:
+    """First stage, condition and prior of our bundle or a released transformer; otherwise as `open_vqgan`."""
+    if is_ours(path):
+        return load_bundle(path)
+    checkpoint = open_foreign(path)
+    if not holds_transformer(checkpoint):
+        raise ValueError(f"{checkpoint.path.name} holds no transformer; choose another file")
+    return released_bundle(checkpoint, yaml_of(checkpoint, config, "transformer"), on_read=on_read)
+
+
+def is_ours(path: str | Path) -> bool:
+    """True for a file that says so in its metadata; reads no more than its header.
+
+    Raises:
+        ValueError: the header of a safetensors file is broken.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        if file.read(9)[8:] != b"{":
+            return False
+    try:
+        check_header(path)
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("format", "").startswith("tessera/")
+    except SafetensorError as error:
+        raise ValueError(f"{path.name} is truncated or not a safetensors file ({error}); fetch it again") from error
+
+
+def open_foreign(path: str | Path) -> Checkpoint:
+    """A checkpoint of another program; in a folder of diffusers, its weights."""
+    return open_checkpoint(diffusers_weights(Path(path)))
+
+
+def holds_transformer(checkpoint: Checkpoint) -> bool:
+    """True for a checkpoint of Net2NetTransformer."""
+    return f"{TRANSFORMER}tok_emb.weight" in checkpoint.shapes
+
+
+def plan_first_stage(checkpoint: Checkpoint, config: str | Path | None) -> Plan:
+    """How to make the VQGAN of a checkpoint that holds it alone or as a first stage."""
+    if any(name.startswith(FIRST_STAGE) for name in checkpoint.shapes):
+        return plan_vqgan(checkpoint, FIRST_STAGE)
+    return plan_vqgan(checkpoint, "", yaml_of(checkpoint, config, "vqgan"))
+
+
+def yaml_of(checkpoint: Checkpoint, config: str | Path | None, kind: ModelKind) -> ModelYaml | None:
+    """The YAML given, or the one beside the checkpoint; ValueError if it describes another kind of model."""
+    model = read_yaml(config) if config else find_yaml(checkpoint.path, kind)
+    if model and model.target not in TARGETS[kind]:
+        raise ValueError(
+            f"{model.file} describes a {model.target}, {checkpoint.path.name} is a {kind}; name them apart"
+        )
+    return model

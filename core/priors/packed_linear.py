@@ -1,0 +1,58 @@
+"""Linear layers for one or two rows, in blocks that the processor's threads share."""
+
+from __future__ import annotations
+
+import functools
+import math
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    pass
+
+BLOCKS = 16  # of a weight matrix for one or two rows; the processor's threads share them
+
+
+def few_rows(layer: nn.Linear, rows: int) -> Callable[[Tensor], Tensor]:
+    """`layer` for inputs [rows, C_in], laid out for speed on a processor; its weights must not change.
+
+    One or two rows go as they are or block by block, whichever reads the matrix with all threads. More get the layout
+    of oneDNN, a copy, where torch has it; it serves any number of them.
+    """
+    if not layer.weight.is_cpu or layer.weight.dtype != torch.float32:
+        return layer
+    if rows <= 2:
+        return layer if one_matrix_all_threads() else in_blocks(layer)
+    if not torch.backends.mkldnn.is_available():
+        return layer
+    packed, bias = torch.ops.mkldnn._reorder_linear_weight(layer.weight, rows), layer.bias
+    return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+
+
+def in_blocks(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
+    """`layer` as a batch of products, one for each block of output rows: the threads share these."""
+    bias, blocks = layer.bias, math.gcd(layer.out_features, BLOCKS)
+    weight = layer.weight.view(blocks, -1, layer.in_features)  # [blocks, C_out/blocks, C_in]
+
+    def multiply(x: Tensor) -> Tensor:
+        # the strides of transposed rows, not those of columns, choose the fast kernel
+        out = torch.bmm(weight, x.t().expand(blocks, -1, -1))  # [blocks, C_out/blocks, rows]
+        out = out.view(1, -1) if len(x) == 1 else out.flatten(0, 1).t().contiguous()
+        return out if bias is None else out.add_(bias)
+
+    return multiply
+
+
+@functools.cache
+def one_matrix_all_threads() -> bool:
+    """True where a few rows times one matrix use all threads: with MKL on its maker's processors only."""
+    if not torch.backends.mkl.is_available():
+        return True
+    information = Path("/proc/cpuinfo")
+    text = information.read_text(errors="replace") if information.exists() else platform.processor()
+    return "GenuineIntel" in text

@@ -1,0 +1,261 @@
+"""The transformer prior: which code comes next, given a prefix and the cells before (section 3.2, eq. 6).
+
+    prefix tokens, cells --embedding + position--> blocks (causal attention, MLP) --> logits over K codes
+
+Decoder-only, learned positions, pre-norm, exact GELU: the released models' operations. Three ways through
+it give the same logits: `forward` (all cells at once, for training), `prefill` (a stretch of tokens into a
+cache) and `decode_one` (one more token, for sampling).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .kv_cache import KVCache, LayerCache, SharedPast
+from .token_decoder import Decoder
+
+MOST_LAYERS = 1000  # a file that asks for millions would never finish
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig:
+    """Everything that decides the shape of a prior. ValueError for values that no model can be built from."""
+
+    layers: int = 24
+    width: int = 1024
+    heads: int = 16
+    codebook_size: int = 1024  # K, the codes it can predict
+    vocab_size: int = 1024  # rows of the embedding: codes, then whatever else the prefix speaks in
+    prefix_length: int = 256  # tokens
+    window: int = 16  # cells per side
+    unmasked: int = 0  # the first so many tokens see each other both ways (released: n_unmasked)
+    dropout: float = 0.0
+
+    def __post_init__(self):
+        for name in ("layers", "width", "heads", "codebook_size", "prefix_length", "window"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.layers > MOST_LAYERS:
+            raise ValueError(f"layers is {self.layers}; choose at most {MOST_LAYERS}")
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} does not divide by heads {self.heads}; choose a multiple")
+        if self.vocab_size < self.codebook_size:
+            raise ValueError(f"vocab_size {self.vocab_size} is below codebook_size {self.codebook_size}; raise it")
+        if not 0 <= self.unmasked <= self.prefix_length:
+            raise ValueError(f"unmasked is {self.unmasked}; choose 0 to prefix_length {self.prefix_length}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; choose 0 (off) to below 1")
+
+    @property
+    def context(self) -> int:
+        """Longest sequence: the prefix and all cells of a window."""
+        return self.prefix_length + self.window**2
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention (eq. 1); queries, keys and values from one product."""
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        self.heads = config.heads
+        self.qkv = nn.Linear(config.width, 3 * config.width)
+        self.proj = nn.Linear(config.width, config.width)
+
+    def forward(self, x: Tensor, mask: Tensor | None, past: LayerCache | SharedPast | None, start: int) -> Tensor:
+        """[B, T, C] -> [B, T, C].
+
+        Args:
+            mask: [T, start + T] bool, True where a token may look; None is causal from the start.
+            past: this layer's keys and values up to `start`; those of x are appended.
+        """
+        batch, length, _ = x.shape
+        # [B, T, 3C] -> [3, B, heads, T, d]
+        q, k, v = self.qkv(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        if past is not None:
+            k, v = past.append(k, v, start)
+        attended = F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None)
+        return self.proj(attended.transpose(1, 2).reshape(x.shape))  # [B, heads, T, d] -> [B, T, C]
+
+    def last(self, x: Tensor, past: LayerCache | None, start: int) -> Tensor:
+        """`forward` of the last token alone, which may look at all others: [B, T, C] -> [B, 1, C]."""
+        batch, length, width = x.shape
+        to_q, to_kv = self.qkv.weight.split([width, 2 * width])
+        q_bias, kv_bias = self.qkv.bias.split([width, 2 * width])
+        q = F.linear(x[:, -1:], to_q, q_bias).view(batch, 1, self.heads, -1).transpose(1, 2)  # [B, heads, 1, d]
+        k, v = F.linear(x, to_kv, kv_bias).view(batch, length, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+        if past is not None:
+            k, v = past.append(k, v, start)
+        attended = F.scaled_dot_product_attention(q, k, v)  # [B, heads, 1, d]
+        return self.proj(attended.transpose(1, 2).reshape(batch, 1, width))
+
+
+class Block(nn.Module):
+    """Attention, then an MLP four times as wide, each on the normalized stream and added to it."""
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        self.ln1 = nn.LayerNorm(config.width)
+        self.attn = Attention(config)
+        self.ln2 = nn.LayerNorm(config.width)
+        self.mlp = nn.Sequential(
+            nn.Linear(config.width, 4 * config.width), nn.GELU(), nn.Linear(4 * config.width, config.width)
+        )
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, mask: Tensor | None, past: LayerCache | SharedPast | None, start: int) -> Tensor:
+        """[B, T, C] -> [B, T, C]; arguments as `Attention.forward`."""
+        x = x + self.dropout(self.attn(self.ln1(x), mask, past, start))
+        return x + self.dropout(self.mlp(self.ln2(x)))
+
+    def last(self, x: Tensor, past: LayerCache | None, start: int) -> Tensor:
+        """`forward` of the last token alone, without dropout: [B, T, C] -> [B, 1, C]."""
+        x = x[:, -1:] + self.attn.last(self.ln1(x), past, start)
+        return x + self.mlp(self.ln2(x))
+
+
+class Transformer(nn.Module):
+    """The prior. Tokens are rows of one embedding: codes 0..K-1 first, the prefix's own after them."""
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        self.config = config
+        self.tok_emb = nn.Embedding(config.vocab_size, config.width)
+        self.pos_emb = nn.Parameter(torch.zeros(1, config.context, config.width))
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.ln_f = nn.LayerNorm(config.width)
+        self.head = nn.Linear(config.width, config.codebook_size, bias=False)
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+                if getattr(module, "bias", None) is not None:
+                    nn.init.zeros_(module.bias)
+
+    @torch.no_grad()
+    def begin_on_the_grid(self) -> None:
+        """Begin training with a sense of place: tokens look first at those near them on the grid.
+
+        Positions are sines of row and column (Vaswani et al. 2017, section 3.5, in two dimensions), twice as large
+        as a token's embedding, and queries begin as keys, so that near ones match. A prefix as long as the window
+        has cells begins with the same positions: each cell finds the condition at its own place from the first
+        steps on, which from zeros takes thousands.
+        """
+        cells = grid_positions(self.config.window, self.config.width)  # [n, C]
+        first = self.config.prefix_length
+        if first == len(cells):
+            self.pos_emb[0, :first] = cells
+        # a cell is predicted one position before its own: there it has its place
+        self.pos_emb[0, first:-1] = cells[1:]
+        for block in self.blocks:
+            queries, keys, _ = block.attn.qkv.weight.chunk(3)
+            queries.normal_(std=0.05)
+            keys.copy_(queries)
+
+    def forward(self, prefix: Tensor, cells: Tensor) -> Tensor:
+        """Logits of every cell from the prefix and the cells before it.
+
+        Args:
+            prefix: [B, P] int64, or [1, P]: worked out once for all.
+            cells: [B, n] int64 in 0..K-1, row by row; the last one is predicted but not looked at.
+        Returns:
+            [B, n, K].
+        """
+        length, seen = prefix.shape[1], cells[:, :-1]
+        if len(prefix) == len(cells):
+            x = self.through(torch.cat([prefix, seen], 1), 0, [None] * len(self.blocks))[:, length - 1 :]
+        else:
+            pasts = [SharedPast() for _ in self.blocks]
+            last = self.through(prefix, 0, pasts)[:, -1:].expand(len(cells), -1, -1)
+            x = torch.cat([last, self.through(seen, length, pasts)], 1)
+        return self.head(self.ln_f(x))
+
+    def through(self, tokens: Tensor, start: int, pasts: Sequence[SharedPast | None]) -> Tensor:
+        """Tokens [B, T] at positions from `start` on through all blocks: [B, T, C]."""
+        end = start + tokens.shape[1]
+        x = self.dropout(self.tok_emb(tokens) + self.pos_emb[:, start:end])
+        mask = self.mask(start, end)
+        for block, past in zip(self.blocks, pasts, strict=True):
+            x = block(x, mask, past, start)
+        return x
+
+    def loss(self, prefix: Tensor, cells: Tensor, keep: float = 1.0) -> Tensor:
+        """Mean negative log-likelihood of the cells, nats per code (eq. 6); the prefix is not predicted.
+
+        Args:
+            prefix: [B, P] int64.
+            cells: [B, n] int64.
+            keep: share of the input cells left as they are; the others are replaced by random codes, so
+                that the model learns to go on from its own mistakes.
+        """
+        return cell_loss(self(prefix, corrupt(cells, keep, self.config.codebook_size)), cells)
+
+    def new_cache(self, batch: int, room: int | None = None) -> KVCache:
+        """An empty cache for `batch` sequences of at most `room` tokens, by default the whole context."""
+        c = self.config
+        room = c.context if room is None else room
+        return KVCache.empty(c.layers, batch, c.heads, room, c.width // c.heads, like=self.tok_emb.weight)
+
+    @torch.no_grad()
+    def prefill(self, tokens: Tensor, cache: KVCache | None) -> Tensor:
+        """Append tokens [B, T] to the cache; logits [B, K] of what follows them. None: nothing is kept."""
+        start = cache.length if cache is not None else 0
+        end = start + tokens.shape[1]
+        x = self.tok_emb(tokens) + self.pos_emb[:, start:end]
+        mask = self.mask(start, end)
+        pasts = cache.layers if cache is not None else [None] * len(self.blocks)
+        for block, past in zip(self.blocks[:-1], pasts[:-1], strict=True):
+            x = block(x, mask, past, start)
+        x = self.blocks[-1].last(x, pasts[-1], start)  # of its other tokens only keys and values are needed
+        if cache is not None:
+            cache.length = end
+        return self.head(self.ln_f(x[:, 0]))
+
+    @torch.no_grad()
+    def decode_one(self, tokens: Tensor, cache: KVCache) -> Tensor:
+        """Append one token a sequence, [B], to the cache; logits [B, K] of what follows."""
+        if cache.decoder is None:
+            cache.decoder = Decoder(self, cache.batch)
+        logits = cache.decoder(tokens, cache.layers, cache.length)
+        cache.length += 1
+        return logits
+
+    def mask(self, start: int, end: int) -> Tensor | None:
+        """Who may look where, [end - start, end] bool; None where plain causality from 0 says it all."""
+        if start == 0 and self.config.unmasked == 0:
+            return None
+        place = torch.arange(end, device=self.pos_emb.device)
+        return (place <= place[start:, None]) | (torch.maximum(place, place[start:, None]) < self.config.unmasked)
+
+    def decay_groups(self, weight_decay: float) -> list[dict]:
+        """Optimiser groups: weight decay for the weights of linear layers only."""
+        decayed = {id(m.weight) for m in self.modules() if isinstance(m, nn.Linear)}
+        with_decay = [p for p in self.parameters() if id(p) in decayed]
+        without = [p for p in self.parameters() if id(p) not in decayed]
+        return [{"params": with_decay, "weight_decay": weight_decay}, {"params": without, "weight_decay": 0.0}]
+
+
+def grid_positions(side: int, width: int) -> Tensor:
+    """Sines and cosines of the row, then of the column, of side x side cells: [side**2, width], deviation 0.04."""
+    quarter = -(-width // 4)
+    waves = torch.arange(side).unsqueeze(1) * float(side) ** (-torch.arange(quarter) / quarter)  # [side, quarter]
+    line = torch.cat([waves.sin(), waves.cos()], 1)  # [side, 2 * quarter]
+    rows, columns = line.repeat_interleave(side, 0), line.repeat(side, 1)
+    return 0.04 * 2**0.5 * torch.cat([rows, columns], 1)[:, :width]
+
+
+def corrupt(cells: Tensor, keep: float, codebook_size: int) -> Tensor:
+    """Cells [B, n] with all but a share `keep` of them replaced by random codes (the released pkeep)."""
+    if keep >= 1:
+        return cells
+    noise = torch.randint_like(cells, codebook_size)
+    return torch.where(torch.rand(cells.shape, device=cells.device) < keep, cells, noise)
+
+
+def cell_loss(logits: Tensor, cells: Tensor) -> Tensor:
+    """Mean negative log-likelihood of cells [B, n] under logits [B, n, K], nats per code (eq. 6)."""
+    return F.cross_entropy(logits.flatten(0, 1).float(), cells.flatten())

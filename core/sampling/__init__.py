@@ -1,0 +1,1 @@
+"""Filling the unknown cells of a canvas."""

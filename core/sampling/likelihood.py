@@ -1,0 +1,58 @@
+"""How surprised the prior is along a canvas, for each way to slide the window: the price of going faster.
+
+The negative log-likelihood of held-out pictures' codes (section 3.2, eq. 6), each cell seen through the window
+that would predict it (section 3.2.3). Strides and borders show as the cells that cost more nats.
+"""
+
+from collections import defaultdict
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..canvas.canvas import Canvas
+from ..conditions.base import Condition
+from ..geometry import Window
+from ..priors.transformer import Transformer
+from .loop import SamplingState, check_fit
+from .windows import EXACT, Sliding, Visit, visits
+
+
+@torch.inference_mode()
+def canvas_nll(
+    prior: Transformer, condition: Condition, canvas: Canvas, sliding: Sliding = EXACT, mask: Tensor | None = None
+) -> Tensor:
+    """Nats of every code of a canvas whose cells are all known.
+
+    A cell that is drawn twice, where the canvas wraps, counts as at its last draw.
+
+    Args:
+        canvas: at least as wide as the window.
+        mask: [h, w] bool, the cells to measure; None is all. A forward pass for each of their windows.
+    Returns:
+        [B, h, w] float32, NaN where not measured.
+    Raises:
+        ValueError: unknown cells, a canvas narrower than the window, or parts that don't belong together.
+    """
+    batch, height, width = canvas.indices.shape
+    side, device = prior.config.window, prior.pos_emb.device
+    if not canvas.known.all():
+        raise ValueError("the canvas has unknown cells; measure complete pictures")
+    if width < side:
+        raise ValueError(f"the canvas is {width} cells wide, the prior's window {side}; use a wider one")
+    check_fit(prior, condition, SamplingState.start(canvas, 0), sliding)
+    wanted = (torch.ones(height, width) if mask is None else mask).tolist()
+    last = {(v.row, v.column): v for v in visits(height, width, side, sliding) if wanted[v.row][v.column]}
+    cells: dict[Window, list[Visit]] = defaultdict(list)  # what each window predicts
+    for visit in last.values():
+        cells[visit.window].append(visit)
+    indices = canvas.indices.to(device)
+    nll = torch.full((batch, height, width), torch.nan)
+    for window, predicted in cells.items():
+        codes = indices[:, window.rows(height)][:, :, window.columns(width)].flatten(1)
+        prefix = condition.prefix(window).to(device).expand(batch, -1)
+        logits = prior(prefix, codes)  # [B, cells, K]
+        losses = F.cross_entropy(logits.float().transpose(1, 2), codes, reduction="none").cpu()
+        for v in predicted:
+            nll[:, v.row, v.column] = losses[:, (v.row - window.top) * side + v.column - window.left]
+    return nll

@@ -1,0 +1,77 @@
+"""Reshaping the next-cell distribution: guidance, temperature, top-k, top-p, min-p, then one draw.
+
+Pure functions on float32 logits [..., V], applied in this order; each is off at its default.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from .settings import COLDEST, SamplingSettings
+
+
+def guided(logits: Tensor, contrast: Tensor, guidance: float) -> Tensor:
+    """Classifier-free guidance (Ho and Salimans 2022) of logits [B, V]: what the condition changes, times `guidance`.
+
+    Args:
+        logits: with the condition.
+        contrast: without it.
+    Returns:
+        [B, V] float32.
+    """
+    free = contrast.float().log_softmax(-1)
+    return free + guidance * (logits.float().log_softmax(-1) - free)
+
+
+def warp(logits: Tensor, settings: SamplingSettings, temperature: Tensor | float) -> Tensor:
+    """Apply all settings to logits [B, V] at one cell; `temperature` is a number or [B, 1]."""
+    temperature = torch.as_tensor(temperature, dtype=torch.float32, device=logits.device).clamp(min=COLDEST)
+    logits = keep_top_k(logits.float() / temperature, settings.top_k)
+    return keep_min_p(keep_top_p(logits, settings.top_p), settings.min_p)
+
+
+def keep_top_k(logits: Tensor, k: int) -> Tensor:
+    """Only the k largest logits survive (and those equal to the k-th); the rest become -inf."""
+    if k == 0 or k >= logits.shape[-1]:
+        return logits
+    smallest_kept = logits.topk(k).values[..., -1:]
+    return logits.masked_fill(logits < smallest_kept, -math.inf)
+
+
+def keep_top_p(logits: Tensor, p: float) -> Tensor:
+    """Nucleus: the fewest codes, most likely first, whose probabilities reach p survive."""
+    if p >= 1:
+        return logits
+    ordered, order = logits.sort(dim=-1, descending=True, stable=True)
+    probabilities = ordered.softmax(-1)
+    before = probabilities.cumsum(-1) - probabilities  # mass of the more likely codes
+    dropped = torch.empty_like(before, dtype=torch.bool).scatter_(-1, order, before >= p)
+    return logits.masked_fill(dropped, -math.inf)
+
+
+def keep_min_p(logits: Tensor, p: float) -> Tensor:
+    """Codes less likely than p times the most likely one become -inf."""
+    if p == 0:
+        return logits
+    threshold = logits.amax(-1, keepdim=True) + math.log(p)
+    return logits.masked_fill(logits < threshold, -math.inf)
+
+
+def draw(logits: Tensor, uniform: Tensor) -> Tensor:
+    """The code at height `uniform` of the cumulative distribution, most likely codes first.
+
+    Ordering by probability makes the draw stable: a small change of the logits or of the temperature
+    moves few draws, and uniform 0 is always the most likely code.
+
+    Args:
+        logits: [B, V].
+        uniform: [B] in 0..1, below 1.
+    Returns:
+        [B] int64 in 0..V-1.
+    """
+    ordered, order = logits.sort(dim=-1, descending=True, stable=True)
+    cumulative = ordered.softmax(-1).cumsum(-1)  # [B, V]
+    height = uniform.to(cumulative).unsqueeze(-1) * cumulative[..., -1:]
+    place = torch.searchsorted(cumulative, height, right=True).clamp(max=logits.shape[-1] - 1)
+    return order.gather(-1, place).squeeze(-1)

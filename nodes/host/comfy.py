@@ -1,0 +1,234 @@
+"""The one file that knows ComfyUI: its node API, model folders, devices, progress and cancel."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import comfy.cli_args
+import comfy.model_management
+import comfy.utils
+import folder_paths
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import ComfyExtension, io, ui
+from comfy_execution.utils import get_executing_context
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from server import PromptServer
+from torch import Tensor, device, nn
+
+from ...core.storage.atomic import whole_file
+
+logger = logging.getLogger("tessera")
+
+__all__ = ["ComfyExtension", "Interrupted", "ModelPatcher", "Progress", "io", "ui"]
+
+VQGAN_FOLDER, PRIOR_FOLDER = "vqgan", "vq_transformer"
+PACK = Path(__file__).parent.parent.parent
+OWN_MODELS, ASSETS = PACK / "models", PACK / "assets"
+EXTENSIONS = {".safetensors", ".ckpt", ".pt", ".pth", ".bin"}
+MOST_LISTED = 500  # files of one folder in a combo
+OUTPUT = " [output]"  # marks names of files in the output folder, as ComfyUI does
+
+Interrupted = comfy.model_management.InterruptProcessingException
+
+
+def register_model_folders() -> None:
+    """Let ComfyUI know models/vqgan and models/vq_transformer, and the models that come with the pack.
+
+    Folders and extensions that extra_model_paths.yaml or another pack brought stay.
+    """
+    for name in (VQGAN_FOLDER, PRIOR_FOLDER):
+        folder_paths.add_model_folder_path(name, os.path.join(folder_paths.models_dir, name))
+        folder_paths.add_model_folder_path(name, str(OWN_MODELS))
+        paths, extensions = folder_paths.folder_names_and_paths[name]
+        folder_paths.folder_names_and_paths[name] = (paths, {*extensions, *EXTENSIONS})
+
+
+def model_files(folder: str) -> list[str]:
+    """Names for a combo; where there are none, one entry that says where files go."""
+    return folder_paths.get_filename_list(folder) or [f"no file in models/{folder} yet"]
+
+
+def model_path(folder: str, name: str) -> Path:
+    """Where a model file is; FileNotFoundError if it is gone."""
+    path = folder_paths.get_full_path(folder, name)
+    if path is None:
+        raise FileNotFoundError(missing_model(folder, name))
+    return Path(path)
+
+
+def missing_model(folder: str, name: str | None) -> str | None:
+    """What to say about a file that is not there; None if it is, or if its name comes over a wire."""
+    if name is None or folder_paths.get_full_path(folder, name) is not None:
+        return None
+    return f"{name!r} is not in models/{folder}; put a model file there, press R, and choose it"
+
+
+def model_fingerprint(folder: str, name: str) -> str:
+    """Changes when the file does."""
+    path = folder_paths.get_full_path(folder, name)
+    return f"{path} {os.stat(path).st_mtime_ns} {os.stat(path).st_size}" if path else name
+
+
+def files_between(suffix: str) -> list[str]:
+    """Names for a combo: files with this suffix in ComfyUI's input folder, then those in its output folder, so
+    marked; of each the newest, newest first."""
+    names = []
+    for mark, folder in (("", folder_paths.get_input_directory()), (OUTPUT, folder_paths.get_output_directory())):
+        found = [path for path in Path(folder).rglob(f"*{suffix}") if path.is_file()]
+        newest = sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)[:MOST_LISTED]
+        names += [path.relative_to(folder).as_posix() + mark for path in newest]
+    return names
+
+
+def file_between(name: str, suffix: str) -> Path:
+    """Where a file of `files_between`, listed or older, is; FileNotFoundError if there is none by that name."""
+    inside = folder_paths.get_output_directory() if name.endswith(OUTPUT) else folder_paths.get_input_directory()
+    folder = Path(inside).resolve()
+    path = (folder / name.removesuffix(OUTPUT)).resolve()
+    if not (path.is_relative_to(folder) and path.name.endswith(suffix) and path.is_file()):
+        raise FileNotFoundError(f"{name!r} is neither in the input nor in the output folder; press R, choose another")
+    return path
+
+
+def missing_file(name: str | None, suffix: str) -> str | None:
+    """What to say about a file that is not there; None if it is, or if its name comes over a wire."""
+    try:
+        if name is not None:
+            file_between(name, suffix)
+    except FileNotFoundError as error:
+        return str(error)
+    return None
+
+
+def new_output_file(prefix: str, suffix: str) -> Path:
+    """A path in the output folder, numbered, that does not exist yet."""
+    folder, name, number, _, _ = folder_paths.get_save_image_path(prefix, folder_paths.get_output_directory())
+    return Path(folder) / f"{name}_{number:05}_{suffix}"
+
+
+def patcher_of(module: nn.Module) -> ModelPatcher:
+    """Hand a model to ComfyUI's memory management; it is moved to the device by `make_room`."""
+    manager = comfy.model_management
+    return ModelPatcher(module, load_device=manager.get_torch_device(), offload_device=manager.unet_offload_device())
+
+
+def make_room(patchers: list[ModelPatcher], memory: int) -> None:
+    """Put models on the device, with `memory` bytes free for the work; others make way.
+
+    Our modules are plain torch, which can't run half on one device and half on another: always in full.
+    """
+    comfy.model_management.load_models_gpu(patchers, memory_required=memory, force_full_load=True)
+
+
+def output_device() -> device:
+    """Where ComfyUI wants pictures and masks between nodes."""
+    return comfy.model_management.intermediate_device()
+
+
+def say(text: str) -> None:
+    """Write a line on the node that is running; nothing where none is."""
+    context = get_executing_context()
+    if context is not None:
+        PromptServer.instance.send_progress_text(text, context.node_id)
+
+
+def new_temporary_file(prefix: str, suffix: str) -> Path:
+    """A path in the folder that ComfyUI empties when it starts, that does not exist yet."""
+    folder, name, number, _, _ = folder_paths.get_save_image_path(prefix, folder_paths.get_temp_directory())
+    return Path(folder) / f"{name}_{number:05}_{suffix}"
+
+
+class Progress:
+    """Bar, preview pictures and cancel for a loop: call `step` after each step.
+
+    Pictures take at most a fifth of the time, and come at most four times a second; the last one always comes. Where
+    one can't be made, for lack of memory mostly, the loop goes on without them.
+    """
+
+    def __init__(self, share: int = 0, shares: int = 1):
+        self.share, self.shares = share, shares  # this loop is number `share` of so many on one bar
+        self.bar: comfy.utils.ProgressBar | None = None
+        self.next_update = self.next_picture = 0.0
+        self.shows = True
+
+    def shared(self, loops: int) -> list[Progress]:
+        """One for each of several loops of equal length that share the bar."""
+        return [Progress(i, loops) for i in range(loops)]
+
+    def step(self, done: int, total: int, picture: Callable[[], Image.Image] | None = None) -> None:
+        """Tell how far the loop is; `picture` is called when it is time to show one. Raises Interrupted on cancel."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        last = done == total
+        done, total = self.share * total + done, self.shares * total
+        self.bar = self.bar or comfy.utils.ProgressBar(total)
+        start = time.monotonic()
+        if picture and self.shows and (start >= self.next_picture or last) and (image := self.try_to(picture)):
+            self.bar.update_absolute(done, total, ("JPEG", image, None))
+            end = time.monotonic()
+            self.next_picture = end + max(0.25, 4 * (end - start))
+        elif start >= self.next_update or last:
+            self.bar.update_absolute(done, total)
+        else:
+            return
+        self.next_update = time.monotonic() + 0.05
+
+    def try_to(self, picture: Callable[[], Image.Image]) -> Image.Image | None:
+        """A preview; None, and no other one in this loop, if it fails."""
+        try:
+            return picture()
+        except Interrupted:
+            raise
+        except Exception as error:
+            self.shows = False
+            logger.warning("no previews in this run: %s", " ".join(str(error).split())[:200] or type(error).__name__)
+            return None
+
+
+def saved_pictures(images: Tensor, node: type) -> ui.PreviewImage:
+    """Pictures [B, H, W, 3] in 0..1 to be shown on the node."""
+    return ui.PreviewImage(images, cls=node)
+
+
+def finished_pictures(images: Tensor, node: type, **files: Path) -> dict[str, Any]:
+    """The same after live previews, which our script in the page takes away, and temporary files for it."""
+    temporary = {name: [ui.SavedResult(path.name, "", io.FolderType.temp)] for name, path in files.items()}
+    return {**saved_pictures(images, node).as_dict(), "tessera_finished": [True], **temporary}
+
+
+def save_pictures(
+    pictures: list[Image.Image], prefix: str, key: str, notes: list[str], node: type[io.ComfyNode]
+) -> ui.SavedImages:
+    """Save PNGs to the output folder, each with a note under `key`, and with the workflow as ComfyUI's own nodes do.
+
+    Raises:
+        ValueError: another number of notes than pictures.
+    """
+    if len(pictures) != len(notes):
+        raise ValueError(f"{len(pictures)} pictures and a canvas of {len(notes)}; connect those that belong together")
+    output = folder_paths.get_output_directory()
+    folder, name, number, subfolder, _ = folder_paths.get_save_image_path(prefix, output, *pictures[0].size)
+    saved = []
+    for picture, note in zip(pictures, notes, strict=True):
+        file = f"{name}_{number + len(saved):05}_.png"
+        with whole_file(Path(folder) / file) as partial:
+            picture.save(partial, pnginfo=png_info(key, note, node))
+        saved.append(ui.SavedResult(file, subfolder, io.FolderType.output))
+    return ui.SavedImages(saved)
+
+
+def png_info(key: str, note: str, node: type[io.ComfyNode]) -> PngInfo:
+    """A note, and the workflow unless ComfyUI was started without metadata."""
+    info = PngInfo()
+    info.add_text(key, note)
+    if not comfy.cli_args.args.disable_metadata:
+        workflow = {"prompt": node.hidden.prompt, **(node.hidden.extra_pnginfo or {})}
+        for name, content in workflow.items():
+            info.add_text(name, json.dumps(content))
+    return info

@@ -1,0 +1,120 @@
+"""What travels between nodes as a model: our modules, each with its handle for ComfyUI's memory management."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from ...core import loading as opening
+from ...core.autoencoders.strip_decoder import decode_memory, needs_strips
+from ...core.autoencoders.vqgan import VQGAN
+from ...core.bundle import Bundle
+from ...core.canvas import atlas
+from ...core.canvas.canvas import Canvas
+from ...core.geometry import Wrap
+from ...core.provenance import weights_fingerprint
+from ...core.sampling.memory import codec_memory, sampling_memory
+from . import comfy as host
+
+
+@dataclass(frozen=True, eq=False)
+class VQGANHandle:
+    """A VQGAN, ready to be put on the device."""
+
+    module: VQGAN
+    patcher: host.ModelPatcher
+
+    def ready(self, height: int, width: int) -> VQGAN:
+        """On the device, with room to encode or decode a picture of so many pixels."""
+        host.make_room([self.patcher], codec_memory(self.module, height, width))
+        return self.module
+
+    def ready_for(self, canvas: Canvas) -> VQGAN:
+        """As `ready_to_decode`, for a canvas."""
+        return self.ready_to_decode(canvas.size, canvas.wrap)
+
+    def ready_to_decode(self, size: tuple[int, int], wrap: Wrap = "none") -> VQGAN:
+        """On the device, with room to decode a picture of so many cells; the node says so where that goes in strips."""
+        host.make_room([self.patcher], self.decoding_memory(size))
+        if needs_strips(self.module, size, wrap=wrap):
+            height, width = (side * self.module.config.stride for side in size)
+            needed = decode_memory(self.module.config, *size, True) / 2**20
+            host.say(f"Decoding {width}x{height} pixels in strips, {needed:.0f} MB at most")
+        return self.module
+
+    def decoding_memory(self, size: tuple[int, int]) -> int:
+        """Bytes with which a picture of so many cells can be decoded, one way or the other."""
+        return min(decode_memory(self.module.config, *size, strips) for strips in (False, True))
+
+    def ready_for_atlas(self) -> VQGAN:
+        """On the device, with room to decode a part of the codebook atlas."""
+        side = 2 * atlas.SIDE * self.module.config.stride
+        return self.ready(side, side)
+
+
+@dataclass(frozen=True, eq=False)
+class BundleHandle:
+    """A bundle, ready to be put on the device. `name` changes with the file it came from."""
+
+    name: str
+    bundle: Bundle
+    vqgan: VQGANHandle
+    prior: host.ModelPatcher
+    condition: VQGANHandle | None
+
+    @property
+    def side(self) -> int:
+        """Pixels a side of the prior's window."""
+        return self.bundle.prior.config.window * self.bundle.vqgan.config.stride
+
+    @cached_property
+    def prior_fingerprint(self) -> str:
+        """Of the weights that paint."""
+        return weights_fingerprint(self.bundle.prior)
+
+    def ready_to_sample(self, canvas: Canvas, guided: bool = False, memory: int | None = None) -> Bundle:
+        """Prior and decoder on the device, with room to sample a canvas and show it.
+
+        Args:
+            guided: each window is read twice, with the condition and without.
+            memory: bytes for sampling, if that is known better than for a canvas of one window.
+        """
+        memory = sampling_memory(self.bundle.prior, len(canvas.indices), guided) if memory is None else memory
+        host.make_room([self.prior, self.vqgan.patcher], memory + self.vqgan.decoding_memory(canvas.size))
+        return self.bundle
+
+    def ready_for_condition(self, height: int, width: int) -> Bundle:
+        """The condition's VQGAN on the device, if there is one, with room for a condition picture of so many pixels."""
+        factor = max(1, self.bundle.condition_config.factor)
+        if self.condition is not None:
+            self.condition.ready(height * factor, width * factor)
+        return self.bundle
+
+    def ready_without_condition(self) -> Bundle:
+        """The condition's VQGAN on the device, if it still has to tell what the model is given where nothing guides."""
+        free = self.bundle.condition_config.free and "without_edges" not in vars(self.bundle)
+        return self.ready_for_condition(self.side, self.side) if free else self.bundle
+
+
+def handle_of(vqgan: VQGAN) -> VQGANHandle:
+    """A handle for a VQGAN."""
+    return VQGANHandle(vqgan, host.patcher_of(vqgan))
+
+
+def open_bundle(name: str) -> BundleHandle:
+    """Load a bundle, or a released transformer, from the model folders; errors as `opening.open_bundle`."""
+    with torch.inference_mode(False):  # ComfyUI's inference mode would mark the weights for ever
+        bundle = opening.open_bundle(host.model_path(host.PRIOR_FOLDER, name))
+    vqgan, condition = handle_of(bundle.vqgan), None
+    if bundle.condition_vqgan is not None:  # one module has one handle, or ComfyUI would move it twice
+        condition = vqgan if bundle.condition_vqgan is bundle.vqgan else handle_of(bundle.condition_vqgan)
+    fingerprint = host.model_fingerprint(host.PRIOR_FOLDER, name)
+    return BundleHandle(fingerprint, bundle, vqgan, host.patcher_of(bundle.prior), condition)
+
+
+def open_vqgan(name: str) -> VQGANHandle:
+    """Load a VQGAN, ours or released, from the model folders; errors as `opening.open_vqgan`."""
+    with torch.inference_mode(False):
+        return handle_of(opening.open_vqgan(host.model_path(host.VQGAN_FOLDER, name)))

@@ -1,0 +1,214 @@
+"""Nodes that make pictures."""
+
+from torch import Tensor
+
+from ..core.canvas.canvas import Canvas
+from ..core.canvas.codec import decode_canvas
+from ..core.prepared import Guide
+from ..core.sampling.maps import painted_settings, statistics_masks
+from ..core.sampling.settings import SamplingSettings
+from ..core.sampling.windows import Sliding
+from . import sockets
+from .host import comfy as host
+from .host.comfy import io
+from .host.handles import BundleHandle
+from .host.images import from_mask, to_image, to_mask
+from .host.sampling import finish, run, save_forecast
+
+LARGEST_SEED = 2**53 - 1  # the front end counts in doubles
+EXAMPLE = SamplingSettings()  # the widgets' defaults
+
+
+class Settings(io.ComfyNode):
+    """How boldly codes are drawn."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TesseraSamplingSettings",
+            display_name="Sampling Settings",
+            category="Tessera",
+            description="How boldly the model paints. Change one thing and keep the seed: the picture changes a "
+            "little, it is not another one.",
+            inputs=[
+                io.Float.Input(
+                    "temperature", default=EXAMPLE.temperature, min=0.0, max=3.0, step=0.01,
+                    display_mode=io.NumberDisplay.slider,
+                    tooltip="0: always the most likely code, smooth and dull. 1: as the model was trained. Above: "
+                    "wilder.",
+                ),
+                io.Int.Input(
+                    "top_k", default=EXAMPLE.top_k, min=0, max=1_000_000,
+                    tooltip="Draw among the so many most likely codes only; 0 is off. 100 tidies up stray codes.",
+                ),
+                io.Float.Input(
+                    "top_p", default=EXAMPLE.top_p, min=0.01, max=1.0, step=0.01,
+                    tooltip="Draw among the fewest codes that together hold this share of the probability; 1 is off.",
+                ),
+                io.Float.Input(
+                    "min_p", default=EXAMPLE.min_p, min=0.0, max=1.0, step=0.01,
+                    tooltip="Leave out codes less likely than this share of the most likely one; 0 is off.",
+                ),
+                io.Float.Input(
+                    "guidance", default=EXAMPLE.guidance, min=0.0, max=20.0, step=0.1, optional=True,
+                    tooltip="How strongly the edges pull, for models that have learned to do without them, such as "
+                    "emoji-edges: 1 is off, 2 doubles what they change and takes twice the time.",
+                ),
+            ],
+            outputs=[sockets.Sampling.Output(display_name="settings", tooltip="For Sample Codes.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, temperature: float, top_k: int, top_p: float, min_p: float, guidance: float | None = None
+    ) -> io.NodeOutput:
+        guidance = EXAMPLE.guidance if guidance is None else guidance
+        return io.NodeOutput(
+            SamplingSettings(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, guidance=guidance)
+        )
+
+
+class TemperatureMap(io.ComfyNode):
+    """Boldness, painted."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TesseraTemperatureMap",
+            display_name="Temperature Map",
+            category="Tessera",
+            description="Paints the temperature: calm where the mask is black, wild where it is white, and anything "
+            "between.",
+            inputs=[
+                io.Mask.Input("mask", tooltip="Laid over the new picture whatever its size; blur it for soft borders."),
+                io.Float.Input(
+                    "black", default=0.3, min=0.0, max=3.0, step=0.01, display_mode=io.NumberDisplay.slider,
+                    tooltip="Temperature where the mask is black.",
+                ),
+                io.Float.Input(
+                    "white", default=1.2, min=0.0, max=3.0, step=0.01, display_mode=io.NumberDisplay.slider,
+                    tooltip="Temperature where the mask is white.",
+                ),
+                sockets.Sampling.Input(
+                    "settings", optional=True, tooltip="Everything else is taken from these settings."
+                ),
+            ],
+            outputs=[sockets.Sampling.Output(display_name="settings", tooltip="For Sample Codes.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, mask: Tensor, black: float, white: float, settings: SamplingSettings | None = None
+    ) -> io.NodeOutput:
+        return io.NodeOutput(painted_settings(settings or EXAMPLE, from_mask(mask), black, white))
+
+
+def model_input() -> io.Input:
+    """The model that paints."""
+    return sockets.Bundle.Input("model", tooltip="The model that paints, from Load Tessera Model.")
+
+
+def seed_input() -> io.Input:
+    """Where the random numbers come from."""
+    return io.Int.Input(
+        "seed", default=0, min=0, max=LARGEST_SEED, control_after_generate=True,
+        tooltip="The same seed and settings make the same picture. Picture 2 of several has the next seed, and so on.",
+    )  # fmt: skip
+
+
+def pictures_input() -> io.Input:
+    """How many to make."""
+    return io.Int.Input(
+        "pictures", default=1, min=1, max=64,
+        tooltip="How many pictures to make of each condition, side by side. Several take little longer than one.",
+    )  # fmt: skip
+
+
+def preview_input() -> io.Input:
+    """How often to show the picture while it is painted."""
+    return io.Int.Input(
+        "preview_every", default=8, min=0, max=100_000,
+        tooltip="Show the picture after each so many cells; 0 for never. Showing takes at most a fifth of the time.",
+    )  # fmt: skip
+
+
+def canvas_inputs() -> list[io.Input]:
+    """What a run can be given beside the model."""
+    return [
+        sockets.Condition.Input(
+            "condition", optional=True,
+            tooltip="What guides the picture, such as Edges. Left open, nothing does: the model that comes with "
+            "Tessera then paints what it likes, as do models that are guided by nothing or by coordinates.",
+        ),
+        sockets.Canvas.Input(
+            "canvas", optional=True,
+            tooltip="What is known already: its unknown cells are painted. Left open, all is new, as large as the "
+            "condition.",
+        ),
+        sockets.Sampling.Input(
+            "settings", optional=True,
+            tooltip="From Sampling Settings; left open, the model paints as it was trained.",
+        ),
+        sockets.Sliding.Input(
+            "sliding", optional=True,
+            tooltip="From Sliding Window, for canvases larger than the model's window, panoramas and tiles; left open, "
+            "the window moves cell by cell.",
+        ),
+    ]  # fmt: skip
+
+
+class SampleCodes(io.ComfyNode):
+    """Fills a canvas and decodes it."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TesseraSampleCodes",
+            display_name="Sample Codes",
+            category="Tessera",
+            description="Paints the unknown cells of a canvas, code by code. Cancel, or an error, keeps what is "
+            "painted: run the same again and it goes on from there.",
+            inputs=[
+                model_input(),
+                seed_input(),
+                pictures_input(),
+                preview_input(),
+                *canvas_inputs(),
+            ],
+            outputs=[
+                io.Image.Output(display_name="picture", tooltip="The finished picture."),
+                sockets.Canvas.Output(display_name="canvas", tooltip="The finished canvas, all cells known."),
+                io.Mask.Output(
+                    display_name="entropy",
+                    tooltip="How undecided the model was at each cell: 0 sure, 1 any code would do. 0 where cells "
+                    "were known.",
+                ),
+                io.Mask.Output(
+                    display_name="surprise",
+                    tooltip="How unlikely the code of each cell is to the model (-log p): 0 expected, 1 as unlikely "
+                    "as a code picked blindly, or more.",
+                ),
+            ],
+            is_output_node=True,
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls,
+        model: BundleHandle,
+        seed: int,
+        pictures: int,
+        preview_every: int,
+        condition: Guide | None = None,
+        canvas: Canvas | None = None,
+        settings: SamplingSettings | None = None,
+        sliding: Sliding | None = None,
+    ) -> io.NodeOutput:
+        sampled = run(model, condition, canvas, settings, sliding, seed, pictures, preview_every)
+        made = decode_canvas(model.vqgan.ready_for(sampled.canvas), sampled.canvas)
+        picture, config = to_image(made), model.bundle.vqgan.config
+        entropy, surprise = statistics_masks(sampled.state, sampled.canvas, config.codebook_size, config.stride)
+        forecast = save_forecast(sampled, made, model.bundle.vqgan)
+        shown = host.finished_pictures(picture, cls, tessera_forecast=forecast)
+        finish(sampled)
+        return io.NodeOutput(picture, sampled.canvas, to_mask(entropy), to_mask(surprise), ui=shown)

@@ -1,0 +1,78 @@
+"""The demo with the embedded model: what a newcomer sees first."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tessera.__main__ import main
+from tessera.core.bundle_file import load_bundle
+from tessera.core.storage.model_file import read_model_file
+from tessera.training.commands.demo import BUNDLE, DRAWING, PHOTOGRAPH
+
+
+def pixels(path) -> np.ndarray:
+    return np.asarray(Image.open(path)).astype(int)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The folder of a whole demo, fewer samples than by default."""
+    folder = tmp_path_factory.mktemp("demo")
+    assert main(["demo", "--samples", "2", "--temperature", "0.5", "1.0", "--output", str(folder)]) == 0
+    return folder
+
+
+def test_the_embedded_bundle_is_small_and_says_where_it_comes_from():
+    assert BUNDLE.stat().st_size <= 40e6
+    file = read_model_file(BUNDLE)
+    assert "Noto Emoji" in file.trained_on
+    assert "Apache-2.0" in file.license
+    bundle = load_bundle(BUNDLE)
+    assert bundle.condition_config.kind == "edges"
+    assert bundle.prior.config.window * bundle.vqgan.config.stride == 256
+
+
+def test_each_input_gives_its_pictures_at_each_temperature_and_a_sheet(made):
+    names = {path.name for path in made.iterdir()}
+    assert names == {"contact-sheet.png"} | {
+        f"{path.stem}-t{temperature}-seed{seed}.png"
+        for path in (PHOTOGRAPH, DRAWING) for temperature in ("0.5", "1") for seed in (0, 1)
+    }  # fmt: skip
+    assert Image.open(made / "drawing-t1-seed1.png").size == (256, 256)
+
+
+def test_pictures_are_colourful_and_follow_seed_and_input(made):
+    first, second, other = (
+        pixels(made / f"{n}.png") for n in ("drawing-t1-seed0", "drawing-t1-seed1", "photograph-t1-seed0")
+    )
+    assert np.abs(first - second).mean() > 3
+    assert np.abs(first - other).mean() > 10
+    assert first.std((0, 1)).max() > 30  # not one colour; a yellow drawing on white has red everywhere
+    assert np.abs(first[..., 0] - first[..., 2]).mean() > 2  # not gray
+
+
+def test_the_same_seed_gives_the_same_picture_whatever_else_is_made(made, tmp_path):
+    again = ["demo", "--samples", "1", "--temperature", "1.0", "--picture", "--seed", "1", "--output", str(tmp_path)]
+    assert main(again) == 0
+    assert np.array_equal(pixels(tmp_path / "drawing-t1-seed1.png"), pixels(made / "drawing-t1-seed1.png"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--samples", "0"], "--samples is 0; ask for at least 1"),
+        (["--temperature", "-1"], "temperature -1.0 is out of range; choose 0 to 100"),
+        (["--top-k", "-3"], "top_k is -3; choose a whole number from 1, or 0 for off"),
+        (["--seed", "-1"], "seed -1 is out of range"),
+        (["--picture", "nowhere.png"], "nowhere.png does not exist"),
+        (["--picture", __file__], "can't be read as a picture"),
+        (["--bundle", "nowhere.safetensors"], "nowhere.safetensors does not exist"),
+        (["--bundle", __file__], "neither a torch checkpoint nor safetensors"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(arguments, message, tmp_path, capsys):
+    assert main(["demo", *arguments, "--output", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    assert message in said[0]
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,143 @@
+from pathlib import Path
+
+import pytest
+
+from tessera.training.config.runs import PriorRun, VQGANRun
+from tessera.training.config.yaml import load_config
+
+CONFIGS = sorted((Path(__file__).resolve().parent.parent.parent.parent / "training" / "configs").glob("*.yaml"))
+MINIMAL = "output: runs/x\ndata:\n  folder: pictures\n"
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load(text: str, *overrides: str, kind: type = VQGANRun):
+        path = tmp_path / "run.yaml"
+        path.write_text(text, encoding="utf-8")
+        return load_config(kind, path, list(overrides))
+
+    return load
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_shipped_configs_load_as_the_stage_they_train(path):
+    kind = PriorRun if "prior" in path.stem else VQGANRun
+    run = load_config(kind, path, [])
+    assert run.output == f"runs/{path.stem}"
+
+
+def test_defaults_are_those_of_the_dataclass(load):
+    assert load(MINIMAL) == VQGANRun(output="runs/x", data=load(MINIMAL).data)
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong", "nearest"),
+    [
+        ("outputs: x", "outputs", "output"),
+        (MINIMAL + "loop:\n  learning-rate: 1\n", "loop.learning-rate", "learning_rate"),
+        (MINIMAL + "model:\n  codebok_size: 1\n", "model.codebok_size", "codebook_size"),
+        (MINIMAL + "zzz: 1\n", "zzz", "blend, data, learn, loop, loss, model, output"),
+        (MINIMAL + "7: 1\n", "7", "blend, data"),
+    ],
+)
+def test_an_unknown_setting_names_the_nearest_known_ones(load, text, wrong, nearest):
+    with pytest.raises(ValueError, match=f"^{wrong} is not a setting; did you mean {nearest}"):
+        load(text)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("loop.steps=many", "loop.steps is 'many'; it must be of type int"),
+        ("loop.steps=1.5", "loop.steps is 1.5; it must be of type int"),
+        ("loop.steps=true", "loop.steps is True"),
+        ("loop.learning_rate=fast", "loop.learning_rate is 'fast'; it must be of type float"),
+        ("loop.learning_rate=true", "loop.learning_rate is True"),
+        ("data.flip=1", "data.flip is 1; it must be of type bool"),
+        ("data.folder=7", "data.folder is 7; it must be of type str"),
+        ("data.zoom=1", "data.zoom is 1; it must be a list"),
+        ("data.zoom=[1]", "data.zoom has 1 values; it needs 2"),
+        ("data.zoom=[1, x]", "data.zoom is 'x'; it must be of type float"),
+        ("data.backgrounds=red", "data.backgrounds is 'red'; it must be a list"),
+        ("loop.precision=fp8", "loop.precision is 'fp8'; choose one of no, bf16, fp16"),
+        ("model.codebook=vq", "model.codebook is 'vq'; choose one of nearest, ema, gumbel"),
+        ("loop=4", "loop must be a group"),
+        ("loop.steps.more=4", "steps is not a group of settings"),
+        ("loop.steps", "has no '='"),
+        ("loop.steps=[1", "--set loop.steps=.* is not readable YAML"),
+        ("loop.steps=0", "loop.steps is 0; it must be at least 1"),
+        ("loop.ema=1", "loop.ema is 1.0; choose a decay"),
+        ("data.validation=0", "data.validation is 0.0; choose a share"),
+        ("data.size=8", "data.size is 8; pictures of at least 16"),
+        ("data.variants=(", "data.variants is '\\('; write a regular expression"),
+        ("model.channels=30", "multiples of 32"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_would_be_right(load, override, words):
+    with pytest.raises(ValueError, match=words):
+        load(MINIMAL + "loop:\n  steps: 5\n", override)
+
+
+def test_set_overrides_the_file_in_yaml_syntax(load):
+    run = load(
+        MINIMAL + "loop:\n  steps: 5\n  batch: 3\n",
+        "loop.steps=7", "data.zoom=[0.5, 2]", "loop.learning_rate=5e-4", "loss.perceptual=none", "data.folder=a=b",
+    )  # fmt: skip
+    assert (run.loop.steps, run.loop.batch) == (7, 3)
+    assert run.data.zoom == (0.5, 2.0)
+    assert run.loop.learning_rate == 5e-4
+    assert run.loss.perceptual == "none"
+    assert run.data.folder == "a=b"
+
+
+def test_a_bare_no_is_the_word_and_numbers_may_be_whole(load):
+    run = load(MINIMAL + "loop:\n  precision: no\n  learning_rate: 1\n")
+    assert run.loop.precision == "no"
+    assert isinstance(run.loop.learning_rate, float)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("data:\n  folder: x\n", "the file lacks output"),
+        ("output: x\n", "the file lacks data"),
+        ("", "the file lacks output, data"),
+        ("output: x\ndata: {}\n", "data lacks folder"),
+        ("- output\n", "the file must be a group"),
+    ],
+)
+def test_missing_settings_are_named(load, text, words):
+    with pytest.raises(ValueError, match=words):
+        load(text)
+
+
+def test_a_file_without_groups_is_named_even_when_settings_are_overridden(load):
+    with pytest.raises(ValueError, match="the file must be a group"):
+        load("- output\n", "output=x")
+
+
+@pytest.mark.parametrize("text", ["output: [1, 2", "output: 'x\n", "a: b: c"])
+def test_broken_yaml_is_one_line_with_the_place(load, text):
+    with pytest.raises(ValueError, match=r"run\.yaml is not readable YAML: .*line \d") as error:
+        load(text)
+    assert "\n" not in str(error.value)
+
+
+def test_a_binary_file_is_not_yaml(tmp_path):
+    path = tmp_path / "picture.png"
+    path.write_bytes(b"\x89PNG\xff\xfe\x00")
+    with pytest.raises(ValueError, match="not readable YAML"):
+        load_config(VQGANRun, path, [])
+
+
+def test_a_missing_file_points_at_the_examples(tmp_path):
+    with pytest.raises(FileNotFoundError, match="training/configs holds examples"):
+        load_config(VQGANRun, tmp_path / "none.yaml", [])
+
+
+def test_the_second_stage_checks_its_own_settings(load):
+    text = MINIMAL + "vqgan: a.safetensors\n"
+    assert load(text, kind=PriorRun).keep == 0.9
+    for override, words in (("keep=0", "keep is 0.0"), ("views=0", "views is 0")):
+        with pytest.raises(ValueError, match=words):
+            load(text, override, kind=PriorRun)

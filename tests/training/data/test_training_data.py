@@ -1,0 +1,325 @@
+import dataclasses
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tessera.training.config.runs import DataConfig
+from tessera.training.data.augment import FIRM_WIDTH  # fmt: skip
+from tessera.training.data.folder import Views, find_pictures, given_and_wanted, split_pictures  # fmt: skip
+from tessera.training.data.stream import EndlessOrder, endless, once  # fmt: skip
+
+
+def config(folder: Path | str = "", **changes) -> DataConfig:
+    plain = {"size": 32, "backgrounds": ("#ffffff",), "flip": False}
+    return DataConfig(folder=str(folder), **{**plain, **changes})
+
+
+@pytest.fixture
+def view(tmp_path):
+    """(picture, epochs) -> its views as [epochs, H, W, 3] uint8; epochs None for the one plain view."""
+
+    def render(picture: Image.Image, epochs: int | None = None, **changes) -> np.ndarray:
+        picture.save(tmp_path / "one.png")
+        views = Views([tmp_path / "one.png"], config(**changes), seed=0, augment=epochs is not None)
+        found = torch.stack([views[epoch, 0]["color"] for epoch in range(epochs or 1)])
+        return ((found.permute(0, 2, 3, 1) + 1) * 127.5).round().byte().numpy()
+
+    return render
+
+
+def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).convert(mode)
+
+
+def names(paths: list[Path]) -> list[str]:
+    return [path.name for path in paths]
+
+
+# --- finding and splitting
+
+
+def test_broken_and_tiny_pictures_are_named_and_left_out(tmp_path, caplog):
+    noise(16, 16).save(tmp_path / "good.png")
+    (tmp_path / "sub").mkdir()
+    noise(40, 40).save(tmp_path / "sub" / "below.JPG")
+    noise(40, 15).save(tmp_path / "tiny.png")
+    (tmp_path / "broken.png").write_bytes(b"no picture at all")
+    (tmp_path / "notes.txt").write_text("no picture either")
+    assert names(find_pictures(config(tmp_path))) == ["good.png", "below.JPG"]
+    assert "tiny.png: 40x15 pixels is too small" in caplog.text
+    assert "broken.png: not readable" in caplog.text
+    assert "notes.txt" not in caplog.text
+
+
+def test_a_picture_cut_off_in_the_middle_is_named_and_the_next_one_taken(tmp_path, caplog):
+    for name in ("a.png", "b.png"):
+        noise(64, 64).save(tmp_path / name)
+    whole = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
+    views = Views(find_pictures(config(tmp_path)), config(), seed=0, augment=False)
+    assert torch.equal(views[0, 0]["color"], views[0, 1]["color"])
+    assert "a.png" in caplog.text
+
+
+def test_a_folder_of_unreadable_pictures_ends_instead_of_searching_forever(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(ValueError, match="none of 1 pictures can be read"):
+        Views([tmp_path / "a.png"], config(), seed=0, augment=False)[0, 0]
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"data\.folder .*nowhere is not a folder"):
+        find_pictures(config(tmp_path / "nowhere"))
+
+
+def test_a_folder_without_pictures_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"holds no usable picture; PNG"):
+        find_pictures(config(tmp_path))
+
+
+def test_variants_of_a_drawing_stay_on_one_side_of_the_split():
+    drawings = [f"emoji_u{i:x}" for i in range(60)]
+    paths = [Path(f"{d}{tone}.png") for d in drawings for tone in ("", "_1f3fb", "_1f3ff")]
+    sides = split_pictures(paths, config(validation=0.3, variants="_1f3f[b-f]"))
+    learned, held_out = ({path.stem[:9].split("_1f3f")[0] for path in side} for side in sides)
+    assert all(len(side) % 3 == 0 for side in sides)
+    assert not learned & held_out
+
+
+def test_adding_pictures_moves_no_old_one_across_the_split():
+    paths = [Path(f"{i}.png") for i in range(200)]
+    learned, held_out = split_pictures(paths[::2], config(validation=0.2))
+    more_learned, more_held_out = split_pictures(paths, config(validation=0.2))
+    assert set(learned) < set(more_learned)
+    assert set(held_out) < set(more_held_out)
+
+
+def test_the_held_out_share_is_about_the_one_asked_for():
+    paths = [Path(f"{i}.png") for i in range(2000)]
+    assert 0.17 < len(split_pictures(paths, config(validation=0.2))[1]) / 2000 < 0.23
+
+
+def test_too_few_pictures_to_hold_one_out_are_an_error():
+    with pytest.raises(ValueError, match="of 1 pictures 0 fall into validation"):
+        split_pictures([Path("a.png")], config(validation=0.01))
+
+
+# --- views
+
+
+def test_transparency_lies_on_the_chosen_background_to_the_exact_value(view):
+    drawing = Image.new("RGBA", (32, 32), (200, 0, 0, 128))
+    drawing.paste((9, 9, 9, 0), (0, 0, 32, 8))
+    drawing.paste((1, 2, 3, 255), (0, 24, 32, 32))
+    (pixels,) = view(drawing, backgrounds=("#0040ff",))
+    assert (pixels[:8] == (0, 64, 255)).all()
+    assert (pixels[8:24] == (round(200 * 128 / 255), round(64 * 127 / 255), 127)).all()
+    assert (pixels[24:] == (1, 2, 3)).all()
+
+
+def test_hidden_colours_of_transparent_pixels_do_not_bleed_into_the_outline(view):
+    drawing = Image.new("RGBA", (20, 20), (255, 0, 0, 0))
+    drawing.paste((255, 255, 255, 255), (0, 0, 9, 20))
+    for zoom in (0.4, 1.7):
+        assert (view(drawing, epochs=1, zoom=(zoom, zoom)) == 255).all()
+
+
+def test_random_backgrounds_differ_from_view_to_view(view):
+    corners = view(Image.new("RGBA", (32, 32)), epochs=8, backgrounds=("random",))[:, 0, 0]
+    assert len({tuple(corner) for corner in corners}) == 8
+
+
+def test_flipping_gives_the_picture_or_its_mirror_image(view):
+    picture = noise(32, 32)
+    plain = np.asarray(picture)
+    views = view(picture, epochs=12, flip=True)
+    mirrored = [(v == plain[:, ::-1]).all() for v in views]
+    assert all(m or (v == plain).all() for v, m in zip(views, mirrored, strict=True))
+    assert 0 < sum(mirrored) < 12
+    assert (view(picture, epochs=12) == plain).all()
+
+
+@pytest.mark.parametrize(("zoom", "side"), [(0.5, 16), (0.75, 24), (1.0, 32)])
+def test_zoom_sets_how_much_of_the_view_a_drawing_fills(view, zoom, side):
+    inside = np.zeros((32, 32), bool)
+    edge = (32 - side) // 2
+    inside[edge : 32 - edge, edge : 32 - edge] = True
+    (pixels,) = view(Image.new("RGBA", (50, 50), "black"), epochs=1, zoom=(zoom, zoom))
+    assert ((pixels == 0).all(2) == inside).all()
+
+
+def test_an_opaque_picture_covers_the_view_at_any_zoom_and_shift(view):
+    views = view(Image.new("RGB", (60, 40), "black"), epochs=8, zoom=(0.2, 2.0), shift=0.5)
+    assert (views == 0).all()
+
+
+def test_zoom_shows_the_middle_of_an_opaque_picture(view):
+    picture = Image.new("RGB", (32, 32), "white")
+    picture.paste("black", (8, 8, 24, 24))
+    assert (view(picture, epochs=1, zoom=(2.2, 2.2)) == 0).all()
+
+
+def test_shift_moves_a_drawing_both_ways_and_at_most_by_its_share(view):
+    drawing = Image.new("RGBA", (32, 32))
+    drawing.paste("black", (12, 12, 20, 20))
+    weights = 255.0 - view(drawing, epochs=30, shift=0.25)[..., 0]
+    places = np.arange(32)
+    for axis in (1, 2):
+        moved = (weights.sum(axis) * places).sum(1) / weights.sum((1, 2)) - 15.5
+        assert -8 <= moved.min() < -3
+        assert 3 < moved.max() <= 8
+
+
+def test_shift_moves_an_opaque_picture_only_as_far_as_it_still_covers_the_view(view):
+    square, wide = noise(32, 32), noise(64, 32)
+    assert (view(square, epochs=5, shift=0.5) == np.asarray(square)).all()
+    assert len(np.unique(view(wide, epochs=5, shift=0.2), axis=0)) == 5
+
+
+def test_hue_changes_colours_and_leaves_gray_alone(view):
+    red, gray = (Image.new("RGB", (32, 32), color) for color in ("#ff0000", "#808080"))
+    assert len({tuple(pixels[0, 0]) for pixels in view(red, epochs=6, hue=0.2)}) == 6
+    assert (view(gray, epochs=6, hue=0.2) == 128).all()
+
+
+def test_edges_are_white_lines_on_black_along_the_outline(tmp_path):
+    picture = Image.new("RGB", (32, 32), "white")
+    picture.paste("black", (8, 8, 24, 24))
+    picture.save(tmp_path / "square.png")
+    lines = Views([tmp_path / "square.png"], config(), seed=0, augment=False)[0, 0]["edges"]
+    assert lines.shape == (1, 32, 32)
+    assert set(lines.unique().tolist()) == {-1.0, 1.0}
+    assert (lines[0, 11:21, 11:21] == -1).all()
+    assert (lines[0, 16] == 1).sum() == 2
+
+
+def test_lines_are_given_as_wide_as_asked_and_learned_at_one_width(tmp_path):
+    picture = Image.new("RGB", (32, 32), "white")
+    picture.paste("black", (8, 8, 24, 24))
+    picture.save(tmp_path / "square.png")
+
+    def crossed(lines: torch.Tensor) -> int:
+        return int((lines[0, 16, :16] == 1).sum())  # pixels of the left side of the square
+
+    wide = Views([tmp_path / "square.png"], config(edge_width=(1, 5)), seed=0, augment=True)
+    views = [wide[epoch, 0] for epoch in range(60)]
+    widths = [crossed(one["edges"]) for one in views]
+    assert set(widths) == {1, 2, 3, 4, 5}
+    assert widths.count(1) > widths.count(5), "most lines are thin"
+    assert {crossed(one["lines"]) for one in views} == {FIRM_WIDTH}
+    plain = Views([tmp_path / "square.png"], config(edge_width=(1, 5)), seed=0, augment=False)[0, 0]
+    assert (crossed(plain["edges"]), crossed(plain["lines"])) == (1, FIRM_WIDTH)
+
+
+def test_a_vqgan_of_edges_draws_firm_lines_and_one_of_colour_what_it_sees():
+    views = {name: torch.rand(1, 1, 2, 2) for name in ("color", "edges", "lines")}
+    assert all(a is b for a, b in zip(given_and_wanted(views, "color"), (views["color"],) * 2, strict=True))
+    assert all(a is views[b] for a, b in zip(given_and_wanted(views, "edges"), ("edges", "lines"), strict=True))
+
+
+def test_neighbours_lie_side_by_side_as_on_a_larger_canvas(tmp_path):
+    colours = {"red": (255, 0, 0), "lime": (0, 255, 0), "blue": (0, 0, 255), "black": (0, 0, 0)}
+    for name in colours:
+        Image.new("RGBA", (40, 20), name).save(tmp_path / f"{name}.png")
+    crowd = Views(find_pictures(config(tmp_path)), config(neighbours=1.0, zoom=(0.6, 0.8)), seed=0, augment=True)
+    views = [((crowd[epoch, 0]["color"] + 1) * 127.5).round().byte() for epoch in range(20)]
+    several = 0
+    for pixels in views:
+        seen = [int((pixels == torch.tensor(c).byte()[:, None, None]).all(0).sum()) for c in colours.values()]
+        assert max(seen) <= 4 * 0.8 * 32 * 0.4 * 32, "none covers the view"
+        several += sum(area > 0 for area in seen) > 1
+    assert several > 15
+    assert torch.equal(crowd[3, 0]["color"], crowd[3, 0]["color"])
+    alone = Views(crowd.paths, config(zoom=(0.6, 0.8)), seed=0, augment=True)[3, 0]["color"]
+    assert not torch.equal(crowd[3, 0]["color"], alone)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"neighbours": 1.5}, "neighbours is 1.5; choose a share"),
+        ({"edge_width": (0, 3)}, r"edge_width is \[0, 3\]"),
+        ({"edge_width": (4, 2)}, r"edge_width is \[4, 2\]"),
+    ],
+)
+def test_views_that_can_not_be_made_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        config(**change)
+
+
+def test_a_view_depends_on_nothing_but_seed_epoch_and_picture(pictures):
+    rich = config(pictures, zoom=(0.6, 1.2), shift=0.1, hue=0.1, flip=True, backgrounds=("#ffffff", "random"))
+    paths = find_pictures(rich)
+    first, again, other_seed = (Views(paths, rich, seed, augment=True) for seed in (3, 3, 4))
+    for key in ((0, 0), (5, 1)):
+        wanted = first[key]
+        first[7, 3]  # what was asked for in between does not matter
+        assert all(torch.equal(wanted[name], again[key][name]) for name in ("color", "edges"))
+        assert not torch.equal(wanted["color"], other_seed[key]["color"])
+        assert not torch.equal(wanted["color"], first[key[0] + 1, key[1]]["color"])
+
+
+def test_held_out_views_are_the_same_in_every_epoch(pictures):
+    rich = config(pictures, zoom=(0.6, 1.2), shift=0.1, hue=0.1, flip=True, backgrounds=("#ffffff", "random"))
+    views = Views(find_pictures(rich), rich, seed=0, augment=False)
+    assert torch.equal(views[0, 1]["color"], views[9, 1]["color"])
+
+
+# --- the endless stream
+
+
+def test_an_epoch_holds_every_picture_once_and_each_has_its_own_order():
+    stream = list(islice(EndlessOrder(10, seed=0, batch=4), 30))
+    epochs = [[index for epoch, index in stream if epoch == e] for e in range(3)]
+    assert all(sorted(order) == list(range(10)) for order in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert stream != list(islice(EndlessOrder(10, seed=1, batch=4), 30))
+
+
+@pytest.mark.parametrize("start", [1, 4, 10, 37])
+def test_the_stream_resumes_in_the_middle_exactly(start):
+    whole = list(islice(EndlessOrder(10, seed=0, batch=4), 80))
+    assert list(islice(EndlessOrder(10, seed=0, batch=4, start=start), 40)) == whole[start : start + 40]
+
+
+@pytest.mark.parametrize("start", [0, 24])
+def test_several_processes_together_see_what_one_would(start):
+    alone = iter(EndlessOrder(7, seed=0, batch=12, start=start))
+    ranks = [iter(EndlessOrder(7, seed=0, batch=4, start=start, rank=rank, world=3)) for rank in range(3)]
+    for _ in range(5):
+        together = [item for rank in ranks for item in islice(rank, 4)]
+        assert together == list(islice(alone, 12))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_from_the_middle_are_those_of_the_whole_stream(pictures, workers):
+    paths = find_pictures(config(pictures))
+    views = Views(paths, config(zoom=(0.8, 1.0)), seed=0, augment=True)
+    whole = list(islice(endless(views, 0, 4, 0, 0, 0, 1), 8))
+    for wanted, found in zip(whole[5:], endless(views, 0, 4, 20, workers, 0, 1), strict=False):
+        assert torch.equal(wanted["color"], found["color"])
+
+
+def test_reading_pictures_leaves_the_random_state_of_training_alone(pictures):
+    views = Views(find_pictures(config(pictures)), config(), seed=0, augment=True)
+    before = torch.get_rng_state()
+    next(endless(views, 0, 4, 0, 0, 0, 1))
+    next(iter(once(views, 4)))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_once_gives_every_picture_in_order(pictures):
+    views = Views(find_pictures(config(pictures)), config(), seed=0, augment=False)
+    found = torch.cat([batch["color"] for batch in once(views, 5)])
+    assert torch.equal(found, torch.stack([views[0, i]["color"] for i in range(len(views))]))
+
+
+def test_the_defaults_show_a_picture_as_it_is(pictures):
+    default = dataclasses.replace(DataConfig(folder=str(pictures)), size=32, flip=False)
+    views = [Views(find_pictures(default), default, 0, augment)[0, 2]["color"] for augment in (True, False)]
+    assert torch.equal(*views)

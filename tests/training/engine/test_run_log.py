@@ -1,0 +1,116 @@
+"""What a run writes down besides its weights."""
+
+import csv
+import math
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from tessera.core.images.sheet import GAP, LABEL, contact_sheet
+from tessera.training.engine.log import RunLog, read_csv
+from tessera.training.engine.plots import draw_curves, grid, save_picture
+
+
+def test_a_value_that_appears_later_becomes_a_column(tmp_path):
+    log = RunLog(tmp_path, 0, active=True)
+    log.scalars("train", 1, {"l1": 0.5})
+    log.scalars("train", 2, {"l1": 0.25, "lambda": 3.0})
+    log.scalars("train", 3, {"lambda": 4.0})
+    log.close()
+    found = read_csv(tmp_path / "train.csv")
+    assert found["step"] == [1, 2, 3]
+    assert found["l1"][:2] == [0.5, 0.25]
+    assert math.isnan(found["l1"][2])
+    assert math.isnan(found["lambda"][0])
+    assert found["lambda"][1:] == [3, 4]
+
+
+def test_rows_of_work_that_was_lost_are_dropped_on_resuming(tmp_path):
+    log = RunLog(tmp_path, 0, active=True)
+    for step in range(1, 8):
+        log.scalars("train", step, {"l1": step / 10})
+    RunLog(tmp_path, 4, active=True).scalars("train", 5, {"l1": 9.0})
+    assert read_csv(tmp_path / "train.csv") == {"step": [1, 2, 3, 4, 5], "l1": [0.1, 0.2, 0.3, 0.4, 9.0]}
+
+
+@pytest.mark.parametrize("content", ["", "step,l1\n1,0.5\n2,0.", "step,l1\n1,0.5\n\n"])
+def test_a_log_cut_off_in_the_middle_of_a_line_is_gone_on_with(tmp_path, content):
+    (tmp_path / "train.csv").write_text(content)
+    RunLog(tmp_path, 1, active=True).scalars("train", 2, {"l1": 0.4})
+    with (tmp_path / "train.csv").open(newline="") as file:
+        assert list(csv.reader(file))[-1] == ["2", "0.4"]
+
+
+def test_other_processes_write_nothing(tmp_path, caplog):
+    log = RunLog(tmp_path / "none", 0, active=False)
+    with caplog.at_level("INFO", "tessera"):
+        log.scalars("train", 1, {"l1": 1.0})
+        log.picture("strip", 1, torch.zeros(3, 4, 4))
+        log.say("hello")
+        log.close()
+    assert not (tmp_path / "none").exists()
+    assert not caplog.text
+
+
+def test_without_tensorboard_the_csv_is_written_and_it_is_said(tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    RunLog(tmp_path, 0, active=True).scalars("train", 1, {"l1": 1.0})
+    assert "tensorboard is not installed" in caplog.text
+    assert read_csv(tmp_path / "train.csv")["l1"] == [1]
+
+
+def test_the_grid_shows_pictures_row_by_row_and_fills_up_with_black():
+    images = torch.stack([torch.full((1, 2, 3), value) for value in (-0.5, 0.0, 1.0)])
+    found = grid(images, 2)
+    assert found.shape == (3, 4, 6)
+    assert (found[:, :2, :3] == -0.5).all()
+    assert (found[:, :2, 3:] == 0).all()
+    assert (found[:, 2:, :3] == 1).all()
+    assert (found[:, 2:, 3:] == -1).all()
+
+
+def test_curves_are_drawn_for_every_column(tmp_path):
+    log = RunLog(tmp_path, 0, active=True)
+    for step in range(5):
+        log.scalars("train", step, {f"value {i}": step * i for i in range(9)})
+    draw_curves(tmp_path, tmp_path / "curves.png")
+    tall = Image.open(tmp_path / "curves.png").size
+    log.scalars("validation", 1, {"psnr": 20.0})
+    draw_curves(tmp_path, tmp_path / "curves.png")
+    assert Image.open(tmp_path / "curves.png").size == tall  # ten plots fit the same three rows
+    assert not list(tmp_path.glob("*partial*"))
+
+
+def test_a_folder_without_a_log_can_not_be_drawn(tmp_path):
+    with pytest.raises(ValueError, match="holds no log to draw; train first"):
+        draw_curves(tmp_path, tmp_path / "curves.png")
+
+
+def test_a_picture_that_can_not_be_written_leaves_nothing_behind(tmp_path):
+    target = tmp_path / "taken.png"
+    target.mkdir()
+    with pytest.raises(OSError, match="taken"):
+        save_picture(Image.new("RGB", (4, 4)), target)
+    assert [path.name for path in tmp_path.iterdir()] == ["taken.png"]
+
+
+def test_a_contact_sheet_has_a_labelled_row_for_each_setting():
+    red, blue = Image.new("RGB", (10, 10), "red"), Image.new("RGB", (30, 30), "blue")
+    sheet = contact_sheet([("first", [red, blue]), ("second", [blue])], side=40)
+    assert sheet.size == (2 * 40 + 3 * GAP, 2 * (40 + LABEL + GAP) + GAP)
+    row = 40 + LABEL + GAP
+    centres = [sheet.getpixel((GAP + 20 + x, GAP + LABEL + 20 + y)) for x, y in ((0, 0), (48, 0), (0, row), (48, row))]
+    assert centres == [(255, 0, 0), (0, 0, 255), (0, 0, 255), (255, 255, 255)]
+    label = sheet.crop((0, row + 1, sheet.width, row + LABEL))
+    assert label.getextrema()[0][0] < 128  # something is written there
+
+
+def test_pictures_are_saved_by_step(tmp_path):
+    log = RunLog(Path(tmp_path), 0, active=True)
+    log.picture("samples", 12, torch.full((3, 4, 6), 0.0))
+    found = Image.open(tmp_path / "pictures" / "samples-0000012.png")
+    assert found.size == (6, 4)
+    assert found.getpixel((0, 0)) == (128, 128, 128)

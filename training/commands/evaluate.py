@@ -1,0 +1,94 @@
+"""Measure a trained stage on the held-out pictures: the figures of a model card.
+
+vqgan: PSNR (dB), SSIM, the share of the codes used. prior: nats per code, beside what knowing only the
+frequencies of the codes (unigram) or nothing at all (uniform) would give; and of samples, how far two seeds differ
+and how well they keep to what guides them.
+"""
+
+import argparse
+import dataclasses
+import json
+import logging
+import sys
+from pathlib import Path
+
+from torch import Tensor
+
+from ..config.runs import PriorRun, VQGANRun
+from ..config.yaml import load_config
+
+SAMPLED_PICTURES = 256  # held-out drawings that the figures of samples are taken from
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("stage", choices=("vqgan", "prior"), help="what the YAML file trains")
+    parser.add_argument("config", type=Path, help="the YAML file of the run: names the pictures and the split")
+    parser.add_argument(
+        "--bundle", type=Path, help="measure the part of this bundle instead of the weights in the run's output folder"
+    )
+    parser.add_argument("--sheet", type=Path, help="also draw held-out pictures and what the model makes of them here")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting of the YAML file"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the figures; 0 when done."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    if args.stage == "vqgan":
+        figures, sheet = measure_vqgan(load_config(VQGANRun, args.config, args.set), args.bundle)
+    else:
+        figures, sheet = measure_prior(load_config(PriorRun, args.config, args.set), args.bundle)
+    if args.sheet:
+        from ...core.images.io import to_pictures
+        from ..engine.plots import save_picture
+
+        save_picture(to_pictures(sheet.unsqueeze(0))[0], args.sheet)
+    if args.json:
+        print(json.dumps(figures))
+    else:
+        for name, value in figures.items():
+            print(f"{name:>16}  {value:.4f}")
+    return 0
+
+
+def measure_vqgan(run: VQGANRun, bundle: Path | None) -> tuple[dict[str, float], Tensor]:
+    """Figures of `vqgan.evaluate_vqgan` and a strip of reconstructions."""
+    from ...core.loading import open_condition_vqgan, open_vqgan
+    from ..data.folder import Views, find_pictures, split_pictures
+    from ..stages.vqgan import evaluate_vqgan, reconstruction_strip
+
+    open_stage = open_condition_vqgan if run.data.picture == "edges" and bundle else open_vqgan
+    model = open_stage(bundle or Path(run.output) / "vqgan.safetensors")
+    _, held_out = split_pictures(find_pictures(run.data), run.data)
+    views = Views(held_out, run.data, run.loop.seed, augment=False)
+    return evaluate_vqgan(model, views, run.loop.batch), reconstruction_strip(model, views)
+
+
+def measure_prior(run: PriorRun, bundle: Path | None) -> tuple[dict[str, float], Tensor]:
+    """Figures of `prior.PriorTask.validate` and `samples.sample_figures`, and a grid of samples."""
+    from ...core.bundle_file import load_bundle, load_prior
+    from ..config.runs import FreeConfig, PriorConditionConfig
+    from ..engine.loop import make_accelerator
+    from ..stages.figures import sample_figures, sample_grid
+    from ..stages.prior import PREVIEW_PICTURES, PriorTask, load_codes, load_stages, load_views
+
+    weights, whole = bundle or Path(run.output) / "prior.safetensors", None
+    if bundle:
+        whole = load_bundle(bundle)
+        config = whole.condition_config
+        if config.kind not in ("edges", "low-resolution", "none"):
+            raise ValueError(f"{bundle.name} is guided by {config.kind}; only edges and low-resolution can be measured")
+        of_its_own = "" if config.kind == "none" else str(bundle)
+        condition = PriorConditionConfig(kind=config.kind, vqgan=of_its_own, factor=config.factor or 1)
+        free = run.free if config.free else FreeConfig()
+        run = dataclasses.replace(run, vqgan=str(bundle), condition=condition, free=free)
+    accelerator = make_accelerator(run.loop)
+    stages, views = load_stages(run, accelerator), load_views(run)
+    codes = load_codes(dataclasses.replace(run, free=FreeConfig()), views, accelerator, *stages)  # none are learned
+    task = PriorTask(run, *codes, *stages, load_prior(weights).state_dict())
+    whole = whole or task.bundle()
+    sampled = sample_figures(whole, task.held_out, views[1], SAMPLED_PICTURES, run.loop.seed)
+    return task.validate() | sampled, sample_grid(whole, task.held_out, PREVIEW_PICTURES, run.loop.seed)

@@ -1,0 +1,33 @@
+"""Train a VQGAN (stage 1) or a prior (stage 2) from a YAML file; stop with Ctrl-C, run again to resume."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("stage", choices=("vqgan", "prior"), help="vqgan: pictures to codes; prior: codes to pictures")
+    parser.add_argument("config", type=Path, help="YAML file; training/configs holds commented examples")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE",
+        help="override one setting, such as --set data.folder=photos --set loop.steps=500; may be repeated",
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train or resume; 0 when finished, 130 when stopped by Ctrl-C after saving."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    from ..config.runs import PriorRun, VQGANRun
+    from ..config.yaml import load_config
+
+    if args.stage == "vqgan":
+        from ..stages.vqgan import train_vqgan
+
+        finished = train_vqgan(load_config(VQGANRun, args.config, args.set))
+    else:
+        from ..stages.prior import train_prior
+
+        finished = train_prior(load_config(PriorRun, args.config, args.set))
+    return 0 if finished else 130

@@ -1,0 +1,174 @@
+"""Run configurations: dataclasses hold the defaults, a YAML file overrides them, `--set` overrides that."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ...core.autoencoders.vqgan import VQGANConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which pictures, and how a training view of one is made."""
+
+    folder: str  # searched with its sub-folders
+    size: int = 256  # pixels per side of a training view
+    picture: Literal["color", "edges"] = "color"  # what a VQGAN learns to encode
+    validation: float = 0.08  # share of the drawings held out
+    variants: str = ""  # regular expression; names equal after removing it are variants of one drawing
+    backgrounds: tuple[str, ...] = ("#ffffff",)  # colours behind transparency, or "random"
+    flip: bool = True
+    zoom: tuple[float, float] = (1.0, 1.0)  # 1 fits the whole picture (with alpha) or covers the view
+    shift: float = 0.0  # at most this share of the view, each way
+    hue: float = 0.0  # at most this share of the colour circle, each way
+    neighbours: float = 0.0  # share of the views that show several pictures, as a window on a larger canvas does
+    edge_low: tuple[float, float] = (50.0, 150.0)  # range of Canny's lower threshold; upper is twice it
+    edge_blur: tuple[float, float] = (0.6, 1.6)  # range of sigma in pixels
+    edge_width: tuple[int, int] = (1, 1)  # range in pixels of the lines as given; wide ones are as drawn by hand
+    workers: int = 0  # loader processes
+
+    def __post_init__(self):
+        if not 0 < self.validation < 1:
+            raise ValueError(f"data.validation is {self.validation}; choose a share between 0 and 1, such as 0.08")
+        if self.size < 16:
+            raise ValueError(f"data.size is {self.size}; pictures of at least 16 pixels are needed")
+        if not 0 <= self.neighbours <= 1:
+            raise ValueError(f"data.neighbours is {self.neighbours}; choose a share from 0 to 1, such as 0.2")
+        if not 1 <= self.edge_width[0] <= self.edge_width[1]:
+            raise ValueError(f"data.edge_width is {list(self.edge_width)}; write [1, 4] for lines of 1 to 4 pixels")
+        try:
+            re.compile(self.variants)
+        except re.error as error:
+            raise ValueError(f"data.variants is {self.variants!r}; write a regular expression ({error})") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """How long and how fast. A step is one update of the weights."""
+
+    steps: int = 10_000
+    batch: int = 16  # pictures per process and micro-batch
+    accumulate: int = 1  # micro-batches per step
+    learning_rate: float = 5e-4
+    final_learning_rate: float = 0.02  # end of the cosine, as a share of learning_rate
+    warmup: int = 100  # steps
+    clip: float = 1.0  # gradient norm
+    ema: float = 0.999  # decay of the averaged weights that are validated and exported
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    seed: int = 0
+    log_every: int = 20  # steps
+    validate_every: int = 500
+    save_every: int = 500
+    save_minutes: float = 10.0
+
+    def __post_init__(self):
+        for name in ("steps", "batch", "accumulate", "log_every", "validate_every", "save_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"loop.{name} is {getattr(self, name)}; it must be at least 1")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"loop.ema is {self.ema}; choose a decay from 0 (off) to below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VQGANLossConfig:
+    """Weights of the first stage's losses (section 3.1.1). The adversary is off while its weight is 0."""
+
+    l1: float = 1.0
+    l2: float = 0.0
+    perceptual: Literal["lpips", "lpips-or-features", "features", "none"] = "lpips"
+    perceptual_weight: float = 1.0
+    adversarial_weight: float = 0.8
+    discriminator_channels: int = 64  # of its first layer; a half takes a quarter of the time
+    discriminator_start: int = 0  # step from which the discriminator trains, unheard
+    adversarial_start: int = 1000  # step from which its loss reaches the decoder ...
+    adversarial_ramp: int = 1000  # ... growing to full weight over so many steps: no dip in quality
+    restart_every: int = 50  # steps between restarts of dead codes; 0 for never
+
+
+@dataclass(frozen=True, kw_only=True)
+class VQGANRun:
+    """`train vqgan`: everything one run needs."""
+
+    output: str  # folder for state, logs, pictures and the weights
+    data: DataConfig
+    start_from: str = ""  # a vqgan or bundle file, or a released checkpoint, whose weights to go on from
+    learn: Literal["all", "decoder"] = "all"  # "decoder" leaves the codes alone: priors trained on them stay valid
+    blend: float = 1.0  # of a decoder: how far to go from start_from to what was learned, in the weights that are kept
+    model: VQGANConfig = field(default_factory=VQGANConfig)
+    loss: VQGANLossConfig = field(default_factory=VQGANLossConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+
+    def __post_init__(self):
+        if not 0 < self.blend <= 1:
+            raise ValueError(f"blend is {self.blend}; choose a share above 0 and up to 1, such as 0.5")
+        if self.blend < 1 and not (self.start_from and self.learn == "decoder"):
+            raise ValueError(f"blend is {self.blend}; it needs learn: decoder and start_from, to blend with")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorModelConfig:
+    """The transformer's free sizes; vocabulary and lengths follow from the VQGANs."""
+
+    layers: int = 8
+    width: int = 256
+    heads: int = 8
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorConditionConfig:
+    """What guides the prior, made from each view itself (section 3.2.2)."""
+
+    kind: Literal["edges", "low-resolution", "none"] = "none"
+    vqgan: str = ""  # file of the VQGAN that encodes it; for low-resolution, empty is the picture's own
+    factor: int = 4  # how many times as large a side becomes by low-resolution's prior
+
+    def __post_init__(self):
+        if self.kind == "edges" and not self.vqgan:
+            raise ValueError("condition.vqgan is empty; name the file of the edge VQGAN")
+        if self.kind == "none" and self.vqgan:
+            raise ValueError("condition.vqgan is given, condition.kind is none; say which kind it encodes")
+        if self.factor < 1:
+            raise ValueError(f"condition.factor is {self.factor}; it must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreeConfig:
+    """Pictures learned as if no edges were given, so that the prior paints freely too: whole ones, since that is
+    what is wanted where nothing is asked for. zoom and shift stand in the place of those of DataConfig; the
+    backgrounds are the same, or guidance would prefer those that free pictures lack."""
+
+    share: float = 0.0  # of the pictures of a step
+    zoom: tuple[float, float] = (1.0, 1.0)
+    shift: float = 0.0
+
+    def __post_init__(self):
+        if not 0 <= self.share < 1:
+            raise ValueError(f"free.share is {self.share}; choose a share from 0 to below 1, such as 0.2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorRun:
+    """`train prior`: everything one run needs."""
+
+    output: str
+    data: DataConfig
+    vqgan: str  # file of the first stage, ours or released
+    condition: PriorConditionConfig = field(default_factory=PriorConditionConfig)
+    free: FreeConfig = field(default_factory=FreeConfig)
+    start_from: str = ""  # a prior file to go on from, or a bundle, whose VQGANs may be others
+    views: int = 8  # augmented views of each picture in the cached code file
+    keep: float = 0.9  # share of input codes left as they are (pkeep); the rest are replaced at random
+    weight_decay: float = 0.01
+    model: PriorModelConfig = field(default_factory=PriorModelConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+
+    def __post_init__(self):
+        if not 0 < self.keep <= 1:
+            raise ValueError(f"keep is {self.keep}; choose a share above 0 and up to 1, such as 0.9")
+        if self.views < 1:
+            raise ValueError(f"views is {self.views}; at least one view of each picture is needed")
+        if self.free.share and self.condition.kind != "edges":
+            raise ValueError(
+                f"free.share is {self.free.share}; only edges can be left out, condition.kind is {self.condition.kind}"
+            )

@@ -1,0 +1,110 @@
+"""Run configurations: YAML and --set into dataclasses."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+
+def load_config(kind: type, path: str | Path, overrides: list[str]) -> Any:
+    """Read a YAML file into the run dataclass `kind`.
+
+    Args:
+        kind: VQGANRun or PriorRun.
+        path: the YAML file.
+        overrides: `key.key=value` texts, the value in YAML, laid over the file.
+    Raises:
+        ValueError: not YAML, an unknown key (with the nearest known ones), a wrong type or value.
+        FileNotFoundError: no such file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; training/configs holds examples to copy")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not readable YAML: {error}") from error
+    tree = read_yaml(text, str(path))
+    tree = tree if tree is not None else {}
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        if not separator:
+            raise ValueError(f"--set {override} has no '='; write --set loop.steps=500")
+        set_in(tree, key.split("."), read_yaml(value, f"--set {override}"))
+    return build(kind, tree, "")
+
+
+def read_yaml(text: str, name: str) -> Any:
+    """What a YAML text holds; ValueError names where it came from and the place of the mistake."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{name} is not readable YAML: {' '.join(str(error).split())}") from error
+
+
+def set_in(tree: Any, keys: list[str], value: Any) -> None:
+    """Set tree[k1][k2]... = value, making the branches on the way."""
+    if not isinstance(tree, dict):
+        return  # `build` says what is wrong with the whole file
+    for key in keys[:-1]:
+        tree = tree.setdefault(key, {})
+        if not isinstance(tree, dict):
+            raise ValueError(f"--set {'.'.join(keys)}: {key} is not a group of settings")
+    tree[keys[-1]] = value
+
+
+def build(kind: type, tree: Any, where: str) -> Any:
+    """A dataclass of `kind` from nested dictionaries; `where` is the dotted path, for messages."""
+    if not isinstance(tree, dict):
+        raise ValueError(f"{where or 'the file'} must be a group of `key: value` lines, found {tree!r}")
+    hints = typing.get_type_hints(kind)
+    values = {}
+    for key, value in tree.items():
+        name = f"{where}.{key}" if where else str(key)
+        if key not in hints:
+            near = difflib.get_close_matches(str(key), hints, n=3, cutoff=0.4) or sorted(hints)
+            raise ValueError(f"{name} is not a setting; did you mean {', '.join(near)}?")
+        values[key] = convert(hints[key], value, name)
+    required = [f.name for f in dataclasses.fields(kind) if is_required(f) and f.name not in values]
+    if required:
+        raise ValueError(f"{where or 'the file'} lacks {', '.join(required)}; add it")
+    return kind(**values)
+
+
+def is_required(item: dataclasses.Field) -> bool:
+    """True for a dataclass field without a default."""
+    return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+
+
+def convert(hint: Any, value: Any, name: str) -> Any:
+    """`value` as read from YAML in the type `hint`, or a ValueError that names the setting."""
+    origin = typing.get_origin(hint)
+    if dataclasses.is_dataclass(hint):
+        return build(hint, value, name)
+    if origin is Literal:
+        # YAML reads a bare `no` as False
+        value = "no" if value is False and "no" in typing.get_args(hint) else value
+        if value not in typing.get_args(hint):
+            raise ValueError(f"{name} is {value!r}; choose one of {', '.join(typing.get_args(hint))}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ValueError(f"{name} is {value!r}; it must be a list such as [1, 2]")
+        inner = typing.get_args(hint)
+        if Ellipsis not in inner and len(value) != len(inner):
+            raise ValueError(f"{name} has {len(value)} values; it needs {len(inner)}")
+        return tuple(convert(inner[0], item, name) for item in value)
+    if hint is float and isinstance(value, str | int) and not isinstance(value, bool):
+        try:
+            return float(value)  # YAML 1.1 reads 5e-4 as text
+        except ValueError:
+            pass
+    if isinstance(hint, types.UnionType):
+        hint = typing.get_args(hint)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise ValueError(f"{name} is {value!r}; it must be of type {getattr(hint, '__name__', hint)}")
+    return value

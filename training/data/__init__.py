@@ -1,0 +1,1 @@
+"""Images and codes to train on."""

@@ -1,0 +1,98 @@
+"""Cached code files: the second stage reads codes, so every view is encoded once (section 3.2)."""
+
+import dataclasses
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from ...core.autoencoders.vqgan import VQGAN
+from ...core.conditions.maps import low_resolution
+from ...core.storage.tensors import load_tensors, save_tensors
+from ..config.runs import PriorConditionConfig, PriorRun
+from .folder import Views
+
+logger = logging.getLogger("tessera")
+
+
+class CodeViews(Dataset):
+    """Codes of pictures in several views: item (epoch, i) is view `epoch mod views` of picture i.
+
+    cells: [views, N, n] int, condition: [views, N, P] int; P is 0 without a condition. free: [views, N, n] int,
+    the pictures as they are learned without a condition, if they are.
+    """
+
+    def __init__(self, cells: Tensor, condition: Tensor, free: Tensor | None = None):
+        self.cells, self.condition, self.free = cells, condition, free
+
+    def __len__(self) -> int:
+        return self.cells.shape[1]
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
+        """`cells` [n], `condition` [P] and, where there are any, `free` [n], int64."""
+        epoch, index = key
+        codes = {"cells": self.cells, "condition": self.condition, "free": self.free}
+        return {n: some[epoch % len(some), index].long() for n, some in codes.items() if some is not None}
+
+
+def cached_codes(
+    views: Views, number: int, run: PriorRun, vqgan: VQGAN, condition_vqgan: VQGAN | None, accelerator: Accelerator
+) -> CodeViews:
+    """Codes of `number` views of each picture, from the run's cache file where it was made the same way."""
+    fingerprint = describe(views, number, run)
+    path = Path(run.output) / f"codes-{hashlib.sha256(fingerprint.encode()).hexdigest()[:16]}.safetensors"
+    if accelerator.is_main_process and not path.exists():
+        logger.info("encoding %d views of %d pictures into %s", number, len(views), path.name)
+        cells, condition = encode_views(views, number, run, vqgan, condition_vqgan, accelerator)
+        save_tensors(path, "codes", {"cells": cells, "condition": condition}, {"made_from": fingerprint})
+    accelerator.wait_for_everyone()
+    tensors, _ = load_tensors(path, "codes", {"cells", "condition"})
+    return CodeViews(tensors["cells"], tensors["condition"])
+
+
+def describe(views: Views, number: int, run: PriorRun) -> str:
+    """All that decides the codes, as text: a cache made from something else is not used."""
+    facts = {
+        "data": dataclasses.asdict(views.config),
+        "pictures": [path.name for path in views.paths],
+        "seed": views.seed,
+        "views": number,
+        "augment": views.augment,
+        "precision": run.loop.precision,
+        "models": [hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in (run.vqgan, run.condition.vqgan) if p],
+        "condition": [run.condition.kind, run.condition.factor],
+    }
+    return json.dumps(facts, sort_keys=True)
+
+
+def condition_pictures(views: dict[str, Tensor], condition: PriorConditionConfig) -> Tensor:
+    """What guides the prior, of a batch of views: [B, 1 or 3, H, W] in -1..1."""
+    if condition.kind == "low-resolution":
+        return low_resolution(views["color"], condition.factor)
+    return views["edges"]
+
+
+@torch.inference_mode()
+def encode_views(
+    views: Views, number: int, run: PriorRun, vqgan: VQGAN, condition_vqgan: VQGAN | None, accelerator: Accelerator
+) -> tuple[Tensor, Tensor]:
+    """Cells [views, N, n] and condition codes [views, N, P], int32."""
+    order = [(view, index) for view in range(number) for index in range(len(views))]
+    loader = DataLoader(views, run.loop.batch, sampler=order, num_workers=views.config.workers)
+    cells, condition = [], []
+    for pictures in tqdm(loader, desc="encoding", unit="batch", disable=None):
+        with accelerator.autocast():
+            cells.append(vqgan.encode_indices(pictures["color"].to(accelerator.device)).flatten(1).cpu())
+            if condition_vqgan is None:
+                condition.append(cells[-1][:, :0])
+            else:
+                guides = condition_pictures(pictures, run.condition).to(accelerator.device)
+                condition.append(condition_vqgan.encode_indices(guides).flatten(1).cpu())
+    shape = (number, len(views))
+    return torch.cat(cells).unflatten(0, shape).int(), torch.cat(condition).unflatten(0, shape).int()

@@ -1,0 +1,1 @@
+"""Published models: a catalogue, and fetching from it."""

@@ -1,0 +1,79 @@
+"""The published models that load as they are: `released_models.yaml` as dataclasses, and which are at hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from ...core.inspection import Contents
+
+CATALOGUE = Path(__file__).parent / "released_models.yaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedFile:
+    """One file of a published model; what is not known is 0 or empty."""
+
+    name: str  # below a model folder
+    url: str = ""
+    bytes: int = 0
+    megabytes: int = 0  # a rounded size, 10^6 bytes
+    sha256: str = ""
+    unpack: str = ""  # the file in a zip behind the url
+
+    @property
+    def size(self) -> int:
+        """Bytes, exact or rounded; 0 if unknown."""
+        return self.bytes or self.megabytes * 10**6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A published model."""
+
+    name: str
+    about: str
+    page: str
+    license: str
+    kind: str  # "vqgan" or "bundle"
+    files: tuple[PublishedFile, ...]  # the weights first
+    config: dict[str, Any] = field(default_factory=dict)
+
+    def found_in(self, folders: list[Path]) -> Path | None:
+        """Its weights in one of the folders or below; None if they are not there."""
+        name = self.files[0].name
+        for folder in folders:
+            if found := sorted(path for path in folder.glob(f"**/{name}") if path.is_file()):
+                return found[0]
+        return None
+
+
+def read_catalogue(path: Path = CATALOGUE) -> dict[str, Published]:
+    """All published models by name."""
+    tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return {
+        name: Published(name=name, **{**entry, "files": tuple(PublishedFile(**file) for file in entry["files"])})
+        for name, entry in tree.items()
+    }
+
+
+def differences(published: Published, contents: Contents) -> list[str]:
+    """Where a file differs from what its catalogue entry says about it, in words."""
+    vqgan = contents.configs["vqgan"]
+    has = {**vars(vqgan), "kind": contents.kind, "stride": vqgan.stride}
+    if contents.condition:
+        has |= {"condition": contents.condition.kind, "labels": contents.condition.labels}
+    wanted = {"kind": published.kind, **published.config}
+    return [f"{key} is {has.get(key)}, not {value}" for key, value in wanted.items() if has.get(key) != value]
+
+
+def license_of(sha256: str) -> str:
+    """The licence that the catalogue gives for a file of this hash; empty if it knows none."""
+    for published in read_catalogue().values():
+        if any(file.sha256 == sha256 for file in published.files):
+            return published.license
+    return ""

@@ -1,0 +1,53 @@
+"""Curves and pictures of a run."""
+
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ...core.storage.atomic import whole_file
+from .log import read_csv
+
+
+def grid(images: Tensor, columns: int) -> Tensor:
+    """[N, C, H, W] -> one picture [3, rows*H, columns*W], row by row, the rest black."""
+    images = images.expand(-1, 3, -1, -1).cpu()
+    rows = -(-len(images) // columns)
+    missing = rows * columns - len(images)
+    images = torch.cat([images, images.new_full((missing, *images.shape[1:]), -1.0)])
+    images = images.unflatten(0, (rows, columns))  # [rows, columns, 3, H, W]
+    return images.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)
+
+
+def draw_curves(folder: Path, path: Path) -> None:
+    """Draw every column of the run's CSV files over the step, one small plot each, into one PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    plots = []
+    for source in sorted(folder.glob("*.csv")):
+        columns = read_csv(source)
+        steps = columns.pop("step", [])
+        plots += [(f"{source.stem} {name}", steps, values) for name, values in columns.items()]
+    if not plots:
+        raise ValueError(f"{folder} holds no log to draw; train first")
+    rows = -(-len(plots) // 4)
+    figure, axes = pyplot.subplots(rows, 4, figsize=(14, 2.6 * rows), squeeze=False, layout="constrained")
+    for axis in axes.flat[len(plots) :]:
+        axis.remove()
+    for axis, (title, steps, values) in zip(axes.flat, plots, strict=False):
+        axis.plot(steps, values, linewidth=1)
+        axis.set_title(title, fontsize=9)
+        axis.tick_params(labelsize=7)
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=90)
+    pyplot.close(figure)
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Write a picture; its suffix is the format."""
+    with whole_file(path) as partial:
+        picture.save(partial)

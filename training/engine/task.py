@@ -1,0 +1,36 @@
+"""What the loop asks of a task."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+
+class Task(Protocol):
+    """One stage's training: its modules, one update, its validation. `modules` and `optimizers` are
+    prepared for the device by the loop before the first step."""
+
+    modules: dict[str, nn.Module]
+    optimizers: dict[str, torch.optim.Optimizer]
+    averaged: AveragedModel  # of modules["model"]
+    memory: dict[str, Tensor]  # what else a resumed run must know, changed in place
+    goal: tuple[str, int] | None  # the figure of `validate` that says which weights are best, and 1 if more is better,
+    # or -1; None if none does: the last are exported
+
+    def step(self, batches: list[Any], step: int, accelerator: Accelerator) -> dict[str, float]:
+        """One update from the micro-batches; returns what to log."""
+
+    def validate(self) -> dict[str, float]:
+        """Figures of the averaged weights on held-out data."""
+
+    def preview(self) -> dict[str, Tensor]:
+        """Pictures [3, H, W] in -1..1 by name."""
+
+    def health(self, report: dict[str, float]) -> str:
+        """One sentence about how the run is doing, in plain words."""
+
+    def export(self, folder: Path) -> Path:
+        """Write the averaged weights as a model file."""

@@ -1,0 +1,1 @@
+"""What is trained: first stage and prior."""

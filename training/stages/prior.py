@@ -1,0 +1,236 @@
+"""The second stage: train a transformer to predict the codes of pictures (section 3.2, eq. 6)."""
+
+import dataclasses
+import logging
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from ...core.autoencoders.vqgan import VQGAN
+from ...core.bundle import Bundle, codes_of_nothing
+from ...core.bundle_file import save_prior
+from ...core.conditions.config import ConditionConfig
+from ...core.loading import open_condition_vqgan, open_vqgan
+from ...core.priors.transformer import Transformer, TransformerConfig, cell_loss, corrupt
+from ...core.storage.model_file import check_fit
+from ..config.runs import PriorRun
+from ..data.codes import CodeViews, cached_codes
+from ..data.folder import Views, find_pictures, split_pictures
+from ..data.stream import endless, once
+from ..engine.ema import average_of
+from ..engine.loop import make_accelerator, train
+from ..engine.state import state_of
+from .figures import sample_grid
+from .transfer import starting_weights
+
+logger = logging.getLogger("tessera")
+
+PREVIEW_PICTURES = 8
+CHANNELS = {"edges": 1, "low-resolution": 3}  # of a condition picture
+
+
+class PriorTask:
+    """Loss, validation and sample grid of the second stage; see `loop.Task`. `start` are weights to go on from."""
+
+    def __init__(
+        self,
+        run: PriorRun,
+        learned: CodeViews,
+        held_out: CodeViews,
+        vqgan: VQGAN,
+        condition_vqgan: VQGAN | None,
+        start: dict[str, Tensor] | None = None,
+    ):
+        self.run, self.held_out, self.vqgan, self.condition_vqgan = run, held_out, vqgan, condition_vqgan
+        self.nothing = None  # [1, P], the prefix of free pictures
+        if run.free.share:
+            self.nothing = codes_of_nothing(condition_vqgan, run.data.size) + vqgan.config.codebook_size
+        cells, prefix_length = learned.cells.shape[-1], max(1, learned.condition.shape[-1])
+        self.codes = vqgan.config.codebook_size
+        condition_codes = condition_vqgan.config.codebook_size if condition_vqgan else 1
+        config = TransformerConfig(
+            **dataclasses.asdict(run.model),
+            codebook_size=self.codes,
+            vocab_size=self.codes + condition_codes,
+            prefix_length=prefix_length,
+            window=math.isqrt(cells),
+        )
+        model = Transformer(config)
+        if start is not None:
+            shapes = {name: tuple(tensor.shape) for name, tensor in start.items()}
+            check_fit(model, shapes, run.start_from or "the prior")
+            model.load_state_dict(start)
+        else:
+            model.begin_on_the_grid()
+        self.modules: dict[str, nn.Module] = {"model": model}
+        groups = model.decay_groups(run.weight_decay)
+        self.optimizers = {"model": torch.optim.AdamW(groups, betas=(0.9, 0.95))}
+        self.averaged = average_of(model, run.loop.ema)
+        self.memory: dict[str, Tensor] = {}
+        self.goal = ("objective" if run.free.share else "nll", -1)
+        self.baseline = baselines(learned, held_out, self.codes)
+
+    def step(self, batches: list[dict[str, Tensor]], step: int, accelerator: Accelerator) -> dict[str, float]:
+        """One update on a batch of code mosaics."""
+        model, total = self.modules["model"], 0.0
+        for batch in batches:
+            loss = self.loss(batch)
+            accelerator.backward(loss / len(batches))
+            total += loss.item() / len(batches)
+        norm = accelerator.clip_grad_norm_(model.parameters(), self.run.loop.clip)
+        self.optimizers["model"].step()
+        self.optimizers["model"].zero_grad()
+        return {"nll": total, "gradient_norm": float(norm)}
+
+    def loss(self, batch: dict[str, Tensor]) -> Tensor:
+        """Mean over a batch (eq. 6), some of whose pictures, drawn anew each time, are learned as free ones."""
+        model, prefix, cells = self.modules["model"], prefix_of(batch, self.codes), batch["cells"]
+        parts = [(prefix, cells)]
+        if self.nothing is not None:
+            free = torch.rand(len(cells), device=cells.device) < self.run.free.share
+            parts = [(prefix[~free], cells[~free]), (self.nothing.to(cells.device), batch["free"][free])]
+        parts = [(prefix, cells) for prefix, cells in parts if len(cells)]
+        logits = [model(prefix, corrupt(cells, self.run.keep, self.codes)) for prefix, cells in parts]
+        return cell_loss(torch.cat(logits), torch.cat([cells for _, cells in parts]))
+
+    def validate(self) -> dict[str, float]:
+        """Held-out likelihood of the averaged weights, beside what knowing less would give; `objective` is that of
+        pictures with and without edges in the proportion in which they are learned."""
+        nll = held_out_nll(self.averaged.module, self.held_out, self.run.loop.batch)
+        report = {
+            "nll": nll,
+            "unigram": self.baseline.unigram,
+            "uniform": self.baseline.uniform,
+            "below_unigram": 1 - nll / self.baseline.unigram,
+        }
+        if self.nothing is not None:
+            free = held_out_nll(self.averaged.module, self.held_out, self.run.loop.batch, self.nothing)
+            report |= {"free_nll": free, "objective": nll + self.run.free.share * (free - nll)}
+        return report
+
+    def preview(self) -> dict[str, Tensor]:
+        """Held-out drawings: the condition, the reconstruction, and two samples of the averaged weights."""
+        return {"samples": sample_grid(self.bundle(), self.held_out, PREVIEW_PICTURES, self.run.loop.seed)}
+
+    def bundle(self) -> Bundle:
+        """The averaged prior with the first stages it was trained on."""
+        return Bundle(self.vqgan, self.averaged.module, self.condition_config(), self.condition_vqgan)
+
+    def condition_config(self) -> ConditionConfig:
+        """What guides this prior."""
+        kind = self.run.condition.kind
+        factor = self.run.condition.factor if kind == "low-resolution" else 0
+        return ConditionConfig(kind=kind, offset=self.codes, factor=factor, free=self.run.free.share > 0)
+
+    def health(self, report: dict[str, float]) -> str:
+        """How much the prior knows already."""
+        gain = 1 - report["nll"] / self.baseline.unigram
+        if gain <= 0:
+            return "no better than code frequencies yet"
+        return f"{gain:.0%} below code frequencies alone"
+
+    def export(self, folder: Path) -> Path:
+        """The averaged weights as `prior.safetensors`."""
+        path = folder / "prior.safetensors"
+        save_prior(path, self.averaged.module, self.condition_config(), trained_on=self.run.data.folder)
+        return path
+
+
+class Baselines(NamedTuple):
+    """Nats per code without a prior: all codes equally likely, or as frequent as in training."""
+
+    uniform: float
+    unigram: float
+
+
+def baselines(learned: CodeViews, held_out: CodeViews, codes: int) -> Baselines:
+    """Both on the held-out codes; frequencies with one added to each, so that no code is impossible."""
+    counts = torch.bincount(learned.cells.flatten().long(), minlength=codes).double() + 1
+    surprise = -(counts / counts.sum()).log()
+    return Baselines(math.log(codes), surprise[held_out.cells.flatten().long()].mean().item())
+
+
+def prefix_of(batch: dict[str, Tensor], codes: int) -> Tensor:
+    """The prefix [B, P] of a batch: condition codes in rows after those of the picture codes, or, without
+    a condition, the one start token there."""
+    condition = batch["condition"]
+    if condition.shape[1] == 0:
+        return torch.full_like(batch["cells"][:, :1], codes)
+    return condition + codes
+
+
+@torch.inference_mode()
+def held_out_nll(prior: Transformer, held_out: CodeViews, batch: int, prefix: Tensor | None = None) -> float:
+    """Mean negative log-likelihood over all held-out cells, nats per code; after `prefix` [1, P], if given, in place
+    of their own."""
+    device, codes = prior.pos_emb.device, prior.config.codebook_size
+    total = 0.0
+    for items in once(held_out, batch):
+        cells = items["cells"].to(device)
+        logits = prior((prefix_of(items, codes) if prefix is None else prefix).to(device), cells)
+        total += F.cross_entropy(logits.flatten(0, 1).float(), cells.flatten(), reduction="sum").item()
+    return total / (len(held_out) * held_out.cells.shape[-1])
+
+
+def load_stages(run: PriorRun, accelerator: Accelerator) -> tuple[VQGAN, VQGAN | None]:
+    """The first stages a prior is trained on; ValueError where they don't fit the data."""
+    vqgan = open_vqgan(run.vqgan).to(accelerator.device)
+    kind = run.condition.kind
+    condition = open_condition_vqgan(run.condition.vqgan).to(accelerator.device) if run.condition.vqgan else None
+    if kind == "low-resolution" and condition is None:
+        condition = vqgan
+    if vqgan.config.image_channels != 3 or (condition and condition.config.image_channels != CHANNELS[kind]):
+        raise ValueError(
+            "vqgan needs a file for colour pictures (3 channels), condition.vqgan one for edges (1 channel) or for "
+            "low-resolution (3 channels)"
+        )
+    for model, name in ((vqgan, "vqgan"), (condition, "condition.vqgan")):
+        if model and run.data.size % model.config.stride:
+            raise ValueError(
+                f"data.size {run.data.size} is not a multiple of {model.config.stride}, the stride of {name}"
+            )
+    return vqgan, condition
+
+
+def load_views(run: PriorRun) -> tuple[Views, Views]:
+    """Augmented views of the pictures to learn from, plain ones of those held out."""
+    learned, held_out = split_pictures(find_pictures(run.data), run.data)
+    logger.info("%d pictures to learn from, %d held out", len(learned), len(held_out))
+    return Views(learned, run.data, run.loop.seed, True), Views(held_out, run.data, run.loop.seed, False)
+
+
+def load_codes(
+    run: PriorRun, views: tuple[Views, Views], accelerator: Accelerator, vqgan: VQGAN, condition: VQGAN | None
+) -> list[CodeViews]:
+    """Training codes in `run.views` views of each picture, held-out codes in one."""
+    learned, held_out = (
+        cached_codes(some, number, run, vqgan, condition, accelerator)
+        for some, number in zip(views, (run.views, 1), strict=True)
+    )
+    if run.free.share:
+        whole = dataclasses.replace(run.data, neighbours=0.0, zoom=run.free.zoom, shift=run.free.shift)
+        free = Views(views[0].paths, whole, run.loop.seed, True)
+        learned.free = cached_codes(free, run.views, run, vqgan, None, accelerator).cells
+    return [learned, held_out]
+
+
+def train_prior(run: PriorRun) -> bool:
+    """Train or resume one second stage; True when finished, False when stopped early."""
+    accelerator = make_accelerator(run.loop)
+    stages, views = load_stages(run, accelerator), load_views(run)
+    learned, held_out = load_codes(run, views, accelerator, *stages)
+    begins = run.start_from and not state_of(run.output).exists()
+    start = starting_weights(run, learned, views[0], *stages, accelerator) if begins else None
+    task = PriorTask(run, learned, held_out, *stages, start)
+
+    def stream(start: int) -> Any:
+        return endless(
+            learned, run.loop.seed, run.loop.batch, start, 0, accelerator.process_index, accelerator.num_processes
+        )
+
+    return train(task, stream, run.loop, Path(run.output), accelerator)
