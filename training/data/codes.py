@@ -59,12 +59,12 @@ def cached_codes(
 def describe(views: Views, number: int, run: PriorRun) -> str:
     """All that decides the codes, as text: a cache made from something else is not used."""
     facts = {
+        "encoded": "in float32",  # once they were by autocast, which gave other codes than use does
         "data": dataclasses.asdict(views.config),
         "pictures": [path.name for path in views.paths],
         "seed": views.seed,
         "views": number,
         "augment": views.augment,
-        "precision": run.loop.precision,
         "models": [hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in (run.vqgan, run.condition.vqgan) if p],
         "condition": [run.condition.kind, run.condition.factor],
     }
@@ -84,15 +84,16 @@ def encode_views(
 ) -> tuple[Tensor, Tensor]:
     """Cells [views, N, n] and condition codes [views, N, P], int32."""
     order = [(view, index) for view in range(number) for index in range(len(views))]
-    loader = DataLoader(views, run.loop.batch, sampler=order, num_workers=views.config.workers)
+    loader = DataLoader(
+        views, run.loop.batch, sampler=order, num_workers=views.config.workers, generator=torch.Generator()
+    )
     cells, condition = [], []
     for pictures in tqdm(loader, desc="encoding", unit="batch", disable=None):
-        with accelerator.autocast():
-            cells.append(vqgan.encode_indices(pictures["color"].to(accelerator.device)).flatten(1).cpu())
-            if condition_vqgan is None:
-                condition.append(cells[-1][:, :0])
-            else:
-                guides = condition_pictures(pictures, run.condition).to(accelerator.device)
-                condition.append(condition_vqgan.encode_indices(guides).flatten(1).cpu())
+        cells.append(vqgan.encode_indices(pictures["color"].to(accelerator.device)).flatten(1).cpu())
+        if condition_vqgan is None:
+            condition.append(cells[-1][:, :0])
+        else:
+            guides = condition_pictures(pictures, run.condition).to(accelerator.device)
+            condition.append(condition_vqgan.encode_indices(guides).flatten(1).cpu())
     shape = (number, len(views))
     return torch.cat(cells).unflatten(0, shape).int(), torch.cat(condition).unflatten(0, shape).int()
