@@ -18,6 +18,13 @@ PAINTING = {
 }  # fmt: skip
 
 
+GOES_ON = """() => new Promise((done) => {
+    const before = app.canvas.frame;
+    app.canvas.setDirty(true, true);
+    setTimeout(() => done(app.canvas.frame > before), 1000);
+})"""
+
+
 def shown(screen, number: int) -> list[str]:
     """Addresses of the pictures that a node shows."""
     return screen.page.evaluate(
@@ -40,7 +47,8 @@ def test_finished_pictures_take_the_place_of_the_preview(screen, kind):
     })  # fmt: skip
     assert screen.run() == "execution_success"
     made = screen.page.evaluate("() => window.shown.images.map((one) => one.filename)")
-    screen.page.wait_for_timeout(4000)
+    screen.page.wait_for_function("() => !Object.keys(app.nodePreviewImages).length")
+    screen.page.wait_for_timeout(2000)
     screen.shot(f"finished {kind}")
     addresses = shown(screen, 2)
     assert addresses
@@ -48,3 +56,4 @@ def test_finished_pictures_take_the_place_of_the_preview(screen, kind):
     if not screen.vue:  # Vue nodes may show one at a time, or small ones of all
         assert len(addresses) == len(made)
     assert all(any(name in address for name in made) for address in addresses)
+    assert screen.page.evaluate(GOES_ON)  # the page still draws

@@ -41,14 +41,19 @@ function nodeOf(name) {
   return node;
 }
 
-// Nodes drawn on a canvas look for their pictures again when they hold none.
+// A node drawn on a canvas looks for its pictures again when its outputs are not those it has seen. What it shows stays
+// until they have arrived.
 function lookAgain(name) {
   const node = nodeOf(name);
-  if (node) Object.assign(node, { images: undefined, imgs: undefined, preview: undefined });
+  if (node) node.images = undefined;
   app.canvas?.setDirty(true, true);
 }
 
+// The experimental Vue nodes of old front ends show previews and no outputs.
+const showsOutputs = () => !LiteGraph.vueNodesMode || !/^1\.2\d\./.test(window.__COMFYUI_FRONTEND_VERSION__ ?? "");
+
 async function dropPreview(node) {
+  if (!showsOutputs()) return;
   const nodes = withThoseAround(node);
   for (let i = 0; i < TRIES && nodes.some(hasPreview); i++) {
     const prompt_id = `tessera-${told++}`;
