@@ -38,7 +38,10 @@ class SavePicture(io.ComfyNode):
 
     @classmethod
     def execute(cls, vqgan: VQGANHandle, image: Tensor, canvas: Canvas, filename_prefix: str) -> io.NodeOutput:
-        mark = weights_fingerprint(vqgan.module)
+        mark, canvas = (
+            weights_fingerprint(vqgan.module),
+            canvas if comfy.keeps_metadata() else canvas.with_provenance(()),
+        )
         notes = [write_note(canvas, number, mark) for number in range(len(canvas.indices))]
         return io.NodeOutput(ui=comfy.save_pictures(to_pil(from_image(image)), filename_prefix, KEY, notes, cls))
 

@@ -209,6 +209,6 @@ class SampleCodes(io.ComfyNode):
         picture, config = to_image(made), model.bundle.vqgan.config
         entropy, surprise = statistics_masks(sampled.state, sampled.canvas, config.codebook_size, config.stride)
         trace = save_trace(sampled, made, model.bundle.vqgan)
-        shown = comfy.saved_pictures_and_file(picture, cls, "tessera_forecast", trace)
+        shown = comfy.finished_pictures(picture, cls, tessera_forecast=trace)
         finish(sampled)
         return io.NodeOutput(picture, sampled.canvas, to_mask(entropy), to_mask(surprise), ui=shown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from pathlib import Path
 
 import torch
@@ -76,7 +77,11 @@ def run(
         plan = estimate_run(bundle.prior, condition, start.with_cells(state.indices, state.known), settings, sliding)
         comfy.say(plan.summary())
         model.ready_to_sample(start, guided, plan.memory)
-    bar = bar or comfy.Progress()
+    remark = _remark(model, guide, start)
+    if remark:
+        comfy.say(remark)
+    bar, started = bar or comfy.Progress(), time.monotonic()
+    left = int((~start.known & (state.draws == 0)).sum())
 
     def now() -> Canvas:
         return start.with_cells(state.indices, state.known)
@@ -89,14 +94,26 @@ def run(
     finally:  # whatever ends it, and until its pictures are made
         resume.keep(key, resume.Run(state, trace, start))
     state.move_to(torch.device("cpu"))  # canvases are small, and live there
+    if left:
+        comfy.say(" · ".join(filter(None, [f"{left} cells in {time.monotonic() - started:.1f} s", remark])))
     return Sampled(
         key, start, now().with_provenance(provenance_of(model, start, state, settings, sliding)), state, trace
     )
 
 
+def _remark(model: BundleHandle, guide: PreparedCondition | None, start: Canvas) -> str:
+    """What may surprise about a run, in a line; mostly empty."""
+    if start.known.all():
+        return "Nothing to paint: all cells are known; forget some first"
+    kind = model.bundle.condition_config.kind
+    if guide is None and kind not in ("none", "coordinates"):
+        return f"Nothing guides this picture: the model paints freely; connect {kind} to guide it"
+    return ""
+
+
 def finish(*runs: Sampled) -> None:
     """The pictures of these runs are made, so that there is nothing to recall."""
-    resume.forget(*(run.key for run in runs))
+    resume.finish(*(run.key for run in runs))
 
 
 def provenance_of(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 if TYPE_CHECKING:
-    from ...core.inspection import ModelInfo
+    from ..core.inspection import ModelInfo
 
 CATALOGUE = Path(__file__).parent / "released_models.yaml"
 
