@@ -105,11 +105,15 @@ def check_stages(name: str, learned: dict[str, str], files: dict[str, str | Path
 
 
 def save_prior(
-    path: str | Path, prior: Transformer, condition: ConditionConfig, stages: dict[str, str], **metadata: Any
+    path: str | Path,
+    prior: Transformer,
+    condition: ConditionConfig,
+    stages: dict[str, str] | None = None,
+    **metadata: Any,
 ) -> None:
     """Write a prior, what guides it and the `stage_fingerprints` of its stages as a file of kind "prior"."""
     config, tensors = prior_part(prior)
-    config = {"prior": config, "condition": dataclasses.asdict(condition), "stages": stages}
+    config = {"prior": config, "condition": dataclasses.asdict(condition), "stages": stages or {}}
     write_model_file(path, "prior", config, {"prior": tensors}, **metadata)
 
 

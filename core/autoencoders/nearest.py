@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from .precision import exact_float32
+
 # The nearest-code search holds distances of so many codes to so many latents at once: 4 MB in float32
 CODES_TILE, LATENTS_TILE = 2048, 512
 GROUP = 32  # codes; the minimum of each group comes first, since a place costs much more to find than a value
@@ -16,7 +18,8 @@ def nearest_code(latents: Tensor, codes: Tensor) -> Tensor:
     """Index of the nearest code for each latent (eq. 2), the first one on ties.
 
     |z|^2 is the same for every code and left out; the distances are made and used tile by tile, so memory
-    stays the same however large N and K are.
+    stays the same however large N and K are. Inside autocast, too, they are as exact as the arguments: with fewer
+    digits close codes change places.
 
     Args:
         latents: [N, D].
@@ -24,7 +27,8 @@ def nearest_code(latents: Tensor, codes: Tensor) -> Tensor:
     Returns:
         [N] int64 in 0..K-1.
     """
-    return torch.cat([nearest_in_tiles(tile, codes) for tile in latents.split(LATENTS_TILE)])
+    with exact_float32(latents.device):
+        return torch.cat([nearest_in_tiles(tile, codes) for tile in latents.split(LATENTS_TILE)])
 
 
 def nearest_in_tiles(latents: Tensor, codes: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .nearest import as_rows, nearest_code
+from .precision import exact_float32
 
 if TYPE_CHECKING:
     from .vqgan import VQGANConfig
@@ -141,7 +142,8 @@ class GumbelCodebook(nn.Module):
 
     def forward(self, latents: Tensor) -> Quantized:
         """Latents [B, latent_channels, h, w] -> chosen codes, indices, kl_weight * KL(q || uniform)."""
-        logits = self.proj(latents)  # [B, K, h, w]
+        with exact_float32(latents.device):
+            logits = self.proj(latents.to(self.proj.weight.dtype))  # [B, K, h, w]
         if self.training:
             choice = F.gumbel_softmax(logits, tau=self.temperature, dim=1, hard=True)
             indices = choice.argmax(1)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import Downsample, Level, Middle, Upsample, group_norm
+from .precision import exact_float32
 from .quantizers import Codebook, GumbelCodebook, Quantized
 
 MOST_LEVELS, MOST_BLOCKS = 16, 64  # a file that asks for millions would never finish
@@ -181,8 +182,10 @@ class VQGAN(nn.Module):
         return self.decoder(self.post_quant_conv(codes.contiguous()))  # as in encode
 
     def encode_indices(self, image: Tensor) -> Tensor:
-        """[B, C, H, W] in -1..1 -> indices [B, h, w] int64."""
-        return self.quantize(self.encode(image)).indices
+        """[B, C, H, W] in -1..1 -> indices [B, h, w] int64; the same ones inside autocast, which are what priors learn
+        and what they are given in use."""
+        with exact_float32(image.device):
+            return self.quantize(self.encode(image)).indices
 
     def decode_indices(self, indices: Tensor) -> Tensor:
         """Indices [B, h, w] int64 in 0..K-1 -> picture [B, C, H, W]."""

@@ -4,6 +4,7 @@ and the canvas remembers by how much."""
 import torch
 from torch import Tensor
 
+from ..autoencoders.precision import exact_float32
 from ..autoencoders.strip_decoder import decode_codes
 from ..autoencoders.vqgan import VQGAN
 from ..geometry import Wrap
@@ -38,7 +39,8 @@ def encode_latents(vqgan: VQGAN, images: Tensor) -> Tensor:
     """
     check_images(images)
     padded = pad_to_multiple(images, vqgan.config.stride)
-    return torch.cat([vqgan.encode(image.to(vqgan.quant_conv.weight)).cpu() for image in padded.split(1)])
+    with exact_float32(vqgan.quant_conv.weight.device):  # as encode_indices, of which this is the first half
+        return torch.cat([vqgan.encode(image.to(vqgan.quant_conv.weight)).cpu() for image in padded.split(1)])
 
 
 @torch.inference_mode()

@@ -120,11 +120,10 @@ class VQGANRun:
                 f"data.size {self.data.size} is not a multiple of {self.model.stride}, the stride of model; choose "
                 f"{max(1, round(self.data.size / self.model.stride)) * self.model.stride}"
             )
-        if self.model.image_channels != CHANNELS[self.data.picture]:
+        if self.model.image_channels != (channels := CHANNELS[self.data.picture]):
             raise ValueError(
-                f"model.image_channels is {self.model.image_channels}, data.picture {self.data.picture} has "
-                f"{CHANNELS[self.data.picture]}: gray pictures are read as color ones; set model.image_channels="
-                f"{CHANNELS[self.data.picture]}"
+                f"model.image_channels is {self.model.image_channels}, views of data.picture {self.data.picture} have "
+                f"{channels}, those of gray pictures too; set model.image_channels={channels}"
             )
         has_discriminator = self.loss.adversarial_weight > 0 or self.loss.perceptual == "features"
         if has_discriminator and self.data.size < SMALLEST_FOR_DISCRIMINATOR:

@@ -60,7 +60,7 @@ def load_config(kind: type, path: str | Path, overrides: list[str]) -> Any:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not readable YAML: {error}") from error
     tree = read_yaml(text, str(path))
-    tree = {} if isinstance(tree, Written) and tree.value is None else tree
+    tree = {} if plain(tree) is None else tree
     for override in overrides:
         key, separator, value = override.partition("=")
         if not separator:

@@ -101,15 +101,16 @@ def encode_views(
 ) -> tuple[Tensor, Tensor]:
     """Cells [views, N, n] and condition codes [views, N, P], int32."""
     order = [(view, index) for view in range(number) for index in range(len(views))]
-    loader = DataLoader(views, run.loop.batch, sampler=order, num_workers=views.config.workers)
+    loader = DataLoader(
+        views, run.loop.batch, sampler=order, num_workers=views.config.workers, generator=torch.Generator()
+    )
     cells, condition = [], []
     for pictures in tqdm(loader, desc="encoding", unit="batch", disable=None):
-        with accelerator.autocast():
-            cells.append(vqgan.encode_indices(pictures["color"].to(accelerator.device)).flatten(1).cpu())
-            if condition_vqgan is None:
-                condition.append(cells[-1][:, :0])
-            else:
-                guides = condition_pictures(pictures, run.condition).to(accelerator.device)
-                condition.append(condition_vqgan.encode_indices(guides).flatten(1).cpu())
+        cells.append(vqgan.encode_indices(pictures["color"].to(accelerator.device)).flatten(1).cpu())
+        if condition_vqgan is None:
+            condition.append(cells[-1][:, :0])
+        else:
+            guides = condition_pictures(pictures, run.condition).to(accelerator.device)
+            condition.append(condition_vqgan.encode_indices(guides).flatten(1).cpu())
     shape = (number, len(views))
     return torch.cat(cells).unflatten(0, shape).int(), torch.cat(condition).unflatten(0, shape).int()

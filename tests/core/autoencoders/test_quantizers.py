@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tessera.core.autoencoders.nearest import CODES_TILE, LATENTS_TILE, nearest_code
-from tessera.core.autoencoders.quantizers import Codebook, GumbelCodebook
+from tessera.core.autoencoders.nearest import CODES_TILE, LATENTS_TILE, as_rows, nearest_code
+from tessera.core.autoencoders.precision import EXACT, SWITCHES, exact_float32
+from tessera.core.autoencoders.quantizers import Codebook, GumbelCodebook, assign
 from tessera.core.autoencoders.usage import code_statistics
 from tessera.core.autoencoders.vqgan import VQGANConfig
 
@@ -66,6 +67,48 @@ def test_search_takes_the_first_code_on_ties(size):
     distances = (z[:, None].double() - codes.double()).square().sum(2)
     first = torch.tensor([(row == row.min()).nonzero()[0].item() for row in distances])
     assert torch.equal(nearest_code(z, codes), first)
+
+
+def close_codes(number: int = 512, width: int = 4) -> torch.Tensor:
+    """Codes so close beside their length that bfloat16 confuses most of them."""
+    return 10 + 0.1 * latents(number, width)
+
+
+def test_autocast_changes_no_code():
+    codes = close_codes()
+    grid = (10 + 0.1 * torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(2))).contiguous()
+    rows = as_rows(grid)
+    book = codebook(codebook_size=len(codes))
+    book.embedding.weight.data.copy_(codes)
+    wanted, counts = nearest_code(rows, codes), assign(rows, codes)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(nearest_code(rows, codes), wanted)
+        assert torch.equal(book(grid).indices.flatten(), wanted)
+        assert torch.equal(assign(rows, codes)[0], counts)
+
+
+def test_autocast_changes_no_choice_of_the_gumbel_codebook():
+    model = gumbel(codebook_size=512).eval()
+    z = latents(2, 6, 8, 8)
+    wanted = model(z).indices
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(model(z).indices, wanted)
+
+
+def test_exact_arithmetic_puts_back_what_it_found():
+    def settings() -> list:
+        switches = [getattr(owner, name) for owner, name in SWITCHES]
+        return [*switches, torch.get_float32_matmul_precision(), torch.is_autocast_enabled("cpu")]
+
+    before = settings()
+    with torch.autocast("cpu", torch.bfloat16):
+        with exact_float32(torch.device("cpu")):
+            assert [getattr(owner, name) for owner, name in SWITCHES] == [EXACT, EXACT]
+            assert not torch.is_autocast_enabled("cpu")
+        assert torch.is_autocast_enabled("cpu")
+        with pytest.raises(RuntimeError, match="shapes"), exact_float32(torch.device("cpu")):
+            torch.zeros(2, 3) @ torch.zeros(2, 3)
+    assert settings() == before
 
 
 def test_search_never_holds_all_distances():

@@ -1,5 +1,7 @@
 """The demo with the embedded model: what a newcomer sees first."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,7 +9,7 @@ from PIL import Image
 from tessera.__main__ import main
 from tessera.core.bundle_file import load_bundle
 from tessera.core.storage.model_file import read_model_file
-from tessera.training.commands.demo import BUNDLE, DRAWING, PHOTOGRAPH
+from tessera.training.commands.demo import BUNDLE, DRAWING, PHOTOGRAPH, distinct_names
 
 
 def pixels(path) -> np.ndarray:
@@ -55,6 +57,18 @@ def test_the_same_seed_gives_the_same_picture_whatever_else_is_made(made, tmp_pa
     again = ["demo", "--samples", "1", "--temperature", "1.0", "--picture", "--seed", "1", "--output", str(tmp_path)]
     assert main(again) == 0
     assert np.array_equal(pixels(tmp_path / "drawing-t1-seed1.png"), pixels(made / "drawing-t1-seed1.png"))
+
+
+def test_inputs_of_one_name_keep_names_of_their_own():
+    paths = [Path(p) for p in ("a/image.jpg", "b/image.jpg", "image-2.png", "cat.jpg", "cat.png", "Cat.png")]
+    assert distinct_names(paths) == ["image", "image-2", "image-2-2", "cat", "cat-2", "Cat-3"]
+
+
+def test_a_picture_is_a_photograph_and_a_drawing_in_one_run(tmp_path):
+    both = ["demo", "--picture", str(DRAWING), "--drawing", str(DRAWING), "--samples", "1", "--temperature", "0.5"]
+    assert main([*both, "--output", str(tmp_path)]) == 0
+    first, second = (pixels(tmp_path / f"{name}-t0.5-seed0.png") for name in ("drawing", "drawing-2"))
+    assert not np.array_equal(first, second)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from tessera.__main__ import main
 from tessera.core.autoencoders.vqgan_file import load_vqgan
 from tessera.core.bundle_file import load_bundle, load_prior
+from tessera.core.canvas.codec import encode_canvas
 from tessera.core.geometry import Window
 from tessera.core.images.metrics import edge_agreement
 from tessera.training.data.codes import CodeViews, cached_codes
@@ -55,6 +56,22 @@ def test_views_are_encoded_by_the_stages_and_read_from_the_cache_afterwards(prio
     again = cached_codes(views, 2, run, vqgan, condition, accelerator)
     assert "encoding" not in caplog.text
     assert torch.equal(again.cells, codes.cells)
+
+
+def test_a_prior_learns_the_codes_that_use_makes_also_where_it_trains_in_half_precision(prior_run):
+    run = prior_run()
+    accelerator = make_accelerator(run.loop)
+    stages, views = load_stages(run, accelerator), load_views(run)
+    with torch.autocast("cpu", torch.bfloat16):
+        learned, held_out = load_codes(run, views, accelerator, *stages)
+        canvas = encode_canvas(stages[0], views[0][0, 0]["color"][None])
+    assert torch.equal(canvas.indices.flatten(), learned[0, 0]["cells"])
+    for some, codes in zip(views, (learned, held_out), strict=True):
+        for index in range(3):
+            shown, item = some[0, index], codes[0, index]
+            in_use = encode_canvas(stages[0], shown["color"][None]).indices
+            assert torch.equal(item["cells"], in_use.flatten())
+            assert torch.equal(item["condition"], stages[1].encode_indices(shown["edges"][None]).flatten())
 
 
 @pytest.mark.parametrize("change", ["seed", "views", "zoom", "weights"])
@@ -173,7 +190,8 @@ def single_items(codes: CodeViews) -> list[dict[str, torch.Tensor]]:
 
 
 def test_the_weights_kept_are_the_best_on_held_out_pictures_and_the_log_says_so(prior_run, tmp_path, caplog):
-    run = prior_run(loop={"steps": 8, "validate_every": 1, "learning_rate": 0.3, "ema": 0.0, "warmup": 1})
+    loop = {"steps": 8, "validate_every": 1, "learning_rate": 0.3, "ema": 0.0, "warmup": 1}
+    run = prior_run(loop=loop | {"final_learning_rate": 1.0})
     with caplog.at_level("INFO", "tessera"):
         train_prior(run)
     nll = read_csv(tmp_path / "prior" / "validation.csv")["nll"]
