@@ -12,6 +12,7 @@ BENCHMARKS = {
     "window": "a window sliding over 36x64 cells",
     "search": "the nearest of 16384 codes",
     "decode": "codes to a picture of 1024x1024 pixels",
+    "guide": "a step of guided synthesis at 256x256 pixels",
     "load": "a released checkpoint of 1 GB",
 }
 

@@ -14,7 +14,7 @@ import logging
 import math
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,16 @@ from ..priors.transformer import Transformer, TransformerConfig
 from ..storage.model_file import build_empty, check_fit, config_from
 from .reader import Checkpoint
 from .taming_yaml import ModelYaml, branch, check_agreement, heads_of_yaml, kind_of_yaml, start_token
-from .tensor_names import Part, Parts, Source, count, keep_used_codes, transformer_parts, vqgan_parts
+from .tensor_names import (
+    Part,
+    Parts,
+    Source,
+    count,
+    is_llamagen_tokenizer,
+    keep_used_codes,
+    transformer_parts,
+    vqgan_parts,
+)
 
 logger = logging.getLogger("tessera")
 
@@ -43,7 +52,8 @@ OnRead = Callable[[int], object]
 class Plan(NamedTuple):
     """A model to be: its configuration and where its tensors come from."""
 
-    config: VQGANConfig | TransformerConfig
+    module: type[nn.Module]
+    config: Any
     parts: Parts
 
 
@@ -90,16 +100,17 @@ def plan_vqgan(checkpoint: Checkpoint, prefix: str = "", model: ModelYaml | None
     """What `released_vqgan` makes; `model` is the YAML of this VQGAN, to be compared."""
     source = Source(checkpoint, prefix)
     parts = vqgan_parts(source)
-    config = vqgan_config({n: part.shape for n, part in parts.items()}, source.name)
+    config = vqgan_config({n: part.shape for n, part in parts.items()}, source.name, is_llamagen_tokenizer(source))
     if model:
         check_vqgan_yaml(model, model.params, config, source.name)
     parts = keep_used_codes(source, parts)
     kept = next(part.shape[0] for n, part in parts.items() if n.startswith("codebook.") and n.endswith(".weight"))
-    return Plan(config_from(VQGANConfig, {**vars(config), "codebook_size": kept}, source.name), parts)
+    return Plan(VQGAN, config_from(VQGANConfig, {**vars(config), "codebook_size": kept}, source.name), parts)
 
 
-def vqgan_config(shapes: dict[str, tuple[int, ...]], name: str) -> VQGANConfig:
-    """Read a VQGAN's configuration off our names of its tensors and their shapes.
+def vqgan_config(shapes: dict[str, tuple[int, ...]], name: str, normalize_codes: bool = False) -> VQGANConfig:
+    """Read a VQGAN's configuration off our names of its tensors and their shapes; `normalize_codes` leaves no trace
+    in them.
 
     Raises:
         ValueError: a tensor that it needs is missing or impossible; or another kind of model.
@@ -132,8 +143,9 @@ def vqgan_config(shapes: dict[str, tuple[int, ...]], name: str) -> VQGANConfig:
         "codebook_size": codebook_size,
         "code_width": code_width,
         "codebook": "gumbel" if gumbel else "nearest",
-        "commitment_weight": 1.0,  # the released loss has beta on the other term
-        "codebook_weight": 0.25,
+        "normalize_codes": normalize_codes,
+        "commitment_weight": 0.25 if normalize_codes else 1.0,  # taming's loss has beta on the other term
+        "codebook_weight": 1.0 if normalize_codes else 0.25,
         "kl_weight": 1e-8,
     }
     return config_from(VQGANConfig, values, name)
@@ -218,7 +230,7 @@ def plan_transformer(source: Source, model: ModelYaml | None, codes: int, prefix
     positions, head = parts["pos_emb"], parts["head.weight"]
     parts["pos_emb"] = Part((1, config.context, width), lambda: fit_positions(positions.read(), config.context))
     parts["head.weight"] = Part((config.codebook_size, width), lambda: head.read()[: config.codebook_size])
-    return Plan(config, parts)
+    return Plan(Transformer, config, parts)
 
 
 def fit_positions(positions: Tensor, context: int) -> Tensor:
@@ -285,7 +297,7 @@ def check_vqgan_yaml(model: ModelYaml, params: dict, config: VQGANConfig, name: 
     check_agreement(model, branch(params, "ddconfig"), network, name)
 
 
-def carry_out(plan: Plan, name: str, on_read: OnRead | None = None) -> VQGAN | Transformer:
+def carry_out(plan: Plan, name: str, on_read: OnRead | None = None) -> Any:
     """Make the planned model, reading each tensor once.
 
     Args:
@@ -303,12 +315,12 @@ def carry_out(plan: Plan, name: str, on_read: OnRead | None = None) -> VQGAN | T
     return model.eval().requires_grad_(False)
 
 
-def fitting(plan: Plan, name: str) -> VQGAN | Transformer:
+def fitting(plan: Plan, name: str) -> Any:
     """The planned model without memory, once it is sure that its tensors fit.
 
     Raises:
         ValueError: missing, unexpected or misshapen tensors of the file `name`, by name.
     """
-    model = build_empty(VQGAN if isinstance(plan.config, VQGANConfig) else Transformer, plan.config, name)
+    model = build_empty(plan.module, plan.config, name)
     check_fit(model, {n: part.shape for n, part in plan.parts.items()}, name)
     return model

@@ -56,6 +56,19 @@ DIFFUSERS_ENDS = {  # the ends of those names, before ".weight" and ".bias"
     "group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out",
     "query": "q", "key": "k", "value": "v", "proj_attn": "proj_out", "conv_shortcut": "nin_shortcut",
 }  # fmt: skip
+LLAMAGEN_RULES: Rules = [
+    (r"(encoder|decoder)\.(conv_in|conv_out|norm_out)\.(.+)", r"\1.\2.\3"),
+    (r"(encoder|decoder)\.mid\.0\.(.+)", r"\1.mid.block_1.\2"),
+    (r"(encoder|decoder)\.mid\.1\.(.+)", r"\1.mid.attn_1.\2"),
+    (r"(encoder|decoder)\.mid\.2\.(.+)", r"\1.mid.block_2.\2"),
+    (r"encoder\.conv_blocks\.(\d+)\.res\.(.+)", r"encoder.down.\1.block.\2"),
+    (r"encoder\.conv_blocks\.(\d+)\.(attn|downsample)\.(.+)", r"encoder.down.\1.\2.\3"),
+    (r"decoder\.conv_blocks\.(\d+)\.res\.(.+)", r"decoder.up.\1.block.\2"),
+    (r"decoder\.conv_blocks\.(\d+)\.(attn|upsample)\.(.+)", r"decoder.up.\1.\2.\3"),
+    (r"quantize\.embedding\.weight", "codebook.embedding.weight"),
+    (r"quantize\.codebook_used", ""),  # statistics of training
+    (r"(quant_conv|post_quant_conv)\.(.+)", r"\1.\2"),
+]
 TRANSFORMER_RULES: Rules = [
     (r"(tok_emb|ln_f|head)\.(weight|bias)", r"\1.\2"),
     (r"pos_emb", "pos_emb"),
@@ -79,7 +92,9 @@ class Source:
 
 def vqgan_parts(source: Source) -> Parts:
     """A VQGAN's tensors by our names; ValueError for names that are not known here."""
-    if any(name.startswith("encoder.down_blocks.") for name in source.shapes):
+    if is_llamagen_tokenizer(source):
+        names = llamagen_names(source)
+    elif any(name.startswith("encoder.down_blocks.") for name in source.shapes):
         levels = count(source.shapes, r"encoder\.down_blocks\.(\d+)\.", source.name)
         names = {name: diffusers_name(name, levels) for name in map_names(source, DIFFUSERS_RULES)}
     else:
@@ -89,6 +104,20 @@ def vqgan_parts(source: Source) -> Parts:
     layers = [n for n, part in parts.items() if re.search(r"\.attn(_1|\.\d+)\..+\.weight$", n) and len(part.shape) == 2]
     parts |= {n: Part((*parts[n].shape, 1, 1), lambda p=parts[n]: p.read()[..., None, None]) for n in layers}
     return parts | silent_middle_attention(parts)
+
+
+def is_llamagen_tokenizer(source: Source) -> bool:
+    """True for LlamaGen's VQ-16 and VQ-8, whose codes have length one."""
+    return any(name.startswith("encoder.conv_blocks.") for name in source.shapes)
+
+
+def llamagen_names(source: Source) -> dict[str, str]:
+    """LlamaGen's name of each of its tokenizer's tensors -> ours; its decoder counts levels in running order."""
+    last = count(source.shapes, r"decoder\.conv_blocks\.(\d+)\.", source.name) - 1
+    return {
+        name: re.sub(r"^decoder\.up\.(\d+)", lambda m: f"decoder.up.{last - int(m[1])}", ours)
+        for name, ours in map_names(source, LLAMAGEN_RULES).items()
+    }
 
 
 def silent_middle_attention(parts: Parts) -> Parts:

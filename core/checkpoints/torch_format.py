@@ -27,7 +27,7 @@ LARGEST_NUMBER = 2**48  # of a shape, stride or offset
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first number of torch's older format
 
 
-STATE_KEYS = ("state_dict", "model_state_dict", "model")  # where programs put the weights
+STATE_KEYS = ("state_dict", "model_state_dict", "model", "module")  # where programs put the weights
 
 
 REBUILD = {
@@ -40,6 +40,7 @@ REBUILD = {
 PARAMETERS = {Global("torch._utils", "_rebuild_parameter"), Global("torch._utils", "_rebuild_parameter_with_state")}
 
 
+FROM_TYPE = {Global("torch._tensor", "_rebuild_from_type_v2")}  # of (function, class, arguments, state)
 STORAGE_TYPES = {
     "FloatStorage": torch.float32, "HalfStorage": torch.float16, "BFloat16Storage": torch.bfloat16,
     "DoubleStorage": torch.float64, "LongStorage": torch.int64, "IntStorage": torch.int32,
@@ -174,6 +175,8 @@ def find(value: Any, locate: Locate) -> Place | None:
     Raises:
         ValueError: it reaches beyond its storage, or its storage beyond the file.
     """
+    if is_call(value, FROM_TYPE) and len(value.arguments) == 4:
+        value = Call(value.arguments[0], value.arguments[2])
     if is_call(value, PARAMETERS):
         value = value.arguments[0]
     if not is_call(value, REBUILD):
