@@ -55,10 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.samples < 1:
         raise ValueError(f"--samples is {args.samples}; ask for at least 1")
-    paths = [*args.picture, *args.drawing]
-    pictures = [to_tensor(read_picture(path)) for path in paths]
-    drawn = [False] * len(args.picture) + [True] * len(args.drawing)
-    inputs = list(zip(distinct_names(paths), pictures, drawn, strict=True))
+    inputs = [(name, to_tensor(read_picture(path)), drawn) for name, path, drawn in named(args.picture, args.drawing)]
     bundle = open_bundle(args.bundle)
     if (kind := bundle.condition_config.kind) != "edges":
         raise ValueError(f"{args.bundle.name} is guided by {kind}; the demo only has edges, choose another --bundle")
@@ -87,12 +84,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def distinct_names(paths: list[Path]) -> list[str]:
-    """A name for each picture, of which no two are equal: its own, with a number where another one has it already."""
-    taken: set[str] = set()
-    names = []
-    for path in paths:
+def named(pictures: list[Path], drawings: list[Path]) -> list[tuple[str, Path, bool]]:
+    """A name for each input, its path, and whether it is a drawing. No two names are equal: each is the file's own, with
+    a number where another input has it already."""
+    inputs: dict[str, tuple[str, Path, bool]] = {}
+    for path, drawn in [*((path, False) for path in pictures), *((path, True) for path in drawings)]:
         candidates = itertools.chain([path.stem], (f"{path.stem}-{number}" for number in itertools.count(2)))
-        names.append(next(name for name in candidates if name.casefold() not in taken))
-        taken.add(names[-1].casefold())
-    return names
+        name = next(name for name in candidates if name.casefold() not in inputs)
+        inputs[name.casefold()] = name, path, drawn
+    return list(inputs.values())

@@ -9,7 +9,7 @@ from PIL import Image
 from tessera.__main__ import main
 from tessera.core.bundle_file import load_bundle
 from tessera.core.storage.model_file import read_model_file
-from tessera.training.commands.demo import BUNDLE, DRAWING, PHOTOGRAPH, distinct_names
+from tessera.training.commands.demo import BUNDLE, DRAWING, PHOTOGRAPH, named
 
 
 def pixels(path) -> np.ndarray:
@@ -60,15 +60,12 @@ def test_the_same_seed_gives_the_same_picture_whatever_else_is_made(made, tmp_pa
 
 
 def test_inputs_of_one_name_keep_names_of_their_own():
-    paths = [Path(p) for p in ("a/image.jpg", "b/image.jpg", "image-2.png", "cat.jpg", "cat.png", "Cat.png")]
-    assert distinct_names(paths) == ["image", "image-2", "image-2-2", "cat", "cat-2", "Cat-3"]
-
-
-def test_a_picture_is_a_photograph_and_a_drawing_in_one_run(tmp_path):
-    both = ["demo", "--picture", str(DRAWING), "--drawing", str(DRAWING), "--samples", "1", "--temperature", "0.5"]
-    assert main([*both, "--output", str(tmp_path)]) == 0
-    first, second = (pixels(tmp_path / f"{name}-t0.5-seed0.png") for name in ("drawing", "drawing-2"))
-    assert not np.array_equal(first, second)
+    paths = [Path(p) for p in ("a/image.jpg", "b/image.jpg", "image-2.png", "cat.jpg")]
+    drawings = [Path(p) for p in ("cat.png", "Cat.png", "cat.jpg")]
+    found = named(paths, drawings)
+    assert [name for name, _, _ in found] == ["image", "image-2", "image-2-2", "cat", "cat-2", "Cat-3", "cat-4"]
+    assert [path for _, path, _ in found] == paths + drawings
+    assert [drawn for _, _, drawn in found] == [False] * 4 + [True] * 3
 
 
 @pytest.mark.parametrize(
