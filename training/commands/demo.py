@@ -85,8 +85,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def named(pictures: list[Path], drawings: list[Path]) -> list[tuple[str, Path, bool]]:
-    """A name for each input, its path, and whether it is a drawing. No two names are equal: each is the file's own, with
-    a number where another input has it already."""
+    """A name for each input, its path, and whether it is a drawing. No two names are equal: each is the file's own,
+    with a number where another input has it already."""
     inputs: dict[str, tuple[str, Path, bool]] = {}
     for path, drawn in [*((path, False) for path in pictures), *((path, True) for path in drawings)]:
         candidates = itertools.chain([path.stem], (f"{path.stem}-{number}" for number in itertools.count(2)))
