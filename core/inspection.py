@@ -30,6 +30,7 @@ class ModelInfo:
     origin: whose names its tensors have.
     configs: of its models, by part: "vqgan", "prior", "condition_vqgan".
     parameters: how many numbers each part has.
+    stages: of a prior, fingerprints of the stages whose codes it learned, as `bundle_file.stage_fingerprints`.
     besides: what else it holds, such as "optimizer_states" or "loss (120 tensors)".
     """
 
@@ -41,6 +42,7 @@ class ModelInfo:
     other_entries: list[str] = field(default_factory=list)
     license: str = ""
     trained_on: str = ""
+    stages: dict[str, str] = field(default_factory=dict)
 
 
 def inspect_model(path: str | Path, config: str | Path | None = None) -> ModelInfo:
@@ -87,7 +89,8 @@ def _inspect_native(path: Path) -> ModelInfo:
     }
     condition = config_from(ConditionConfig, config["condition"], path.name) if "condition" in config else None
     kind, words = metadata.get("kind", ""), [metadata.get(key, "") for key in ("license", "trained_on")]
-    return ModelInfo(kind, "Tessera", configs, sizes, condition, [], *words)
+    stages = {str(name): str(value) for name, value in dict(config.get("stages", {})).items()}
+    return ModelInfo(kind, "Tessera", configs, sizes, condition, [], *words, stages)
 
 
 def origin_of(checkpoint: Checkpoint) -> str:

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from ...core.autoencoders.vqgan import VQGAN
 from ...core.bundle import Bundle, null_prefix
-from ...core.bundle_file import save_prior
+from ...core.bundle_file import save_prior, stage_fingerprints
 from ...core.conditions.config import ConditionConfig
 from ...core.loading import load_condition_vqgan, load_vqgan
 from ...core.priors.transformer import Transformer, TransformerConfig, cell_loss, corrupt
 from ...core.storage.model_file import check_shapes
 from ..config.runs import PriorRun
 from ..data.codes import CodeDataset, cached_codes
-from ..data.folder import ImageViews, find_images, split_images
+from ..data.folder import ImageViews, load_split
 from ..data.stream import endless, once
 from ..engine.ema import make_ema
 from ..engine.loop import make_accelerator, train
@@ -47,6 +47,7 @@ class PriorTask:
         start: dict[str, Tensor] | None = None,
     ):
         self.run, self.held_out, self.vqgan, self.condition_vqgan = run, held_out, vqgan, condition_vqgan
+        self.stages = stage_fingerprints(vqgan, condition_vqgan)
         self.nothing = None  # [1, P], the prefix of free pictures
         if run.condition_dropout:
             self.nothing = null_prefix(condition_vqgan, run.data.size) + vqgan.config.codebook_size
@@ -139,7 +140,8 @@ class PriorTask:
     def export(self, folder: Path) -> Path:
         """The averaged weights as `prior.safetensors`."""
         path = folder / "prior.safetensors"
-        save_prior(path, self.averaged.module, self.condition_config(), trained_on=self.run.data.folder)
+        condition, trained_on = self.condition_config(), self.run.data.folder
+        save_prior(path, self.averaged.module, condition, self.stages, trained_on=trained_on)
         return path
 
 
@@ -199,10 +201,14 @@ def load_stages(run: PriorRun, accelerator: Accelerator) -> tuple[VQGAN, VQGAN |
     return vqgan, condition
 
 
+def stage_files(run: PriorRun) -> dict[str, str | Path]:
+    """Where a run's first stages are, by the names of `stage_fingerprints`."""
+    return {"vqgan": run.vqgan, "condition_vqgan": run.condition.vqgan or run.vqgan}
+
+
 def load_views(run: PriorRun) -> tuple[ImageViews, ImageViews]:
     """Augmented views of the pictures to learn from, plain ones of those held out."""
-    train_set, held_out = split_images(find_images(run.data), run.data)
-    logger.info("%d pictures to learn from, %d held out", len(train_set), len(held_out))
+    train_set, held_out = load_split(run.data)
     return ImageViews(train_set, run.data, run.loop.seed, True), ImageViews(held_out, run.data, run.loop.seed, False)
 
 

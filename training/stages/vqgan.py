@@ -21,7 +21,7 @@ from ...core.images.metrics import edge_agreement, psnr, ssim
 from ...core.loading import load_vqgan
 from ...core.storage.model_file import check_shapes
 from ..config.runs import VQGANLossConfig, VQGANRun
-from ..data.folder import ImageViews, find_images, input_and_target, split_images
+from ..data.folder import ImageViews, input_and_target, load_split
 from ..data.stream import endless, once
 from ..engine.ema import make_ema
 from ..engine.loop import make_accelerator, train
@@ -280,8 +280,7 @@ def add(total: dict[str, float], parts: dict[str, float], weight: float) -> None
 def train_vqgan(run: VQGANRun) -> bool:
     """Train or resume one first stage; True when finished, False when stopped early."""
     accelerator = make_accelerator(run.loop)
-    train_set, held_out = split_images(find_images(run.data), run.data)
-    logger.info("%d pictures to learn from, %d held out", len(train_set), len(held_out))
+    train_set, held_out = load_split(run.data)
     task = VQGANTask(run, ImageViews(held_out, run.data, run.loop.seed, augment=False))
     views = ImageViews(train_set, run.data, run.loop.seed, augment=True)
 
