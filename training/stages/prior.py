@@ -22,9 +22,12 @@ from ..config.runs import PriorRun
 from ..data.codes import CodeViews, cached_codes
 from ..data.folder import Views, find_pictures, split_pictures
 from ..data.stream import endless, once
+from ..engine.distributed import combined, rank_and_world, synchronized_once
 from ..engine.ema import average_of
+from ..engine.lock import locked_folder
 from ..engine.loop import make_accelerator, train
 from ..engine.state import state_of
+from ..engine.update import descend
 from .figures import sample_grid
 from .transfer import starting_weights
 
@@ -69,34 +72,35 @@ class PriorTask:
             model.begin_on_the_grid()
         self.modules: dict[str, nn.Module] = {"model": model}
         groups = model.decay_groups(run.weight_decay)
-        self.optimizers = {"model": torch.optim.AdamW(groups, betas=(0.9, 0.95))}
+        self.optimizers = {"model": torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True)}
         self.averaged = average_of(model, run.loop.ema)
         self.memory: dict[str, Tensor] = {}
         self.goal = ("objective" if run.free.share else "nll", -1)
         self.baseline = baselines(learned, held_out, self.codes)
 
-    def step(self, batches: list[dict[str, Tensor]], step: int, accelerator: Accelerator) -> dict[str, float]:
+    def step(self, batches: list[dict[str, Tensor]], step: int, accelerator: Accelerator) -> dict[str, Tensor]:
         """One update on a batch of code mosaics."""
         model, total = self.modules["model"], 0.0
-        for batch in batches:
+        for batch in synchronized_once(batches, model):
             loss = self.loss(batch)
             accelerator.backward(loss / len(batches))
-            total += loss.item() / len(batches)
-        norm = accelerator.clip_grad_norm_(model.parameters(), self.run.loop.clip)
-        self.optimizers["model"].step()
-        self.optimizers["model"].zero_grad()
-        return {"nll": total, "gradient_norm": float(norm)}
+            total = total + loss.detach() / len(batches)
+        norm, made = descend(model, self.optimizers["model"], total, self.run.loop.clip, accelerator)
+        return {"nll": total, "gradient_norm": norm, "made": made}
+
+    def statistics(self) -> dict[str, float]:
+        """Nothing more."""
+        return {}
 
     def loss(self, batch: dict[str, Tensor]) -> Tensor:
         """Mean over a batch (eq. 6), some of whose pictures, drawn anew each time, are learned as free ones."""
-        model, prefix, cells = self.modules["model"], prefix_of(batch, self.codes), batch["cells"]
-        parts = [(prefix, cells)]
+        prefix, cells = prefix_of(batch, self.codes), batch["cells"]
         if self.nothing is not None:
-            free = torch.rand(len(cells), device=cells.device) < self.run.free.share
-            parts = [(prefix[~free], cells[~free]), (self.nothing.to(cells.device), batch["free"][free])]
-        parts = [(prefix, cells) for prefix, cells in parts if len(cells)]
-        logits = [model(prefix, corrupt(cells, self.run.keep, self.codes)) for prefix, cells in parts]
-        return cell_loss(torch.cat(logits), torch.cat([cells for _, cells in parts]))
+            free = torch.rand(len(cells), 1, device=cells.device) < self.run.free.share
+            prefix = torch.where(free, self.nothing.to(cells.device), prefix)
+            cells = torch.where(free, batch["free"], cells)
+        logits = self.modules["model"](prefix, corrupt(cells, self.run.keep, self.codes))
+        return cell_loss(logits, cells)
 
     def validate(self) -> dict[str, float]:
         """Held-out likelihood of the averaged weights, beside what knowing less would give; `objective` is that of
@@ -167,14 +171,14 @@ def prefix_of(batch: dict[str, Tensor], codes: int) -> Tensor:
 @torch.inference_mode()
 def held_out_nll(prior: Transformer, held_out: CodeViews, batch: int, prefix: Tensor | None = None) -> float:
     """Mean negative log-likelihood over all held-out cells, nats per code; after `prefix` [1, P], if given, in place
-    of their own."""
+    of their own. Processes that train together take a share each."""
     device, codes = prior.pos_emb.device, prior.config.codebook_size
-    total = 0.0
-    for items in once(held_out, batch):
+    total = torch.zeros((), dtype=torch.float64)
+    for items in once(held_out, batch, *rank_and_world()):
         cells = items["cells"].to(device)
         logits = prior((prefix_of(items, codes) if prefix is None else prefix).to(device), cells)
-        total += F.cross_entropy(logits.flatten(0, 1).float(), cells.flatten(), reduction="sum").item()
-    return total / (len(held_out) * held_out.cells.shape[-1])
+        total += F.cross_entropy(logits.flatten(0, 1).float(), cells.flatten(), reduction="sum").cpu()
+    return combined(total).item() / (len(held_out) * held_out.cells.shape[-1])
 
 
 def load_stages(run: PriorRun, accelerator: Accelerator) -> tuple[VQGAN, VQGAN | None]:
@@ -222,10 +226,17 @@ def load_codes(
 def train_prior(run: PriorRun) -> bool:
     """Train or resume one second stage; True when finished, False when stopped early."""
     accelerator = make_accelerator(run.loop)
+    with locked_folder(run.output) as folder:
+        return train_prior_in(folder, run, accelerator)
+
+
+def train_prior_in(folder: Path, run: PriorRun, accelerator: Accelerator) -> bool:
+    """`train_prior` where nobody else writes."""
     stages, views = load_stages(run, accelerator), load_views(run)
     learned, held_out = load_codes(run, views, accelerator, *stages)
     begins = run.start_from and not state_of(run.output).exists()
     start = starting_weights(run, learned, views[0], *stages, accelerator) if begins else None
+    torch.manual_seed(run.loop.seed)  # the same first weights whatever was done before
     task = PriorTask(run, learned, held_out, *stages, start)
 
     def stream(start: int) -> Any:
@@ -233,4 +244,4 @@ def train_prior(run: PriorRun) -> bool:
             learned, run.loop.seed, run.loop.batch, start, 0, accelerator.process_index, accelerator.num_processes
         )
 
-    return train(task, stream, run.loop, Path(run.output), accelerator)
+    return train(task, stream, run.loop, folder, accelerator)

@@ -85,14 +85,18 @@ def large_pictures(pictures, tmp_path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_ctrl_c_while_reading_pictures_finishes_the_step_and_saves(
-    large_pictures, tiny_tree, write_yaml, start_tessera, tmp_path, workers
+@pytest.mark.parametrize(
+    ("number", "workers"),
+    [(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGUSR1, 0)],
+    ids=["ctrl-c", "TERM", "USR1"],
+)
+def test_a_signal_while_reading_pictures_finishes_the_step_and_saves(
+    large_pictures, tiny_tree, write_yaml, start_tessera, tmp_path, number, workers
 ):
     data = {"folder": str(large_pictures), "workers": workers}
     process = start_tessera("train", "vqgan", write_yaml(tiny_tree(loop={"steps": 100_000}, data=data)))
     read_until(process, "step 3/")
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the loader's workers too
+    os.killpg(process.pid, number)  # as a terminal or a scheduler does: to the loader's workers too
     said = finish(process, 130)
     state = load_state(tmp_path / "run")
     assert f"stopped and saved at step {state['step']}; run the same command to go on" in said
@@ -123,6 +127,34 @@ def test_two_processes_learn_what_one_learns_from_the_same_pictures(
         gradient = moments["exp_avg"]
         other = found["optimizers"]["model"]["state"][parameter]["exp_avg"]
         torch.testing.assert_close(other, gradient, rtol=1e-3, atol=1e-5)
+
+
+def test_two_processes_share_a_prior_s_encoding_and_resume_to_the_bits(
+    prior_tree, write_yaml, start_tessera, start_two, tmp_path
+):
+    tree = prior_tree(loop={"steps": 8, "save_every": 2, "validate_every": 4, "batch": 2})
+    tree["model"]["dropout"] = 0.1
+    config = write_yaml(tree)
+    whole, parts, alone = (["--set", f"output={tmp_path}/{name}"] for name in ("whole", "parts", "alone"))
+    for process in start_two("train", "prior", config, *whole):
+        finish(process)
+    killed = start_two("train", "prior", config, *parts)
+    read_until(killed[0], "step 5/8")
+    for process in killed:
+        process.kill()
+        process.wait()
+    resumed = start_two("train", "prior", config, *parts)
+    assert "resumed at step" in finish(resumed[0])
+    finish(resumed[1])
+    wanted, found = (tensors_of(load_state(tmp_path / name)) for name in ("whole", "parts"))
+    assert [name for name in wanted if not torch.equal(wanted[name], found[name])] == []
+    assert load_state(tmp_path / "whole")["items"] == 8 * 2 * 2
+
+    finish(start_tessera("train", "prior", config, *alone, "--set", "loop.steps=1"))
+    made = [{p.name: load_file(p) for p in (tmp_path / n).glob("codes-*.safetensors")} for n in ("whole", "alone")]
+    assert len(made[0]) == 2
+    for name, codes in made[0].items():
+        assert all(torch.equal(tensor, made[1][name][key]) for key, tensor in codes.items())
 
 
 def test_two_processes_stop_together_when_one_is_interrupted(tiny_tree, write_yaml, start_two, tmp_path):
