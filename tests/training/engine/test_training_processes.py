@@ -11,6 +11,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tessera.training.engine.log import read_csv
+from tessera.training.engine.loop import make_accelerator
+from tessera.training.stages.prior import load_codes, load_stages, load_views
 
 pytestmark = pytest.mark.slow
 
@@ -120,7 +122,9 @@ def test_two_processes_learn_what_one_learns_from_the_same_pictures(
     assert wanted["memory"]["last_counts"].sum() == 8 * 8 * 8
     for name in ("codebook.embedding.weight", "codebook.ema_sum", "codebook.ema_count"):
         if name in wanted["modules"]["model"]:
-            torch.testing.assert_close(found["modules"]["model"][name], wanted["modules"]["model"][name])
+            # Adam's first step of 1e-3 makes much of the last bits of a gradient near 0, which is compared below
+            close = {"rtol": 1e-3, "atol": 1e-4} if codebook == "nearest" else {}
+            torch.testing.assert_close(found["modules"]["model"][name], wanted["modules"]["model"][name], **close)
     torch.testing.assert_close(found["memory"], wanted["memory"])
     # Adam's first moment after one step is the gradient times 1 - beta
     for parameter, moments in wanted["optimizers"]["model"]["state"].items():
@@ -130,12 +134,12 @@ def test_two_processes_learn_what_one_learns_from_the_same_pictures(
 
 
 def test_two_processes_share_a_prior_s_encoding_and_resume_to_the_bits(
-    prior_tree, write_yaml, start_tessera, start_two, tmp_path
+    prior_tree, prior_run, write_yaml, start_two, tmp_path
 ):
     tree = prior_tree(loop={"steps": 8, "save_every": 2, "validate_every": 4, "batch": 2})
     tree["model"]["dropout"] = 0.1
     config = write_yaml(tree)
-    whole, parts, alone = (["--set", f"output={tmp_path}/{name}"] for name in ("whole", "parts", "alone"))
+    whole, parts = (["--set", f"output={tmp_path}/{name}"] for name in ("whole", "parts"))
     for process in start_two("train", "prior", config, *whole):
         finish(process)
     killed = start_two("train", "prior", config, *parts)
@@ -150,7 +154,9 @@ def test_two_processes_share_a_prior_s_encoding_and_resume_to_the_bits(
     assert [name for name in wanted if not torch.equal(wanted[name], found[name])] == []
     assert load_state(tmp_path / "whole")["items"] == 8 * 2 * 2
 
-    finish(start_tessera("train", "prior", config, *alone, "--set", "loop.steps=1"))
+    run = prior_run(output=str(tmp_path / "alone"))
+    accelerator = make_accelerator(run.loop)
+    load_codes(run, load_views(run), accelerator, *load_stages(run, accelerator))
     made = [{p.name: load_file(p) for p in (tmp_path / n).glob("codes-*.safetensors")} for n in ("whole", "alone")]
     assert len(made[0]) == 2
     for name, codes in made[0].items():
