@@ -5,17 +5,18 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from ..core.conditions.edges import LineSource, lines_of
-from ..core.conditions.maps import inverted, labels_of_picture
-from ..core.images.resize import Fit, fit, scaled, scaled_labels, scaled_lines
-from ..core.prepared import Guide, guide_by_labels, guide_by_picture, seen
+from ..core.conditions.edges import LineSource, extract_lines
+from ..core.conditions.maps import check_depth, invert, labels_from_image
+from ..core.images.resize import Fit, fit, resize, resize_labels, resize_lines
+from ..core.prepared import PreparedCondition, prepare_image_condition, prepare_label_condition, show_condition
 from . import sockets
-from .host import comfy as host
+from .host import comfy
 from .host.comfy import io
 from .host.handles import BundleHandle
 from .host.images import from_image, to_image
 
 CATEGORY = "Tessera/conditions"
+MAX_THRESHOLD = 1000.0  # of a gradient
 
 
 def model_input() -> io.Input:
@@ -69,12 +70,12 @@ class Edges(io.ComfyNode):
                 ),
                 fit_input(),
                 io.Float.Input(
-                    "low", default=50.0, min=0.0, max=1000.0, step=5.0,
+                    "low", default=50.0, min=0.0, max=MAX_THRESHOLD, step=5.0,
                     tooltip="Photographs only: an edge is followed as long as the gradient is above this, 0 to 1000. "
                     "Lower gives longer lines.",
                 ),
                 io.Float.Input(
-                    "high", default=120.0, min=0.0, max=1000.0, step=5.0,
+                    "high", default=120.0, min=0.0, max=MAX_THRESHOLD, step=5.0,
                     tooltip="Photographs only: an edge begins where the gradient is above this, 0 to 1000. "
                     "Lower gives more lines.",
                 ),
@@ -88,16 +89,25 @@ class Edges(io.ComfyNode):
                 *condition_outputs(),
                 io.Image.Output(display_name="lines", tooltip="The lines before quantization, white on black."),
             ],
+            is_output_node=True,
         )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(cls, low: float | None, high: float | None) -> bool | str:
+        return check_thresholds(low, high) or True
 
     @classmethod
     def execute(
         cls, model: BundleHandle, image: Tensor, picture_is: str, size: str, low: float, high: float, blur: float
     ) -> io.NodeOutput:
-        picture = fit(from_image(image), size, model.side, scaled_lines if picture_is == "lines" else scaled)
-        lines = lines_of(picture, picture_is, low, high, blur)
+        picture = fit(from_image(image), size, model.side, resize_lines if picture_is == "lines" else resize)
+        lines = extract_lines(picture, picture_is, low, high, blur)
+        if not (lines > lines.min()).any():
+            comfy.say(
+                "No lines found: the model is guided by an empty picture; lower low and high, or check picture_is"
+            )
         guide, sees = guided(model, "edges", lines)
-        return io.NodeOutput(guide, sees, to_image(lines), ui=host.saved_pictures(sees, cls))
+        return io.NodeOutput(guide, sees, to_image(lines), ui=comfy.saved_pictures(sees, cls))
 
 
 class Depth(io.ComfyNode):
@@ -119,13 +129,14 @@ class Depth(io.ComfyNode):
                 ),
             ],
             outputs=condition_outputs(),
+            is_output_node=True,
         )
 
     @classmethod
     def execute(cls, model: BundleHandle, image: Tensor, size: str, near_is_bright: bool) -> io.NodeOutput:
-        depth = fit(from_image(image), size, model.side)
-        guide, sees = guided(model, "depth", depth if near_is_bright else inverted(depth))
-        return io.NodeOutput(guide, sees, ui=host.saved_pictures(sees, cls))
+        depth = fit(check_depth(from_image(image)), size, model.side)
+        guide, sees = guided(model, "depth", depth if near_is_bright else invert(depth))
+        return io.NodeOutput(guide, sees, ui=comfy.saved_pictures(sees, cls))
 
 
 class Segmentation(io.ComfyNode):
@@ -148,17 +159,30 @@ class Segmentation(io.ComfyNode):
                     tooltip="The labels' colours, a pixel for each label, row by row from the top left. Each pixel of "
                     "the map gets the label whose colour is nearest.",
                 ),
+                io.Int.Input(
+                    "labels_start_at", default=0, min=0, max=1, optional=True,
+                    tooltip="The label that black stands for, without a palette. 1 for models that keep 0 for what is "
+                    "unlabelled, such as the COCO-Stuff model of 183 labels; 255 then becomes 0.",
+                ),
             ],
             outputs=condition_outputs(),
+            is_output_node=True,
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, model: BundleHandle, image: Tensor, size: str, palette: Tensor | None = None) -> io.NodeOutput:
-        picture = fit(from_image(image), size, model.side, scaled_labels)
+    def execute(
+        cls,
+        model: BundleHandle,
+        image: Tensor,
+        size: str,
+        palette: Tensor | None = None,
+        labels_start_at: int | None = None,
+    ) -> io.NodeOutput:
+        picture = fit(from_image(image), size, model.side, resize_labels)
         colors = None if palette is None else from_image(palette)
-        labels = labels_of_picture(picture, colors, model.bundle.condition_config.labels)
+        labels = labels_from_image(picture, colors, model.bundle.condition_config.labels, labels_start_at or 0)
         guide, sees = guided(model, "segmentation", labels)
-        return io.NodeOutput(guide, sees, ui=host.saved_pictures(sees, cls))
+        return io.NodeOutput(guide, sees, ui=comfy.saved_pictures(sees, cls))
 
 
 class LowResolution(io.ComfyNode):
@@ -180,13 +204,14 @@ class LowResolution(io.ComfyNode):
                 fit_input(),
             ],
             outputs=condition_outputs(),
+            is_output_node=True,
         )
 
     @classmethod
     def execute(cls, model: BundleHandle, image: Tensor, size: str) -> io.NodeOutput:
         small = fit(from_image(image), size, model.side // max(1, model.bundle.condition_config.factor))
         guide, sees = guided(model, "low-resolution", small)
-        return io.NodeOutput(guide, sees, ui=host.saved_pictures(sees, cls))
+        return io.NodeOutput(guide, sees, ui=comfy.saved_pictures(sees, cls))
 
 
 class ClassLabel(io.ComfyNode):
@@ -211,10 +236,20 @@ class ClassLabel(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: BundleHandle, label: int) -> io.NodeOutput:
-        return io.NodeOutput(guide_by_labels(model.bundle, torch.tensor([label])))
+        return io.NodeOutput(prepare_label_condition(model.bundle, torch.tensor([label])))
 
 
-def guided(model: BundleHandle, kind: str, pictures: Tensor) -> tuple[Guide, Tensor]:
+def check_thresholds(low: float | None, high: float | None) -> str | None:
+    """What to say about thresholds that can't be, before anything runs; None of them may come over a wire."""
+    for name, value in (("low", low), ("high", high)):
+        if value is not None and not 0 <= value <= MAX_THRESHOLD:
+            return f"{name} is {value:g}; choose 0 to {MAX_THRESHOLD:g}"
+    if low is not None and high is not None and low > high:
+        return f"low is {low:g} and high {high:g}; edges begin at high and go on down to low, so choose low below high"
+    return None
+
+
+def guided(model: BundleHandle, kind: str, pictures: Tensor) -> tuple[PreparedCondition, Tensor]:
     """A guide by condition pictures, and what the model sees of them as an IMAGE."""
-    guide = guide_by_picture(model.ready_for_condition(*pictures.shape[-2:]), kind, pictures)
-    return guide, to_image(seen(model.bundle, guide))
+    guide = prepare_image_condition(model.ready_for_condition(*pictures.shape[-2:]), kind, pictures)
+    return guide, to_image(show_condition(model.bundle, guide))

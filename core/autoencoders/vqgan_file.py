@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..storage.fingerprint import fingerprint
 from ..storage.model_file import (
     ModelFile,
     build_empty,
@@ -27,6 +28,15 @@ def vqgan_part(model: VQGAN) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return config, {n: t for n, t in model.state_dict().items() if ".ema_" not in n}
 
 
+def codes_fingerprint(model: VQGAN) -> str:
+    """Equal for first stages that make the same codes of an image: encoder and codebook count, the decoder does not.
+    Of the weights in half precision, so that a file stored so holds the same model."""
+    decides = {
+        n: t.half() for n, t in vqgan_part(model)[1].items() if not n.startswith(("decoder.", "post_quant_conv."))
+    }
+    return fingerprint(model.config.normalize_codes, *(part for pair in sorted(decides.items()) for part in pair))
+
+
 def save_vqgan(path: str | Path, model: VQGAN, **metadata: Any) -> None:
     """Write a VQGAN as a file of kind "vqgan"; `metadata` as for `write_model_file`."""
     config, tensors = vqgan_part(model)
@@ -40,7 +50,7 @@ def build_vqgan(file: ModelFile, part: str, config: Any) -> VQGAN:
     return model
 
 
-def load_vqgan(path: str | Path) -> VQGAN:
+def read_vqgan(path: str | Path) -> VQGAN:
     """The VQGAN of a "vqgan" or "bundle" file, ready for use. Raises ValueError as `read_model_file`."""
     file = read_model_file(path)
     return build_vqgan(file, "vqgan", part_config(file, "vqgan"))

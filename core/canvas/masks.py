@@ -1,10 +1,11 @@
 """Masks painted on a picture as numbers for cells, and numbers of cells as masks."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .canvas import Canvas
-from .codec import trimmed
+from .codec import crop_padding
 
 FINE = 16  # steps a cell's side is cut into, to place a mask on a canvas that overhangs
 
@@ -20,7 +21,9 @@ def mask_to_cells(mask: Tensor, canvas: Canvas) -> Tensor:
             f"the mask has shape {tuple(mask.shape)}, the canvas {len(canvas.indices)} pictures; "
             "give one mask, or as many as there are pictures"
         )
-    bottom, right = (round(share * FINE) for share in canvas.overhang)
+    if not torch.isfinite(mask).all():
+        raise ValueError("the mask contains NaN or infinite values; check the node it comes from")
+    bottom, right = (round(share * FINE) for share in canvas.padding)
     height, width = canvas.size
     fine = F.interpolate(mask.float().unsqueeze(1), (height * FINE - bottom, width * FINE - right), mode="area")
     return F.avg_pool2d(F.pad(fine, (0, right, 0, bottom), mode="replicate"), FINE).squeeze(1)
@@ -29,7 +32,7 @@ def mask_to_cells(mask: Tensor, canvas: Canvas) -> Tensor:
 def cells_to_mask(cells: Tensor, canvas: Canvas, stride: int) -> Tensor:
     """Numbers of cells as squares of `stride` pixels: [B, h, w] -> [B, H, W], as large as the decoded picture."""
     squares = cells.repeat_interleave(stride, 1).repeat_interleave(stride, 2)
-    return trimmed(squares, canvas.overhang, stride)
+    return crop_padding(squares, canvas.padding, stride)
 
 
 def unknown_mask(canvas: Canvas, stride: int) -> Tensor:

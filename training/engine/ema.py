@@ -25,6 +25,6 @@ class MovingAverage(AveragedModel):
         self.n_averaged += 1
 
 
-def average_of(model: nn.Module, decay: float) -> MovingAverage:
+def make_ema(model: nn.Module, decay: float) -> MovingAverage:
     """The moving average of `model`, which it begins at."""
     return MovingAverage(model, decay)

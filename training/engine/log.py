@@ -6,8 +6,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ...core.images.io import to_pictures
-from ...core.storage.atomic import whole_file
+from ...core.images.io import to_pil
+from ...core.storage.atomic import atomic_write
 
 logger = logging.getLogger("tessera")
 
@@ -57,8 +57,8 @@ class RunLog:
         if not self.active:
             return
         path = self.folder / "pictures" / f"{name}-{step:07d}.png"
-        with whole_file(path) as partial:
-            to_pictures(image.unsqueeze(0))[0].save(partial)
+        with atomic_write(path) as partial:
+            to_pil(image.unsqueeze(0))[0].save(partial)
         if self.board:
             self.board.add_image(name, (image.clamp(-1, 1) + 1) / 2, step)
 
@@ -87,7 +87,7 @@ def read_rows(path: Path) -> list[list[str]]:
 
 def write_rows(path: Path, rows: list[list[str]]) -> None:
     """Write a CSV file."""
-    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
 
 

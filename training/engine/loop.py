@@ -17,7 +17,7 @@ from .interrupt import StopRequest
 from .log import RunLog
 from .plots import draw_curves
 from .schedule import learning_rate
-from .state import Best, Position, load_state, save_state, state_of
+from .state import BestCheckpoint, Position, load_state, save_state, state_path
 from .task import Task
 from .update import SkippedSteps, is_finite
 
@@ -58,8 +58,8 @@ class Training:
         for name, optimizer in task.optimizers.items():
             task.optimizers[name] = accelerator.prepare(optimizer)
         task.averaged.module.to(accelerator.device)
-        task.memory.update({name: tensor.to(accelerator.device) for name, tensor in task.memory.items()})
-        self.state, self.best, self.at = state_of(output), Best(task.goal), Position()
+        task.extra_state.update({name: tensor.to(accelerator.device) for name, tensor in task.extra_state.items()})
+        self.state, self.best, self.at = state_path(output), BestCheckpoint(task.goal), Position()
         self.items_per_step = loop.batch * loop.accumulate * accelerator.num_processes
         if self.state.exists():
             self.at = load_state(task, self.best, self.state, accelerator, self.items_per_step)

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from ...core.storage.atomic import whole_file
+from ...core.storage.atomic import atomic_write
 from .task import Task
 
 PATIENCE = 3  # validations without a better figure before the log speaks of it
 
 
-class Best:
+class BestCheckpoint:
     """The best held-out figure so far: its weights are the ones that are exported, the last may have over-fitted.
     Without a goal, the last."""
 
@@ -52,7 +52,7 @@ class Position:
     seconds: float = 0.0
 
 
-def state_of(output: str | Path) -> Path:
+def state_path(output: str | Path) -> Path:
     """The file in the folder of a run that it is resumed from."""
     return Path(output) / "state.pt"
 
@@ -73,7 +73,7 @@ def keep_older(path: Path) -> None:
         os.replace(path, older)
 
 
-def save_state(task: Task, best: Best, position: Position, path: Path, accelerator: Accelerator) -> None:
+def save_state(task: Task, best: BestCheckpoint, position: Position, path: Path, accelerator: Accelerator) -> None:
     """Write all that resuming needs; noise and order of the data follow from the seed and the position.
 
     Raises:
@@ -84,17 +84,17 @@ def save_state(task: Task, best: Best, position: Position, path: Path, accelerat
         "modules": {k: accelerator.unwrap_model(m).state_dict() for k, m in task.modules.items()},
         "optimizers": {k: o.state_dict() for k, o in task.optimizers.items()},
         "averaged": task.averaged.state_dict(),
-        "memory": task.memory,
+        "extra_state": task.extra_state,
         "best": vars(best),
         "scaler": accelerator.scaler.state_dict() if accelerator.scaler else {},
     }
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         torch.save(state, partial)
         if path.exists():
             keep_older(path)
 
 
-def load_state(task: Task, best: Best, path: Path, accelerator: Accelerator, items_per_step: int) -> Position:
+def load_state(task: Task, best: BestCheckpoint, path: Path, accelerator: Accelerator, items_per_step: int) -> Position:
     """Put back what `save_state` wrote.
 
     Args:
@@ -116,7 +116,7 @@ def load_state(task: Task, best: Best, path: Path, accelerator: Accelerator, ite
     return Position(state["step"], state.get("items", state["step"] * items_per_step), state.get("seconds", 0.0))
 
 
-def put_back(state: dict[str, Any], task: Task, best: Best, accelerator: Accelerator) -> None:
+def put_back(state: dict[str, Any], task: Task, best: BestCheckpoint, accelerator: Accelerator) -> None:
     """The contents of a state file into what they came from."""
     for name, module in task.modules.items():
         accelerator.unwrap_model(module).load_state_dict(state["modules"][name])
@@ -126,8 +126,9 @@ def put_back(state: dict[str, Any], task: Task, best: Best, accelerator: Acceler
             group["fused"] = True  # older states are of optimizers that were not
         optimizer.load_state_dict(saved)
     task.averaged.load_state_dict(state["averaged"])
-    for name, tensor in task.memory.items():
-        tensor.copy_(state["memory"][name])
+    besides = state.get("extra_state") or state.get("memory", {})  # as it was called once
+    for name, tensor in task.extra_state.items():
+        tensor.copy_(besides[name])
     vars(best).update(state["best"])
     if accelerator.scaler and state["scaler"]:
         accelerator.scaler.load_state_dict(state["scaler"])

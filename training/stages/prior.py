@@ -12,28 +12,28 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ...core.autoencoders.vqgan import VQGAN
-from ...core.bundle import Bundle, codes_of_nothing
-from ...core.bundle_file import save_prior
+from ...core.bundle import Bundle, null_prefix
+from ...core.bundle_file import save_prior, stage_fingerprints
 from ...core.conditions.config import ConditionConfig
-from ...core.loading import open_condition_vqgan, open_vqgan
+from ...core.loading import load_condition_vqgan, load_vqgan
 from ...core.priors.transformer import Transformer, TransformerConfig, cell_loss, corrupt
-from ...core.storage.model_file import check_fit
+from ...core.storage.model_file import check_shapes
 from ..config.runs import PriorRun
-from ..data.codes import CodeViews, cached_codes
-from ..data.folder import Views, find_pictures, split_pictures
+from ..data.codes import CodeDataset, cached_codes
+from ..data.folder import ImageViews, load_split
 from ..data.stream import endless, once
 from ..engine.distributed import combined, rank_and_world, synchronized_once
-from ..engine.ema import average_of
+from ..engine.ema import make_ema
 from ..engine.lock import locked_folder
 from ..engine.loop import make_accelerator, train
-from ..engine.state import state_of
+from ..engine.state import state_path
 from ..engine.update import descend
 from .figures import sample_grid
 from .transfer import starting_weights
 
 logger = logging.getLogger("tessera")
 
-PREVIEW_PICTURES = 8
+PREVIEW_IMAGES = 8
 CHANNELS = {"edges": 1, "low-resolution": 3}  # of a condition picture
 
 
@@ -43,17 +43,18 @@ class PriorTask:
     def __init__(
         self,
         run: PriorRun,
-        learned: CodeViews,
-        held_out: CodeViews,
+        train_set: CodeDataset,
+        held_out: CodeDataset,
         vqgan: VQGAN,
         condition_vqgan: VQGAN | None,
         start: dict[str, Tensor] | None = None,
     ):
         self.run, self.held_out, self.vqgan, self.condition_vqgan = run, held_out, vqgan, condition_vqgan
+        self.stages = stage_fingerprints(vqgan, condition_vqgan)
         self.nothing = None  # [1, P], the prefix of free pictures
-        if run.free.share:
-            self.nothing = codes_of_nothing(condition_vqgan, run.data.size) + vqgan.config.codebook_size
-        cells, prefix_length = learned.cells.shape[-1], max(1, learned.condition.shape[-1])
+        if run.condition_dropout:
+            self.nothing = null_prefix(condition_vqgan, run.data.size) + vqgan.config.codebook_size
+        cells, prefix_length = train_set.cells.shape[-1], max(1, train_set.condition.shape[-1])
         self.codes = vqgan.config.codebook_size
         condition_codes = condition_vqgan.config.codebook_size if condition_vqgan else 1
         config = TransformerConfig(
@@ -66,17 +67,17 @@ class PriorTask:
         model = Transformer(config)
         if start is not None:
             shapes = {name: tuple(tensor.shape) for name, tensor in start.items()}
-            check_fit(model, shapes, run.start_from or "the prior")
+            check_shapes(model, shapes, run.start_from or "the prior")
             model.load_state_dict(start)
         else:
-            model.begin_on_the_grid()
+            model.init_grid_positions()
         self.modules: dict[str, nn.Module] = {"model": model}
         groups = model.decay_groups(run.weight_decay)
         self.optimizers = {"model": torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True)}
-        self.averaged = average_of(model, run.loop.ema)
-        self.memory: dict[str, Tensor] = {}
-        self.goal = ("objective" if run.free.share else "nll", -1)
-        self.baseline = baselines(learned, held_out, self.codes)
+        self.averaged = make_ema(model, run.loop.ema)
+        self.extra_state: dict[str, Tensor] = {}
+        self.goal = ("objective" if run.condition_dropout else "nll", -1)
+        self.baseline = baselines(train_set, held_out, self.codes)
 
     def step(self, batches: list[dict[str, Tensor]], step: int, accelerator: Accelerator) -> dict[str, Tensor]:
         """One update on a batch of code mosaics."""
@@ -96,10 +97,10 @@ class PriorTask:
         """Mean over a batch (eq. 6), some of whose pictures, drawn anew each time, are learned as free ones."""
         prefix, cells = prefix_of(batch, self.codes), batch["cells"]
         if self.nothing is not None:
-            free = torch.rand(len(cells), 1, device=cells.device) < self.run.free.share
+            free = torch.rand(len(cells), 1, device=cells.device) < self.run.condition_dropout
             prefix = torch.where(free, self.nothing.to(cells.device), prefix)
-            cells = torch.where(free, batch["free"], cells)
-        logits = self.modules["model"](prefix, corrupt(cells, self.run.keep, self.codes))
+            cells = torch.where(free, batch["unconditional"], cells)
+        logits = self.modules["model"](prefix, corrupt(cells, self.run.pkeep, self.codes))
         return cell_loss(logits, cells)
 
     def validate(self) -> dict[str, float]:
@@ -114,12 +115,12 @@ class PriorTask:
         }
         if self.nothing is not None:
             free = held_out_nll(self.averaged.module, self.held_out, self.run.loop.batch, self.nothing)
-            report |= {"free_nll": free, "objective": nll + self.run.free.share * (free - nll)}
+            report |= {"free_nll": free, "objective": nll + self.run.condition_dropout * (free - nll)}
         return report
 
     def preview(self) -> dict[str, Tensor]:
         """Held-out drawings: the condition, the reconstruction, and two samples of the averaged weights."""
-        return {"samples": sample_grid(self.bundle(), self.held_out, PREVIEW_PICTURES, self.run.loop.seed)}
+        return {"samples": sample_grid(self.bundle(), self.held_out, PREVIEW_IMAGES, self.run.loop.seed)}
 
     def bundle(self) -> Bundle:
         """The averaged prior with the first stages it was trained on."""
@@ -129,7 +130,9 @@ class PriorTask:
         """What guides this prior."""
         kind = self.run.condition.kind
         factor = self.run.condition.factor if kind == "low-resolution" else 0
-        return ConditionConfig(kind=kind, offset=self.codes, factor=factor, free=self.run.free.share > 0)
+        return ConditionConfig(
+            kind=kind, offset=self.codes, factor=factor, unconditional=self.run.condition_dropout > 0
+        )
 
     def health(self, report: dict[str, float]) -> str:
         """How much the prior knows already."""
@@ -141,7 +144,8 @@ class PriorTask:
     def export(self, folder: Path) -> Path:
         """The averaged weights as `prior.safetensors`."""
         path = folder / "prior.safetensors"
-        save_prior(path, self.averaged.module, self.condition_config(), trained_on=self.run.data.folder)
+        condition, trained_on = self.condition_config(), self.run.data.folder
+        save_prior(path, self.averaged.module, condition, self.stages, trained_on=trained_on)
         return path
 
 
@@ -152,9 +156,9 @@ class Baselines(NamedTuple):
     unigram: float
 
 
-def baselines(learned: CodeViews, held_out: CodeViews, codes: int) -> Baselines:
+def baselines(train_set: CodeDataset, held_out: CodeDataset, codes: int) -> Baselines:
     """Both on the held-out codes; frequencies with one added to each, so that no code is impossible."""
-    counts = torch.bincount(learned.cells.flatten().long(), minlength=codes).double() + 1
+    counts = torch.bincount(train_set.cells.flatten().long(), minlength=codes).double() + 1
     surprise = -(counts / counts.sum()).log()
     return Baselines(math.log(codes), surprise[held_out.cells.flatten().long()].mean().item())
 
@@ -169,7 +173,7 @@ def prefix_of(batch: dict[str, Tensor], codes: int) -> Tensor:
 
 
 @torch.inference_mode()
-def held_out_nll(prior: Transformer, held_out: CodeViews, batch: int, prefix: Tensor | None = None) -> float:
+def held_out_nll(prior: Transformer, held_out: CodeDataset, batch: int, prefix: Tensor | None = None) -> float:
     """Mean negative log-likelihood over all held-out cells, nats per code; after `prefix` [1, P], if given, in place
     of their own. Processes that train together take a share each."""
     device, codes = prior.pos_emb.device, prior.config.codebook_size
@@ -183,9 +187,9 @@ def held_out_nll(prior: Transformer, held_out: CodeViews, batch: int, prefix: Te
 
 def load_stages(run: PriorRun, accelerator: Accelerator) -> tuple[VQGAN, VQGAN | None]:
     """The first stages a prior is trained on; ValueError where they don't fit the data."""
-    vqgan = open_vqgan(run.vqgan).to(accelerator.device)
+    vqgan = load_vqgan(run.vqgan).to(accelerator.device)
     kind = run.condition.kind
-    condition = open_condition_vqgan(run.condition.vqgan).to(accelerator.device) if run.condition.vqgan else None
+    condition = load_condition_vqgan(run.condition.vqgan).to(accelerator.device) if run.condition.vqgan else None
     if kind == "low-resolution" and condition is None:
         condition = vqgan
     if vqgan.config.image_channels != 3 or (condition and condition.config.image_channels != CHANNELS[kind]):
@@ -201,26 +205,30 @@ def load_stages(run: PriorRun, accelerator: Accelerator) -> tuple[VQGAN, VQGAN |
     return vqgan, condition
 
 
-def load_views(run: PriorRun) -> tuple[Views, Views]:
+def stage_files(run: PriorRun) -> dict[str, str | Path]:
+    """Where a run's first stages are, by the names of `stage_fingerprints`."""
+    return {"vqgan": run.vqgan, "condition_vqgan": run.condition.vqgan or run.vqgan}
+
+
+def load_views(run: PriorRun) -> tuple[ImageViews, ImageViews]:
     """Augmented views of the pictures to learn from, plain ones of those held out."""
-    learned, held_out = split_pictures(find_pictures(run.data), run.data)
-    logger.info("%d pictures to learn from, %d held out", len(learned), len(held_out))
-    return Views(learned, run.data, run.loop.seed, True), Views(held_out, run.data, run.loop.seed, False)
+    train_set, held_out = load_split(run.data)
+    return ImageViews(train_set, run.data, run.loop.seed, True), ImageViews(held_out, run.data, run.loop.seed, False)
 
 
 def load_codes(
-    run: PriorRun, views: tuple[Views, Views], accelerator: Accelerator, vqgan: VQGAN, condition: VQGAN | None
-) -> list[CodeViews]:
+    run: PriorRun, views: tuple[ImageViews, ImageViews], accelerator: Accelerator, vqgan: VQGAN, condition: VQGAN | None
+) -> list[CodeDataset]:
     """Training codes in `run.views` views of each picture, held-out codes in one."""
-    learned, held_out = (
+    train_set, held_out = (
         cached_codes(some, number, run, vqgan, condition, accelerator)
         for some, number in zip(views, (run.views, 1), strict=True)
     )
-    if run.free.share:
-        whole = dataclasses.replace(run.data, neighbours=0.0, zoom=run.free.zoom, shift=run.free.shift)
-        free = Views(views[0].paths, whole, run.loop.seed, True)
-        learned.free = cached_codes(free, run.views, run, vqgan, None, accelerator).cells
-    return [learned, held_out]
+    if run.condition_dropout:
+        whole = dataclasses.replace(run.data, neighbors=0.0, zoom=run.unconditional.zoom, shift=run.unconditional.shift)
+        free = ImageViews(views[0].paths, whole, run.loop.seed, True)
+        train_set.unconditional = cached_codes(free, run.views, run, vqgan, None, accelerator).cells
+    return [train_set, held_out]
 
 
 def train_prior(run: PriorRun) -> bool:
@@ -233,15 +241,15 @@ def train_prior(run: PriorRun) -> bool:
 def train_prior_in(folder: Path, run: PriorRun, accelerator: Accelerator) -> bool:
     """`train_prior` where nobody else writes."""
     stages, views = load_stages(run, accelerator), load_views(run)
-    learned, held_out = load_codes(run, views, accelerator, *stages)
-    begins = run.start_from and not state_of(run.output).exists()
-    start = starting_weights(run, learned, views[0], *stages, accelerator) if begins else None
+    train_set, held_out = load_codes(run, views, accelerator, *stages)
+    begins = run.start_from and not state_path(run.output).exists()
+    start = starting_weights(run, train_set, views[0], *stages, accelerator) if begins else None
     torch.manual_seed(run.loop.seed)  # the same first weights whatever was done before
-    task = PriorTask(run, learned, held_out, *stages, start)
+    task = PriorTask(run, train_set, held_out, *stages, start)
 
     def stream(start: int) -> Any:
         return endless(
-            learned, run.loop.seed, run.loop.batch, start, 0, accelerator.process_index, accelerator.num_processes
+            train_set, run.loop.seed, run.loop.batch, start, 0, accelerator.process_index, accelerator.num_processes
         )
 
     return train(task, stream, run.loop, folder, accelerator)

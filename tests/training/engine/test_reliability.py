@@ -9,12 +9,12 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tessera.core.autoencoders.vqgan_file import load_vqgan
+from tessera.core.autoencoders.vqgan_file import read_vqgan
 from tessera.training.config.runs import LoopConfig
 from tessera.training.data.codes import share_of
-from tessera.training.data.folder import Views, find_pictures, split_pictures
+from tessera.training.data.folder import ImageViews, find_images, split_images
 from tessera.training.engine.distributed import seed_noise, synchronized_once
-from tessera.training.engine.ema import average_of
+from tessera.training.engine.ema import make_ema
 from tessera.training.engine.lock import locked_folder
 from tessera.training.engine.loop import make_accelerator, train
 from tessera.training.engine.schedule import learning_rate
@@ -46,11 +46,11 @@ def vqgan_task(tiny_run):
     def start(**changes):
         run = tiny_run(**changes)
         accelerator = make_accelerator(run.loop)
-        learned, held_out = split_pictures(find_pictures(run.data), run.data)
-        task = VQGANTask(run, Views(held_out, run.data, 0, augment=False))
+        train_set, held_out = split_images(find_images(run.data), run.data)
+        task = VQGANTask(run, ImageViews(held_out, run.data, 0, augment=False))
         for parts in (task.modules, task.optimizers):
             parts.update({name: accelerator.prepare(part) for name, part in parts.items()})
-        views = Views(learned, run.data, 0, augment=False)
+        views = ImageViews(train_set, run.data, 0, augment=False)
         batch = {"color": torch.stack([views[0, i]["color"] for i in range(run.loop.batch)])}
         for step in range(2):
             task.step([batch], step, accelerator)
@@ -146,7 +146,7 @@ def test_a_full_disk_is_told_and_the_next_save_tries_again(tiny_run, tmp_path, d
         logger.removeHandler(handler)
     assert "the weights of step 1 can't be written" in caplog.text
     assert state_in(tmp_path / "run")["step"] == 3
-    assert load_vqgan(tmp_path / "run" / "vqgan.safetensors")
+    assert read_vqgan(tmp_path / "run" / "vqgan.safetensors")
 
 
 def test_a_disk_that_stays_full_ends_a_run_in_one_sentence_at_its_end(tiny_run, tmp_path, disk):
@@ -199,9 +199,9 @@ def test_a_session_of_another_size_goes_on_with_the_next_item(tiny_run, tmp_path
     def session(batch: int, steps: int):
         run = tiny_run(loop={"batch": batch, "steps": steps})
         accelerator = make_accelerator(run.loop)
-        paths = find_pictures(run.data)
-        task = VQGANTask(run, Views(paths[:4], run.data, 0, augment=False))
-        views = Views(paths, run.data, 0, augment=False)
+        paths = find_images(run.data)
+        task = VQGANTask(run, ImageViews(paths[:4], run.data, 0, augment=False))
+        views = ImageViews(paths, run.data, 0, augment=False)
 
         def stream(start):
             starts.append(start)
@@ -231,7 +231,7 @@ def test_shares_of_all_processes_make_the_whole_in_its_order(number, batch, worl
 def test_minutes_end_a_run_as_its_steps_would(tiny_run, tmp_path):
     assert train_vqgan(tiny_run(loop={"steps": 1000, "minutes": 1e-6}))
     assert state_in(tmp_path / "run")["step"] == 1
-    assert load_vqgan(tmp_path / "run" / "vqgan.safetensors")
+    assert read_vqgan(tmp_path / "run" / "vqgan.safetensors")
     assert (tmp_path / "run" / "validation.csv").exists()
 
 
@@ -266,7 +266,7 @@ def test_a_step_of_the_first_stage_waits_for_no_device(vqgan_task):
 def test_averaged_weights_follow_the_formula():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
-    averaged = average_of(model, 0.5)
+    averaged = make_ema(model, 0.5)
     wanted = [p.detach().clone() for p in model.parameters()]
     for count in range(6):
         with torch.no_grad():
