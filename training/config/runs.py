@@ -9,7 +9,7 @@ from typing import Any, Literal
 from ...core.autoencoders.vqgan import VQGANConfig
 
 CHANNELS = {"color": 3, "edges": 1}  # of a view
-SMALLEST_FOR_DISCRIMINATOR = 24  # pixels; its last map would have none of a smaller view
+MIN_DISCRIMINATOR_SIZE = 24  # pixels; its last map would have none of a smaller view
 
 
 def expand_home(config: Any, *names: str) -> None:
@@ -130,9 +130,9 @@ class VQGANRun:
                 f"{channels}, those of gray pictures too; set model.image_channels={channels}"
             )
         has_discriminator = self.loss.adversarial_weight > 0 or self.loss.perceptual == "features"
-        if has_discriminator and self.data.size < SMALLEST_FOR_DISCRIMINATOR:
+        if has_discriminator and self.data.size < MIN_DISCRIMINATOR_SIZE:
             raise ValueError(
-                f"data.size is {self.data.size}, the discriminator needs {SMALLEST_FOR_DISCRIMINATOR} pixels; choose a "
+                f"data.size is {self.data.size}, the discriminator needs {MIN_DISCRIMINATOR_SIZE} pixels; choose a "
                 "larger one, or loss.adversarial_weight=0 and loss.perceptual none or lpips"
             )
 
