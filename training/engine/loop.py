@@ -228,7 +228,7 @@ def advice_if_out_of_memory(loop: LoopConfig, step: int) -> Iterator[None]:
 
 def to_device(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
     """Move every tensor of a batch."""
-    return {name: tensor.to(device) for name, tensor in batch.items()}
+    return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
 
 
 def read(report: dict[str, Tensor]) -> dict[str, float]:

@@ -95,13 +95,15 @@ class PriorTask:
 
     def loss(self, batch: dict[str, Tensor]) -> Tensor:
         """Mean over a batch (eq. 6), some of whose pictures, drawn anew each time, are learned as free ones."""
-        prefix, cells = prefix_of(batch, self.codes), batch["cells"]
+        model, prefix, cells = self.modules["model"], prefix_of(batch, self.codes), batch["cells"]
+        parts = [(prefix, cells)]
         if self.nothing is not None:
-            free = torch.rand(len(cells), 1, device=cells.device) < self.run.condition_dropout
-            prefix = torch.where(free, self.nothing.to(cells.device), prefix)
-            cells = torch.where(free, batch["unconditional"], cells)
-        logits = self.modules["model"](prefix, corrupt(cells, self.run.pkeep, self.codes))
-        return cell_loss(logits, cells)
+            drawn = torch.rand(len(cells)) < self.run.condition_dropout  # on the CPU: how many is known without a wait
+            given, free = (m.nonzero().flatten().to(cells.device, non_blocking=True) for m in (~drawn, drawn))
+            parts = [(prefix[given], cells[given]), (self.nothing.to(cells.device), batch["unconditional"][free])]
+        parts = [(prefix, cells) for prefix, cells in parts if len(cells)]
+        logits = [model(prefix, corrupt(cells, self.run.pkeep, self.codes)) for prefix, cells in parts]
+        return cell_loss(torch.cat(logits), torch.cat([cells for _, cells in parts]))
 
     def validate(self) -> dict[str, float]:
         """Held-out likelihood of the averaged weights, beside what knowing less would give; `objective` is that of
