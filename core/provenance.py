@@ -44,16 +44,16 @@ def origin(prior: str, seed: int, settings: SamplingSettings, sliding: Sliding) 
     return json.dumps({"prior": prior, "seed": seed, **values})
 
 
-def write_note(canvas: Canvas, picture: int, vqgan: str) -> str:
+def write_note(canvas: Canvas, image: int, vqgan: str) -> str:
     """One picture of a canvas, its origin and the fingerprint of its VQGAN as text."""
     content = {
         "format": FORMAT,
         "vqgan": vqgan,
-        "indices": canvas.indices[picture].tolist(),
-        "known": canvas.known[picture].int().tolist(),
-        "overhang": canvas.overhang,
+        "indices": canvas.indices[image].tolist(),
+        "known": canvas.known[image].int().tolist(),
+        "overhang": canvas.padding,
         "wrap": canvas.wrap,
-        "origin": canvas.origins[picture] if canvas.origins else "",
+        "origin": canvas.provenance[image] if canvas.provenance else "",
     }
     return json.dumps(content, separators=(",", ":"))
 
@@ -67,8 +67,8 @@ def read_note(path: str | Path) -> Note:
     """
     path = existing_file(path, "a PNG")
     try:
-        with Image.open(path) as picture:
-            text = picture.info.get(KEY)
+        with Image.open(path) as image:
+            text = image.info.get(KEY)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path.name} can't be read as a picture ({brief(error)}); choose another file") from error
     if not isinstance(text, str):
@@ -81,8 +81,8 @@ def read_note(path: str | Path) -> Note:
         if content["format"] != FORMAT or int(indices.min()) < 0:
             raise ValueError("unknown format")
         down, right = content["overhang"]
-        wrap, origins = content.get("wrap", "none"), (str(content.get("origin", "")),)
-        canvas = Canvas(indices, known.bool(), (float(down), float(right)), wrap, origins)
+        wrap, provenance = content.get("wrap", "none"), (str(content.get("origin", "")),)
+        canvas = Canvas(indices, known.bool(), (float(down), float(right)), wrap, provenance)
         return Note(canvas, str(content["vqgan"]))
     except (KeyError, TypeError, ValueError, RuntimeError, RecursionError, OverflowError) as error:
         problem = brief(error)

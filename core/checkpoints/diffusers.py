@@ -13,7 +13,7 @@ WEIGHTS = (
     "diffusion_pytorch_model.bin", "diffusion_pytorch_model.fp16.bin",
 )  # fmt: skip
 INDEXES = tuple(f"{name}.index.json" for name in WEIGHTS)  # of weights in several files
-LARGEST_CONFIG = 64 * 2**10  # bytes
+MAX_CONFIG_BYTES = 64 * 2**10  # bytes
 LARGEST_INDEX = 2 * 2**20
 MOST_SHARDS = 64
 # What the tensors don't show and our VQGAN can't do otherwise
@@ -82,7 +82,7 @@ def open_shards(index: Path) -> Checkpoint:
 
 def check_config(path: Path) -> None:
     """ValueError if a config.json describes no VQGAN of this family."""
-    name, config = f"{path.parent.name}/{path.name}", read_json(path, LARGEST_CONFIG)
+    name, config = f"{path.parent.name}/{path.name}", read_json(path, MAX_CONFIG_BYTES)
     for key, value in EXPECTED.items():
         if config.get(key, value) != value:
             raise ValueError(f"{name} has {key} {brief(config[key], 40)!r}; only {value!r} is known here")

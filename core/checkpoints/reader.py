@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ..storage.door import brief, check_numbers, existing_file
 from ..storage.header import check_header
-from .torch_format import OtherKind, Place, find_tensors, read_place, stream_contents, zip_contents
+from .torch_format import OtherKind, TensorLocation, locate_tensors, read_tensor, stream_contents, zip_contents
 from .wrapping import unwrapped
 
 SAFETENSORS_TYPES = {
@@ -33,10 +33,10 @@ SAFETENSORS_TYPES = {
 }  # fmt: skip
 
 
-MOST_TENSORS = 20_000
+MAX_TENSORS = 20_000
 
 
-LONGEST_NAME = 300  # characters
+MAX_NAME_LENGTH = 300  # characters
 
 
 BROKEN = (
@@ -58,24 +58,24 @@ class Checkpoint:
     def __init__(
         self,
         path: Path,
-        places: dict[str, Place],
-        besides: list[str],
+        places: dict[str, TensorLocation],
+        other_entries: list[str],
         lightning: str = "",
         read: Callable[[str], Tensor] | None = None,
     ):
         stored = unwrapped(list(places))
         if len(stored) < len(places):
-            besides = [*besides, f"{len(places) - len(stored)} tensors beside the model's"]
+            other_entries = [*other_entries, f"{len(places) - len(stored)} tensors beside the model's"]
         shapes = {name: places[theirs].shape for name, theirs in stored.items()}
-        if len(shapes) > MOST_TENSORS:
-            raise ValueError(f"it holds {len(shapes)} tensors, more than the {MOST_TENSORS} of any model known here")
+        if len(shapes) > MAX_TENSORS:
+            raise ValueError(f"it holds {len(shapes)} tensors, more than the {MAX_TENSORS} of any model known here")
         for name in shapes:
-            if len(name) > LONGEST_NAME or not name.isprintable():
+            if len(name) > MAX_NAME_LENGTH or not name.isprintable():
                 raise ValueError(f"it has a tensor named {name[:40]!r}..., which no program writes")
         check_numbers(max((math.prod(shape) for shape in shapes.values()), default=0), "a tensor")
-        self.path, self.shapes, self.besides, self.lightning = path, shapes, besides, lightning
+        self.path, self.shapes, self.other_entries, self.lightning = path, shapes, other_entries, lightning
         self.places = {name: places[theirs] for name, theirs in stored.items()}
-        read = read or (lambda theirs: read_place(path, places[theirs]))
+        read = read or (lambda theirs: read_tensor(path, places[theirs]))
         self.read: Callable[[str], Tensor] = lambda name: read(stored[name])
 
 
@@ -118,9 +118,9 @@ def what_else(start: bytes) -> str:
 def open_torch(path: Path, contents: Callable) -> Checkpoint:
     """`contents` is the function of `torch_file` for this format."""
     data, locate = contents(path)
-    places, besides = find_tensors(data, locate, path.stat().st_size)
+    places, other_entries = locate_tensors(data, locate, path.stat().st_size)
     version = data.get("pytorch-lightning_version") if isinstance(data, dict) else None
-    return Checkpoint(path, places, besides, version[:20] if isinstance(version, str) else "")
+    return Checkpoint(path, places, other_entries, version[:20] if isinstance(version, str) else "")
 
 
 def open_safetensors(path: Path) -> Checkpoint:
@@ -140,13 +140,13 @@ def open_safetensors(path: Path) -> Checkpoint:
     size = path.stat().st_size
     if any(place.offset + place.bytes > size for place in places.values()):  # said twice, differently
         raise ValueError("its header claims more than the file holds")
-    besides = [f"metadata {key[:80]!r}" for key in metadata]
-    besides += [name[:80] for name in header if name not in places and name != "__metadata__"]
-    return Checkpoint(path, places, besides)
+    other_entries = [f"metadata {key[:80]!r}" for key in metadata]
+    other_entries += [name[:80] for name in header if name not in places and name != "__metadata__"]
+    return Checkpoint(path, places, other_entries)
 
 
-def place_of(entry: dict, start: int) -> Place:
+def place_of(entry: dict, start: int) -> TensorLocation:
     """Where a tensor of a safetensors file lies whose numbers begin at `start`."""
     shape = tuple(entry["shape"])
     stride = tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
-    return Place(start + entry["data_offsets"][0], SAFETENSORS_TYPES[entry["dtype"]], 0, shape, stride)
+    return TensorLocation(start + entry["data_offsets"][0], SAFETENSORS_TYPES[entry["dtype"]], 0, shape, stride)

@@ -14,8 +14,8 @@ import yaml
 from ..conditions.config import ConditionKind
 from ..storage.door import brief, existing_file
 
-LARGEST_YAML = 256 * 2**10  # bytes; released ones have 2 to 10 thousand
-DEEPEST = 50  # levels of nesting
+MAX_YAML_BYTES = 256 * 2**10  # bytes; released ones have 2 to 10 thousand
+MAX_DEPTH = 50  # levels of nesting
 LONGEST_NUMBER = 40  # digits
 NUMBERS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
 LOOK_ALIKES = {"IBQ": "IBQ", "Open_MAGVIT2": "Open-MAGVIT2"}  # word of a class's name -> the family
@@ -56,8 +56,8 @@ class PlainLoader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("it uses aliases, which no released file does")
-        if self.depth > DEEPEST:
-            raise yaml.YAMLError(f"it is nested more than {DEEPEST} levels deep")
+        if self.depth > MAX_DEPTH:
+            raise yaml.YAMLError(f"it is nested more than {MAX_DEPTH} levels deep")
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -74,7 +74,7 @@ def read_yaml(path: str | Path) -> ModelYaml:
         ValueError: not plain YAML, or a target that is not known here.
     """
     path = existing_file(path, "the YAML file that came with the checkpoint")
-    if path.stat().st_size > LARGEST_YAML:
+    if path.stat().st_size > MAX_YAML_BYTES:
         raise ValueError(f"{path.name} has {path.stat().st_size} bytes, too many for a model's YAML; choose another")
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), PlainLoader)

@@ -8,7 +8,7 @@ from ..storage.door import brief
 from .settings import SamplingSettings
 
 Swept = Literal["temperature", "top_k", "top_p", "min_p", "guidance"]
-MOST = 32  # values
+MAX_VALUES = 32  # values
 
 
 def parse_values(text: str) -> list[float]:
@@ -23,8 +23,8 @@ def parse_values(text: str) -> list[float]:
         raise ValueError(f"{brief(text)!r} are not all numbers; write them like 0.5, 0.8, 1") from None
     if not all(map(math.isfinite, values)):
         raise ValueError(f"{brief(text)!r} are not all finite numbers; write them like 0.5, 0.8, 1")
-    if not 1 <= len(values) <= MOST:
-        raise ValueError(f"{brief(text)!r} holds {len(values)} values; write 1 to {MOST}, like 0.5, 0.8, 1")
+    if not 1 <= len(values) <= MAX_VALUES:
+        raise ValueError(f"{brief(text)!r} holds {len(values)} values; write 1 to {MAX_VALUES}, like 0.5, 0.8, 1")
     return values
 
 

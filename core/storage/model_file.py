@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from .atomic import whole_file
+from .atomic import atomic_write
 from .door import brief, check_numbers, existing_file
 from .header import check_header
 
@@ -64,7 +64,7 @@ def write_model_file(
         "license": license,
         "trained_on": trained_on,
     }
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         save_file(tensors, partial, metadata)
 
 
@@ -169,7 +169,7 @@ def build_empty(kind: type, config: Any, name: str) -> Any:
         raise ValueError(f"{name}: no model can be built from its config ({problem}); fetch it again") from error
 
 
-def check_fit(module: nn.Module, shapes: dict[str, tuple[int, ...]], name: str) -> None:
+def check_shapes(module: nn.Module, shapes: dict[str, tuple[int, ...]], name: str) -> None:
     """ValueError that names the missing, unexpected and misshapen tensors of the file `name`, if there are any."""
     wanted = {n: tuple(t.shape) for n, t in module.state_dict().items()}
     problems = [f"{n} is missing" for n in wanted if n not in shapes]
@@ -189,7 +189,7 @@ def load_strictly(module: nn.Module, tensors: dict[str, Tensor], name: str) -> N
     Raises:
         ValueError: names the missing, unexpected and misshapen tensors.
     """
-    check_fit(module, {n: tuple(t.shape) for n, t in tensors.items()}, name)
+    check_shapes(module, {n: tuple(t.shape) for n, t in tensors.items()}, name)
     wanted = module.state_dict()
     for tensor_name, tensor in tensors.items():
         if wanted[tensor_name].is_floating_point():

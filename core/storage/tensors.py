@@ -9,17 +9,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .atomic import whole_file
+from .atomic import atomic_write
 from .door import brief, existing_file
 from .header import check_header
 
-MOST_CELLS = 2**27  # of one tensor: 64 canvases of 1024 x 1024 cells, twice
+MAX_CELLS = 2**27  # of one tensor: 64 canvases of 1024 x 1024 cells, twice
 
 
 def save_tensors(path: str | Path, kind: str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write a small safetensors file marked with `kind`."""
     stored = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         save_file(stored, partial, {"format": "tessera/1", "kind": kind, **metadata})
 
 
@@ -38,7 +38,7 @@ def load_tensors(path: str | Path, kind: str, names: set[str]) -> tuple[dict[str
             if metadata.get("kind") != kind or set(file.keys()) != names:
                 raise ValueError(f"{path.name} is not a saved {kind}; choose another file")
             numbers = max(math.prod(file.get_slice(name).get_shape()) for name in names)
-            if numbers > MOST_CELLS:
+            if numbers > MAX_CELLS:
                 raise ValueError(f"{path.name} claims {numbers} cells, more than any {kind} has; choose another file")
             return {name: file.get_tensor(name) for name in names}, metadata
     except (SafetensorError, OSError, RuntimeError, AttributeError, KeyError, TypeError) as error:  # dtypes, sizes

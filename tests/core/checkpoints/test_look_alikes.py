@@ -10,8 +10,8 @@ from torch import nn
 
 from tessera.core.autoencoders.vqgan import VQGAN, VQGANConfig
 from tessera.core.autoencoders.vqgan_file import save_vqgan
-from tessera.core.inspection import contents_of
-from tessera.core.loading import open_vqgan
+from tessera.core.inspection import inspect_model
+from tessera.core.loading import load_vqgan
 from tessera.core.storage.model_file import write_model_file
 from tessera.tests.core.checkpoints.diffusers_layout import diffusers_shapes
 from tessera.tests.core.checkpoints.original_layout import fill
@@ -22,7 +22,7 @@ YAML = "model:\n  target: {}\n  params: {{n_embed: 16}}\n"
 
 def vqgan(blocks: int = 1) -> VQGAN:
     torch.manual_seed(0)
-    return VQGAN(VQGANConfig(**SHAPE, blocks_per_level=blocks, code_width=4)).eval()
+    return VQGAN(VQGANConfig(**SHAPE, blocks_per_level=blocks, code_dim=4)).eval()
 
 
 def released(model: VQGAN) -> dict[str, torch.Tensor]:
@@ -54,7 +54,7 @@ def in_parts(state: dict) -> dict:
 def test_weights_under_other_programs_names_are_the_same_vqgan(tmp_path, wrap):
     model = vqgan()
     torch.save(wrap(released(model)), tmp_path / "x.ckpt")
-    opened, picture = open_vqgan(tmp_path / "x.ckpt"), torch.rand(1, 3, 16, 16) * 2 - 1
+    opened, picture = load_vqgan(tmp_path / "x.ckpt"), torch.rand(1, 3, 16, 16) * 2 - 1
     assert torch.equal(opened(picture).image, model(picture).image)
 
 
@@ -62,7 +62,7 @@ def test_two_tensors_of_one_name_are_refused(tmp_path):
     state = released(vqgan())
     torch.save(state | prefixed("module.", state), tmp_path / "x.ckpt")
     with pytest.raises(ValueError, match=r"x\.ckpt .*two of its tensors have one name"):
-        open_vqgan(tmp_path / "x.ckpt")
+        load_vqgan(tmp_path / "x.ckpt")
 
 
 @pytest.mark.parametrize(
@@ -70,24 +70,24 @@ def test_two_tensors_of_one_name_are_refused(tmp_path):
     [("last.ckpt", 1, {"pytorch-lightning_version": "2.1.0"}), ("IBQ_16384.ckpt", 1, {}), ("last.ckpt", 4, {})],
 )
 def test_tokenizers_of_ibq_are_refused_by_name_unless_a_yaml_says_that_they_are_tamings(
-    tmp_path, name, blocks, besides
+    tmp_path, name, blocks, other_entries
 ):
     path = tmp_path / name
-    torch.save({"state_dict": released(vqgan(blocks)), **besides}, path)
+    torch.save({"state_dict": released(vqgan(blocks)), **other_entries}, path)
     with pytest.raises(ValueError, match=rf"{name} looks like a tokenizer of IBQ"):
-        open_vqgan(path)
+        load_vqgan(path)
     with pytest.raises(ValueError, match="IBQ"):
-        contents_of(path)
+        inspect_model(path)
     path.with_suffix(".yaml").write_text(YAML.format("taming.models.vqgan.VQModel"))
-    assert open_vqgan(path).config.blocks_per_level == blocks
+    assert load_vqgan(path).config.blocks_per_level == blocks
     path.with_suffix(".yaml").write_text(YAML.format("src.IBQ.models.ibqgan.IBQ"))
     with pytest.raises(ValueError, match="describes a model of IBQ"):
-        open_vqgan(path)
+        load_vqgan(path)
     path.with_suffix(".yaml").write_text(
         "model:\n  class_path: src.IBQ.models.ibqgan.IBQ\n  init_args: {n_embed: 16}\n"
     )
     with pytest.raises(ValueError, match="describes a model of IBQ"):
-        open_vqgan(path)
+        load_vqgan(path)
 
 
 @pytest.mark.parametrize("kind", [torch.int64, torch.int8, torch.bool])
@@ -96,7 +96,7 @@ def test_weights_of_whole_numbers_are_refused(tmp_path, kind):
     state["decoder.conv_out.weight"] = state["decoder.conv_out.weight"].to(kind)
     torch.save(state, tmp_path / "x.ckpt")
     save_file({f"vqgan.{n}".replace("quantize.", "codebook."): t for n, t in state.items()}, tmp_path / "raw")
-    for door in (open_vqgan, contents_of):
+    for door in (load_vqgan, inspect_model):
         with pytest.raises(ValueError, match=r"x\.ckpt: decoder\.conv_out\.weight holds"):
             door(tmp_path / "x.ckpt")
 
@@ -109,7 +109,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, number):
     torch.save(released(model), tmp_path / "x.ckpt")
     save_vqgan(tmp_path / "ours.safetensors", model)
     for path in (tmp_path / "x.ckpt", tmp_path / "ours.safetensors"):
-        for door in (open_vqgan, contents_of):
+        for door in (load_vqgan, inspect_model):
             with pytest.raises(ValueError, match=rf"{path.name}.*encoder\.conv_in\.bias holds NaN or infinite"):
                 door(path)
 
@@ -117,9 +117,9 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, number):
 def test_weights_of_ours_that_are_whole_numbers_are_refused(tmp_path):
     model = vqgan()
     tensors = model.state_dict() | {"encoder.conv_in.bias": torch.zeros(32, dtype=torch.int32)}
-    config = {"vqgan": {**SHAPE, "blocks_per_level": 1, "code_width": 4}}
+    config = {"vqgan": {**SHAPE, "blocks_per_level": 1, "code_dim": 4}}
     write_model_file(tmp_path / "ours.safetensors", "vqgan", config, {"vqgan": tensors})
-    for door in (open_vqgan, contents_of):
+    for door in (load_vqgan, inspect_model):
         with pytest.raises(ValueError, match="holds int32, weights are of floating point"):
             door(tmp_path / "ours.safetensors")
 
@@ -145,22 +145,22 @@ class Pickled(nn.Module):
 def test_whole_module_is_named_and_the_cure_told(tmp_path, around):
     torch.save(around(Pickled()), tmp_path / "x.pt")
     with pytest.raises(ValueError, match=r"x\.pt .*whole module \('.*Pickled'\).*save its weights alone"):
-        open_vqgan(tmp_path / "x.pt")
+        load_vqgan(tmp_path / "x.pt")
 
 
 def test_flax_and_keras_files_are_called_what_they_are(tmp_path):
     (tmp_path / "flax_model.msgpack").write_bytes(b"\x83\xa7decoder\x80" + bytes(20))
     (tmp_path / "model.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(20))
     with pytest.raises(ValueError, match="as flax writes"):
-        open_vqgan(tmp_path / "flax_model.msgpack")
+        load_vqgan(tmp_path / "flax_model.msgpack")
     with pytest.raises(ValueError, match="as Keras writes"):
-        open_vqgan(tmp_path / "model.h5")
+        load_vqgan(tmp_path / "model.h5")
     folder = tmp_path / "vqvae"
     folder.mkdir()
     (folder / "config.json").write_text('{"_class_name": "VQModel"}')
     (folder / "diffusion_flax_model.msgpack").write_bytes(b"\x81")
     with pytest.raises(ValueError, match="flax weights"):
-        open_vqgan(folder)
+        load_vqgan(folder)
 
 
 def shards(folder):
@@ -183,10 +183,10 @@ def shards(folder):
 def test_folder_with_shards_opens_as_the_one_file_does(tmp_path):
     index, _ = shards(tmp_path / "shards")
     picture = torch.rand(1, 3, 16, 16) * 2 - 1
-    whole = open_vqgan(tmp_path / "whole")(picture).image
+    whole = load_vqgan(tmp_path / "whole")(picture).image
     for path in (tmp_path / "shards", index):
-        assert torch.equal(open_vqgan(path)(picture).image, whole)
-    assert contents_of(tmp_path / "shards").origin == "diffusers"
+        assert torch.equal(load_vqgan(path)(picture).image, whole)
+    assert inspect_model(tmp_path / "shards").origin == "diffusers"
 
 
 @pytest.mark.parametrize("file", ["../secret.safetensors", "missing.safetensors", "/etc/passwd", "", "x" * 5000])
@@ -194,7 +194,7 @@ def test_index_that_leaves_its_folder_is_refused(tmp_path, file):
     index, places = shards(tmp_path / "shards")
     index.write_text(json.dumps({"weight_map": dict.fromkeys(places, file)}))
     with pytest.raises(ValueError, match="which is not beside it") as refused:
-        open_vqgan(tmp_path / "shards")
+        load_vqgan(tmp_path / "shards")
     assert len(str(refused.value)) < 300
 
 
@@ -203,4 +203,4 @@ def test_broken_index_is_refused(tmp_path, content):
     index, _ = shards(tmp_path / "shards")
     index.write_text(content)
     with pytest.raises(ValueError, match=re.escape("index.json")):
-        open_vqgan(tmp_path / "shards")
+        load_vqgan(tmp_path / "shards")

@@ -18,14 +18,14 @@ from tessera.core.canvas.canvas import Canvas
 from tessera.core.canvas.canvas_file import load_canvas, save_canvas
 from tessera.core.checkpoints.taming_yaml import read_yaml
 from tessera.core.conditions.layout_boxes import parse_boxes
-from tessera.core.images.io import read_picture
-from tessera.core.inspection import contents_of
-from tessera.core.loading import open_bundle, open_vqgan
+from tessera.core.images.io import open_image
+from tessera.core.inspection import inspect_model
+from tessera.core.loading import load, load_vqgan
 from tessera.core.provenance import KEY, read_note, write_note
 from tessera.core.sampling.sweep import parse_values
 from tessera.core.storage.door import brief
 
-DOORS = (open_vqgan, open_bundle, contents_of, load_canvas, read_note, read_picture, read_yaml)
+DOORS = (load_vqgan, load, inspect_model, load_canvas, read_note, open_image, read_yaml)
 
 
 def said(door, given) -> str:
@@ -71,7 +71,7 @@ def png(path, width: int, height: int, text: str = ""):
 
 
 def test_png_that_declares_too_many_pixels_is_refused(tmp_path):
-    for door in (read_note, read_picture):
+    for door in (read_note, open_image):
         said(door, png(tmp_path / "bomb.png", 60_000, 60_000, "{}"))
 
 
@@ -128,7 +128,7 @@ def test_canvas_of_codes_that_are_none_is_refused(tmp_path, indices):
 def test_canvas_is_still_read_as_it_was_saved(tmp_path):
     canvas = Canvas(torch.tensor([[[3, 70_000]]]), torch.tensor([[[True, False]]]), (0.5, 0.25))
     save_canvas(tmp_path / "a.safetensors", canvas)
-    assert load_canvas(tmp_path / "a.safetensors").overhang == (0.5, 0.25)
+    assert load_canvas(tmp_path / "a.safetensors").padding == (0.5, 0.25)
     assert torch.equal(load_canvas(tmp_path / "a.safetensors").indices, canvas.indices)
 
 
@@ -149,7 +149,7 @@ def test_files_with_holes_and_long_headers_take_no_memory(tmp_path):
 
     def open_all() -> None:
         for path in files:
-            for door in (open_vqgan, contents_of, load_canvas):
+            for door in (load_vqgan, inspect_model, load_canvas):
                 said(door, path)
 
     assert peak_memory_of(open_all) < 300 * 2**20
@@ -161,18 +161,18 @@ def test_files_with_holes_and_long_headers_take_no_memory(tmp_path):
         {"channels": 1e10}, {"channels": 10**10}, {"channel_mult": ["a", 1]}, {"channel_mult": [1] * 100_000},
         {"channels": 10**9, "channel_mult": ["a"]}, {"codebook_size": True}, {"kl_weight": float("nan")},
         {"attention_levels": "0" * 100_000}, {"blocks_per_level": "2"}, {"x" * 100_000: 1}, {"codebook": "z" * 100_000},
-        {"channels": 2**30, "latent_channels": 2**30}, {"fold": 2**30},
+        {"channels": 2**30, "latent_channels": 2**30}, {"patch_size": 2**30},
     ],
 )  # fmt: skip
 def test_config_that_can_not_be_is_refused(tmp_path, change):
     shape = {"channels": 32, "channel_mult": (1,), "blocks_per_level": 1, "attention_levels": (), "latent_channels": 1}
-    model = VQGAN(VQGANConfig(**shape, code_width=1, codebook_size=1))
+    model = VQGAN(VQGANConfig(**shape, code_dim=1, codebook_size=1))
     save_vqgan(tmp_path / "good.safetensors", model)
-    config = json.dumps({"vqgan": {**shape, "code_width": 1, "codebook_size": 1} | change})
+    config = json.dumps({"vqgan": {**shape, "code_dim": 1, "codebook_size": 1} | change})
     tensors = {f"vqgan.{name}": tensor for name, tensor in model.state_dict().items()}
     path = tmp_path / "a.safetensors"
     save_file(tensors, path, {"format": "tessera/1", "kind": "vqgan", "config": config})
-    assert "a.safetensors" in said(open_vqgan, path)
+    assert "a.safetensors" in said(load_vqgan, path)
 
 
 @pytest.mark.parametrize("value", ["0x" + "f" * 50_000, "9" * 50_000, "1" + ":59" * 50_000, "1.0e+" + "9" * 1000])
