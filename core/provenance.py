@@ -18,7 +18,7 @@ from .sampling.windows import Sliding
 from .storage.door import brief, existing_file
 from .storage.fingerprint import fingerprint
 
-LONGEST_NOTE = 16 * 2**20  # letters; a canvas of 1024 x 1024 cells takes half of that
+MAX_NOTE_LENGTH = 16 * 2**20  # letters; a canvas of 1024 x 1024 cells takes half of that
 KEY = "tessera"  # of the text in the PNG
 FORMAT = "tessera/1"
 
@@ -38,7 +38,9 @@ def weights_fingerprint(model: nn.Module) -> str:
 def origin(prior: str, seed: int, settings: SamplingSettings, sliding: Sliding) -> str:
     """How one picture was painted, as JSON: the fingerprint of the prior's weights, the seed of this very picture,
     all settings (a temperature map as its fingerprint) and the window's way."""
-    values = dataclasses.asdict(settings) | {"stride": sliding.stride, "wrap": sliding.wrap}
+    values = dataclasses.asdict(settings)
+    values["guidance"] = values.pop("guidance_scale")
+    values |= {"stride": sliding.stride, "wrap": sliding.wrap}
     if isinstance(values["temperature"], Tensor):
         values["temperature"] = f"map {fingerprint(values['temperature'])[:16]}"
     return json.dumps({"prior": prior, "seed": seed, **values})
@@ -73,7 +75,7 @@ def read_note(path: str | Path) -> Note:
         raise ValueError(f"{path.name} can't be read as a picture ({brief(error)}); choose another file") from error
     if not isinstance(text, str):
         raise ValueError(f"{path.name} holds no canvas; only pictures that Save Picture and Canvas wrote do")
-    if len(text) > LONGEST_NOTE:
+    if len(text) > MAX_NOTE_LENGTH:
         raise ValueError(f"{path.name} holds a note of {len(text)} letters, too long for a canvas; choose another file")
     try:
         content = json.loads(text)

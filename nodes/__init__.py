@@ -1,16 +1,14 @@
 """ComfyUI nodes: each a schema and a few lines that call core."""
 
-from . import canvas, canvas_files, compare, conditions, layout, loaders, picture_files, sliding, tiles
-from . import codes as codec
-from . import sample as sampling
-from .host import comfy as host
+from . import canvas, canvas_files, codes, compare, conditions, layout, loaders, picture_files, sample, sliding, tiles
+from .host import comfy
 from .host.comfy import ComfyExtension, io
 
 NODES: list[type[io.ComfyNode]] = [
     loaders.LoadBundle,
-    sampling.SampleCodes,
-    sampling.Settings,
-    sampling.TemperatureMap,
+    sample.SampleCodes,
+    sample.Settings,
+    sample.TemperatureMap,
     sliding.SlidingWindow,
     sliding.PlanRun,
     conditions.Edges,
@@ -20,11 +18,11 @@ NODES: list[type[io.ComfyNode]] = [
     conditions.ClassLabel,
     layout.SceneLayout,
     loaders.LoadVQGAN,
-    codec.EncodeCanvas,
-    codec.DecodeCanvas,
-    codec.EncodeLatent,
-    codec.Quantize,
-    codec.DecodeLatent,
+    codes.EncodeCanvas,
+    codes.DecodeCanvas,
+    codes.EncodeLatent,
+    codes.Quantize,
+    codes.DecodeLatent,
     canvas.EmptyCanvas,
     canvas.KeepHalf,
     canvas.Forget,
@@ -55,5 +53,5 @@ class TesseraExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """All nodes, in the order of the menu."""
-        host.register_model_folders()  # here, since old hosts never call on_load
+        comfy.register_model_folders()  # here, since old hosts never call on_load
         return NODES

@@ -14,8 +14,8 @@ WEIGHTS = (
 )  # fmt: skip
 INDEXES = tuple(f"{name}.index.json" for name in WEIGHTS)  # of weights in several files
 MAX_CONFIG_BYTES = 64 * 2**10  # bytes
-LARGEST_INDEX = 2 * 2**20
-MOST_SHARDS = 64
+MAX_INDEX_BYTES = 2 * 2**20
+MAX_SHARDS = 64
 # What the tensors don't show and our VQGAN can't do otherwise
 EXPECTED = {"_class_name": "VQModel", "norm_num_groups": 32, "norm_type": "group", "act_fn": "silu"}
 
@@ -53,8 +53,8 @@ def weight_files(weights: Path) -> list[Path]:
     if not weights.name.endswith(".index.json"):
         return [weights]
     names = sorted(set(shard_of_tensor(weights).values()))
-    if len(names) > MOST_SHARDS:
-        raise ValueError(f"{weights.name} names {len(names)} files; at most {MOST_SHARDS} are known here")
+    if len(names) > MAX_SHARDS:
+        raise ValueError(f"{weights.name} names {len(names)} files; at most {MAX_SHARDS} are known here")
     for name in names:
         if Path(name).name != name or not is_file(weights.parent / name):
             raise ValueError(f"{weights.name} names {brief(name)!r}, which is not beside it; fetch it too")
@@ -63,7 +63,7 @@ def weight_files(weights: Path) -> list[Path]:
 
 def shard_of_tensor(index: Path) -> dict[str, str]:
     """Which file each tensor is in; ValueError if the index can't be read."""
-    content = read_json(index, LARGEST_INDEX).get("weight_map")
+    content = read_json(index, MAX_INDEX_BYTES).get("weight_map")
     if not isinstance(content, dict) or not content or not all(isinstance(name, str) for name in content.values()):
         raise ValueError(f"{index.name} has no weight_map of tensors and files; fetch it again")
     return content

@@ -6,7 +6,7 @@ read from the file only when asked for, each once, so memory holds what is used 
     checkpoint = open_checkpoint(path)
     checkpoint.shapes           # of every tensor below "state_dict", or at the top, by name
     checkpoint.read(name)       # a Tensor
-    checkpoint.besides          # what else the file holds, by name
+    checkpoint.other_entries          # what else the file holds, by name
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Checkpoint:
 
     shapes: of the tensors, by name.
     read: gives one tensor as stored; ValueError if the file has become shorter.
-    besides: names of what else it holds, such as "optimizer_states".
+    other_entries: names of what else it holds, such as "optimizer_states".
     places: where they lie and of which type they are, by name.
     lightning: the version of Lightning that wrote it; empty where none says so.
     """

@@ -30,9 +30,9 @@ from ..storage.model_file import build_empty, check_shapes, config_from
 from .reader import Checkpoint
 from .taming_yaml import ModelYaml, branch, check_agreement, heads_of_yaml, kind_of_yaml, start_token
 from .tensor_names import (
+    Source,
     TensorSource,
     TensorSources,
-    Source,
     count,
     is_llamagen_tokenizer,
     keep_used_codes,

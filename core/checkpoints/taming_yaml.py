@@ -16,7 +16,7 @@ from ..storage.door import brief, existing_file
 
 MAX_YAML_BYTES = 256 * 2**10  # bytes; released ones have 2 to 10 thousand
 MAX_DEPTH = 50  # levels of nesting
-LONGEST_NUMBER = 40  # digits
+MAX_DIGITS = 40  # digits
 NUMBERS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
 LOOK_ALIKES = {"IBQ": "IBQ", "Open_MAGVIT2": "Open-MAGVIT2"}  # word of a class's name -> the family
 ModelKind = Literal["vqgan", "transformer"]
@@ -61,7 +61,7 @@ class PlainLoader(yaml.SafeLoader):
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
-        if isinstance(node, yaml.ScalarNode) and node.tag in NUMBERS and len(node.value) > LONGEST_NUMBER:
+        if isinstance(node, yaml.ScalarNode) and node.tag in NUMBERS and len(node.value) > MAX_DIGITS:
             raise yaml.YAMLError(f"it has a number of {len(node.value)} digits")
         return node
 

@@ -19,7 +19,7 @@ def open_image(path: str | Path) -> Image.Image:
     Gray of more than 8 bits is brought to 8 (`gray_bytes`), and depth packed into RGBA is unpacked (`packed_floats`).
 
     Raises:
-        ValueError: not a picture, broken, empty, larger than LARGEST_PICTURE, or with numbers that are not finite.
+        ValueError: not a picture, broken, empty, larger than MAX_PIXELS, or with numbers that are not finite.
         FileNotFoundError: no such file.
     """
     path = existing_file(path, "a picture file")
@@ -83,7 +83,7 @@ def byte_steps(channel: np.ndarray | Tensor) -> float:
 
 
 def check_size(name: str | Path, width: int, height: int) -> None:
-    """Raise ValueError for a picture without pixels or with more than LARGEST_PICTURE."""
+    """Raise ValueError for a picture without pixels or with more than MAX_PIXELS."""
     if width < 1 or height < 1:
         raise ValueError(f"{name} is {width}x{height} pixels; a picture needs at least one pixel")
     if width * height > MAX_PIXELS:

@@ -35,4 +35,5 @@ def swept_settings(settings: SamplingSettings, name: Swept, values: list[float])
     if name == "top_k" and any(value != int(value) for value in values):
         raise ValueError(f"top_k takes whole numbers, got {brief(values)}")
     kind = int if name == "top_k" else float
-    return [dataclasses.replace(settings, **{name: kind(value)}) for value in values]
+    field = "guidance_scale" if name == "guidance" else name
+    return [dataclasses.replace(settings, **{field: kind(value)}) for value in values]

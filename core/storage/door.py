@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-MOST_NUMBERS = 2**32  # of a model; the largest one known has 3.1 billion
+MAX_NUMBERS = 2**32  # of a model; the largest one known has 3.1 billion
 
 
 def brief(value: Any, most: int = 80) -> str:
@@ -60,5 +60,5 @@ def is_folder(path: Path) -> bool:
 def check_numbers(count: int, name: str) -> None:
     """ValueError for a file, or a part of it, with more numbers than any model has; a file with holes can claim that
     without taking room."""
-    if count > MOST_NUMBERS:
+    if count > MAX_NUMBERS:
         raise ValueError(f"{name} claims {count} numbers, more than any model known here; choose another file")

@@ -18,10 +18,11 @@ from torch.overrides import TorchFunctionMode
 from .atomic import atomic_write
 from .door import brief, check_numbers, existing_file
 from .header import check_header
+from .old_names import with_current_names
 
 FORMAT = "tessera/1"
-LARGEST_VALUE = 2**31  # of a number in a config
-LONGEST_LIST = 64
+MAX_VALUE = 2**31  # of a number in a config
+MAX_LIST_LENGTH = 64
 
 
 class ModelFile(NamedTuple):
@@ -114,7 +115,7 @@ def config_from(kind: type, values: Any, name: str) -> Any:
     if not isinstance(values, dict):
         raise ValueError(f"{name} has no readable config in its metadata; fetch it again")
     try:
-        kinds = get_type_hints(kind)
+        kinds, values = get_type_hints(kind), with_current_names(kind, values)
         for key, value in values.items():
             check_value(key, value, kinds.get(key, object))
         return kind(**values)
@@ -127,15 +128,15 @@ def config_from(kind: type, values: Any, name: str) -> Any:
 
 def check_value(key: str, value: Any, kind: Any) -> None:
     """ValueError for a value that a config of this type can't have, before anything is computed with it."""
-    if kind is int and (type(value) is not int or abs(value) > LARGEST_VALUE):
-        raise ValueError(f"{key} is {brief(value)!r}; a whole number up to {LARGEST_VALUE} is wanted")
-    if kind is float and (type(value) not in (int, float) or not abs(value) <= LARGEST_VALUE):
+    if kind is int and (type(value) is not int or abs(value) > MAX_VALUE):
+        raise ValueError(f"{key} is {brief(value)!r}; a whole number up to {MAX_VALUE} is wanted")
+    if kind is float and (type(value) not in (int, float) or not abs(value) <= MAX_VALUE):
         raise ValueError(f"{key} is {brief(value)!r}; a number is wanted")
     if kind is bool and type(value) is not bool:
         raise ValueError(f"{key} is {brief(value)!r}; true or false is wanted")
     if get_origin(kind) is tuple:
-        if not isinstance(value, list | tuple) or len(value) > LONGEST_LIST:
-            raise ValueError(f"{key} is {brief(value)!r}; a list of at most {LONGEST_LIST} numbers is wanted")
+        if not isinstance(value, list | tuple) or len(value) > MAX_LIST_LENGTH:
+            raise ValueError(f"{key} is {brief(value)!r}; a list of at most {MAX_LIST_LENGTH} numbers is wanted")
         for one in value:
             check_value(key, one, get_args(kind)[0])
 

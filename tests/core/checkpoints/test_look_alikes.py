@@ -66,7 +66,7 @@ def test_two_tensors_of_one_name_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "blocks", "besides"),
+    ("name", "blocks", "other_entries"),
     [("last.ckpt", 1, {"pytorch-lightning_version": "2.1.0"}), ("IBQ_16384.ckpt", 1, {}), ("last.ckpt", 4, {})],
 )
 def test_tokenizers_of_ibq_are_refused_by_name_unless_a_yaml_says_that_they_are_tamings(
