@@ -1,5 +1,6 @@
 """Run configurations: dataclasses hold the defaults, a YAML file overrides them, `--set` overrides that."""
 
+import math
 import os
 import re
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from ...core.autoencoders.quantizers import QuantizerLosses
 from ...core.autoencoders.vqgan import VQGANConfig
 
 CHANNELS = {"color": 3, "edges": 1}  # of a view
-SMALLEST_FOR_DISCRIMINATOR = 24  # pixels; its last map would have none of a smaller view
+MIN_DISCRIMINATOR_SIZE = 24  # pixels; its last map would have none of a smaller view
 
 
 def expand_home(config: Any, *names: str) -> None:
@@ -59,6 +60,7 @@ class LoopConfig:
     """How long and how fast. A step is one update of the weights."""
 
     steps: int = 10_000
+    minutes: float = 0.0  # ends the run after so long, all sessions together, if `steps` don't; 0 is never
     batch: int = 16  # pictures per process and micro-batch
     accumulate: int = 1  # micro-batches per step
     learning_rate: float = 5e-4
@@ -77,6 +79,8 @@ class LoopConfig:
         for name in ("steps", "batch", "accumulate", "log_every", "validate_every", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"loop.{name} is {getattr(self, name)}; it must be at least 1")
+        if not 0 <= self.minutes < math.inf:
+            raise ValueError(f"loop.minutes is {self.minutes}; choose a time such as 90, or 0 for none")
         if not 0 <= self.ema < 1:
             raise ValueError(f"loop.ema is {self.ema}; choose a decay from 0 (off) to below 1")
 
@@ -128,9 +132,9 @@ class VQGANRun:
                 f"{channels}, those of gray pictures too; set model.image_channels={channels}"
             )
         has_discriminator = self.loss.adversarial_weight > 0 or self.loss.perceptual == "features"
-        if has_discriminator and self.data.size < SMALLEST_FOR_DISCRIMINATOR:
+        if has_discriminator and self.data.size < MIN_DISCRIMINATOR_SIZE:
             raise ValueError(
-                f"data.size is {self.data.size}, the discriminator needs {SMALLEST_FOR_DISCRIMINATOR} pixels; choose a "
+                f"data.size is {self.data.size}, the discriminator needs {MIN_DISCRIMINATOR_SIZE} pixels; choose a "
                 "larger one, or loss.adversarial_weight=0 and loss.perceptual none or lpips"
             )
 
