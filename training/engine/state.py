@@ -85,6 +85,7 @@ def save_state(task: Task, best: BestCheckpoint, position: Position, path: Path,
         "optimizers": {k: o.state_dict() for k, o in task.optimizers.items()},
         "averaged": task.averaged.state_dict(),
         "extra_state": task.extra_state,
+        "stages": task.stages,
         "best": vars(best),
         "scaler": accelerator.scaler.state_dict() if accelerator.scaler else {},
     }
@@ -118,6 +119,9 @@ def load_state(task: Task, best: BestCheckpoint, path: Path, accelerator: Accele
 
 def put_back(state: dict[str, Any], task: Task, best: BestCheckpoint, accelerator: Accelerator) -> None:
     """The contents of a state file into what they came from."""
+    changed = [name for name, value in state.get("stages", {}).items() if task.stages.get(name, value) != value]
+    if changed:
+        raise ValueError(f"what was learned are the codes of another {' and '.join(changed)} than this run names")
     for name, module in task.modules.items():
         accelerator.unwrap_model(module).load_state_dict(state["modules"][name])
     for name, optimizer in task.optimizers.items():

@@ -18,6 +18,7 @@ class Task(Protocol):
     optimizers: dict[str, torch.optim.Optimizer]
     averaged: MovingAverage  # of modules["model"]
     extra_state: dict[str, Tensor]  # saved and restored with the run, changed in place; moved to the device by the loop
+    stages: dict[str, str]  # fingerprints of the first stages whose codes are learned: a state of others is refused
     goal: tuple[str, int] | None  # the figure of `validate` that says which weights are best, and 1 if more is better,
     # or -1; None if none does: the last are exported
 

@@ -65,6 +65,7 @@ class VQGANTask:
                 discriminator.parameters(), betas=(0.5, 0.9), fused=True
             )
         self.averaged = make_ema(model, run.loop.ema)
+        self.stages: dict[str, str] = {}
         self.goal = None if run.loss.adversarial_weight > 0 else ("psnr", 1)  # crispness costs decibels
         # uses of each code since the last restart, and in the stretch before it
         self.extra_state = {name: torch.zeros(run.model.codebook_size) for name in ("counts", "last_counts")}
