@@ -80,7 +80,7 @@ class SweepSettings(io.ComfyNode):
         sheet = labelled_sheet([f"{setting} {number:g}" for number in numbers], to_pictures(made))
         shown = to_image(to_tensor(sheet))
         finish(*runs)
-        return io.NodeOutput(shown, to_image(made), ui=host.saved_pictures(shown, cls))
+        return io.NodeOutput(shown, to_image(made), ui=host.finished_pictures(shown, cls))
 
 
 class BestOf(io.ComfyNode):
@@ -134,7 +134,7 @@ class BestOf(io.ComfyNode):
         sheet = labelled_tiles([f"{score:.3f}" for score in scores[order].tolist()], ranked)
         picture = to_image(decode_canvas(model.bundle.vqgan, best))
         finish(sampled)
-        return io.NodeOutput(picture, best, to_image(to_tensor(sheet)), ui=host.saved_pictures(picture, cls))
+        return io.NodeOutput(picture, best, to_image(to_tensor(sheet)), ui=host.finished_pictures(picture, cls))
 
 
 class CodebookAtlas(io.ComfyNode):

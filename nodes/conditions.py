@@ -16,6 +16,7 @@ from .host.handles import BundleHandle
 from .host.images import from_image, to_image
 
 CATEGORY = "Tessera/conditions"
+MAX_THRESHOLD = 1000.0  # of a gradient
 
 
 def model_input() -> io.Input:
@@ -69,12 +70,12 @@ class Edges(io.ComfyNode):
                 ),
                 fit_input(),
                 io.Float.Input(
-                    "low", default=50.0, min=0.0, max=1000.0, step=5.0,
+                    "low", default=50.0, min=0.0, max=MAX_THRESHOLD, step=5.0,
                     tooltip="Photographs only: an edge is followed as long as the gradient is above this, 0 to 1000. "
                     "Lower gives longer lines.",
                 ),
                 io.Float.Input(
-                    "high", default=120.0, min=0.0, max=1000.0, step=5.0,
+                    "high", default=120.0, min=0.0, max=MAX_THRESHOLD, step=5.0,
                     tooltip="Photographs only: an edge begins where the gradient is above this, 0 to 1000. "
                     "Lower gives more lines.",
                 ),
@@ -88,7 +89,12 @@ class Edges(io.ComfyNode):
                 *condition_outputs(),
                 io.Image.Output(display_name="lines", tooltip="The lines before quantization, white on black."),
             ],
+            is_output_node=True,
         )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(cls, low: float | None, high: float | None) -> bool | str:
+        return check_thresholds(low, high) or True
 
     @classmethod
     def execute(
@@ -96,6 +102,8 @@ class Edges(io.ComfyNode):
     ) -> io.NodeOutput:
         picture = fit(from_image(image), size, model.side, scaled_lines if picture_is == "lines" else scaled)
         lines = lines_of(picture, picture_is, low, high, blur)
+        if not (lines > lines.min()).any():
+            host.say("No lines found: the model is guided by an empty picture; lower low and high, or check picture_is")
         guide, sees = guided(model, "edges", lines)
         return io.NodeOutput(guide, sees, to_image(lines), ui=host.saved_pictures(sees, cls))
 
@@ -119,6 +127,7 @@ class Depth(io.ComfyNode):
                 ),
             ],
             outputs=condition_outputs(),
+            is_output_node=True,
         )
 
     @classmethod
@@ -150,6 +159,7 @@ class Segmentation(io.ComfyNode):
                 ),
             ],
             outputs=condition_outputs(),
+            is_output_node=True,
         )  # fmt: skip
 
     @classmethod
@@ -180,6 +190,7 @@ class LowResolution(io.ComfyNode):
                 fit_input(),
             ],
             outputs=condition_outputs(),
+            is_output_node=True,
         )
 
     @classmethod
@@ -212,6 +223,16 @@ class ClassLabel(io.ComfyNode):
     @classmethod
     def execute(cls, model: BundleHandle, label: int) -> io.NodeOutput:
         return io.NodeOutput(guide_by_labels(model.bundle, torch.tensor([label])))
+
+
+def check_thresholds(low: float | None, high: float | None) -> str | None:
+    """What to say about thresholds that can't be, before anything runs; None of them may come over a wire."""
+    for name, value in (("low", low), ("high", high)):
+        if value is not None and not 0 <= value <= MAX_THRESHOLD:
+            return f"{name} is {value:g}; choose 0 to {MAX_THRESHOLD:g}"
+    if low is not None and high is not None and low > high:
+        return f"low is {low:g} and high {high:g}; edges begin at high and go on down to low, so choose low below high"
+    return None
 
 
 def guided(model: BundleHandle, kind: str, pictures: Tensor) -> tuple[Guide, Tensor]:

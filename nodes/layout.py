@@ -38,6 +38,7 @@ class SceneLayout(io.ComfyNode):
                 sockets.Condition.Output(display_name="condition", tooltip="Guides Sample Codes."),
                 io.Image.Output(display_name="layout", tooltip="The boxes with their labels, to look at."),
             ],
+            is_output_node=True,
         )  # fmt: skip
 
     @classmethod

@@ -38,7 +38,7 @@ class SavePicture(io.ComfyNode):
 
     @classmethod
     def execute(cls, vqgan: VQGANHandle, image: Tensor, canvas: Canvas, filename_prefix: str) -> io.NodeOutput:
-        mark = weights_fingerprint(vqgan.module)
+        mark, canvas = weights_fingerprint(vqgan.module), canvas if host.keeps_metadata() else canvas.with_origins(())
         notes = [write_note(canvas, number, mark) for number in range(len(canvas.indices))]
         return io.NodeOutput(ui=host.save_pictures(to_pictures(from_image(image)), filename_prefix, KEY, notes, cls))
 

@@ -209,6 +209,6 @@ class SampleCodes(io.ComfyNode):
         picture, config = to_image(made), model.bundle.vqgan.config
         entropy, surprise = statistics_masks(sampled.state, sampled.canvas, config.codebook_size, config.stride)
         forecast = save_forecast(sampled, made, model.bundle.vqgan)
-        shown = host.saved_pictures_and_file(picture, cls, "tessera_forecast", forecast)
+        shown = host.finished_pictures(picture, cls, tessera_forecast=forecast)
         finish(sampled)
         return io.NodeOutput(picture, sampled.canvas, to_mask(entropy), to_mask(surprise), ui=shown)

@@ -33,7 +33,10 @@ PACK = Path(__file__).parent.parent.parent
 OWN_MODELS, ASSETS = PACK / "models", PACK / "assets"
 EXTENSIONS = {".safetensors", ".ckpt", ".pt", ".pth", ".bin"}
 MOST_LISTED = 500  # files of one folder in a combo
+FRESH = 3.0  # seconds that a list of files is good for
 OUTPUT = " [output]"  # marks names of files in the output folder, as ComfyUI does
+
+_listed: dict[tuple[str, tuple[tuple[str, str], ...]], tuple[float, list[str]]] = {}  # when, and which
 
 Interrupted = comfy.model_management.InterruptProcessingException
 
@@ -78,9 +81,18 @@ def model_fingerprint(folder: str, name: str) -> str:
 
 def files_between(suffix: str) -> list[str]:
     """Names for a combo: files with this suffix in ComfyUI's input folder, then those in its output folder, so
-    marked; of each the newest, newest first."""
+    marked; of each the newest, newest first. Folders are walked anew after `FRESH` seconds at the earliest."""
+    folders = (("", folder_paths.get_input_directory()), (OUTPUT, folder_paths.get_output_directory()))
+    then, names = _listed.get((suffix, folders), (-FRESH, []))
+    if time.monotonic() - then >= FRESH:
+        names = _newest_files(suffix, folders)
+        _listed[suffix, folders] = time.monotonic(), names
+    return list(names)
+
+
+def _newest_files(suffix: str, folders: tuple[tuple[str, str], ...]) -> list[str]:
     names = []
-    for mark, folder in (("", folder_paths.get_input_directory()), (OUTPUT, folder_paths.get_output_directory())):
+    for mark, folder in folders:
         found = [path for path in Path(folder).rglob(f"*{suffix}") if path.is_file()]
         newest = sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)[:MOST_LISTED]
         names += [path.relative_to(folder).as_posix() + mark for path in newest]
@@ -133,10 +145,10 @@ def output_device() -> device:
 
 
 def say(text: str) -> None:
-    """Write a line on the node that is running; nothing where none is."""
-    context = get_executing_context()
+    """Write a line on the node that is running, in the page that asked for the run; nothing where none is."""
+    context, server = get_executing_context(), PromptServer.instance
     if context is not None:
-        PromptServer.instance.send_progress_text(text, context.node_id)
+        server.send_progress_text(text, context.node_id, sid=server.client_id)
 
 
 def new_temporary_file(prefix: str, suffix: str) -> Path:
@@ -196,9 +208,10 @@ def saved_pictures(images: Tensor, node: type) -> ui.PreviewImage:
     return ui.PreviewImage(images, cls=node)
 
 
-def saved_pictures_and_file(images: Tensor, node: type, name: str, path: Path) -> dict[str, Any]:
-    """The same, and the name of a temporary file for our script in the page."""
-    return {**saved_pictures(images, node).as_dict(), name: [ui.SavedResult(path.name, "", io.FolderType.temp)]}
+def finished_pictures(images: Tensor, node: type, **files: Path) -> dict[str, Any]:
+    """The same after live previews, which our script in the page takes away, and temporary files for it."""
+    temporary = {name: [ui.SavedResult(path.name, "", io.FolderType.temp)] for name, path in files.items()}
+    return {**saved_pictures(images, node).as_dict(), "tessera_finished": [True], **temporary}
 
 
 def save_pictures(
@@ -222,11 +235,16 @@ def save_pictures(
     return ui.SavedImages(saved)
 
 
+def keeps_metadata() -> bool:
+    """Whether pictures are to tell how they were made."""
+    return not comfy.cli_args.args.disable_metadata
+
+
 def png_info(key: str, note: str, node: type[io.ComfyNode]) -> PngInfo:
     """A note, and the workflow unless ComfyUI was started without metadata."""
     info = PngInfo()
     info.add_text(key, note)
-    if not comfy.cli_args.args.disable_metadata:
+    if keeps_metadata():
         workflow = {"prompt": node.hidden.prompt, **(node.hidden.extra_pnginfo or {})}
         for name, content in workflow.items():
             info.add_text(name, json.dumps(content))

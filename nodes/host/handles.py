@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
+from weakref import WeakValueDictionary
 
 import torch
 
@@ -103,8 +106,29 @@ def handle_of(vqgan: VQGAN) -> VQGANHandle:
     return VQGANHandle(vqgan, host.patcher_of(vqgan))
 
 
+Handle = TypeVar("Handle", BundleHandle, VQGANHandle)
+# Models that some graph still holds, by file and its time: two loaders of one file give one model.
+_open: WeakValueDictionary[str, BundleHandle | VQGANHandle] = WeakValueDictionary()
+
+
 def open_bundle(name: str) -> BundleHandle:
-    """Load a bundle, or a released transformer, from the model folders; errors as `opening.open_bundle`."""
+    """Load a bundle, or a released transformer, from the model folders, once; errors as `opening.open_bundle`."""
+    return _once(f"bundle {host.model_fingerprint(host.PRIOR_FOLDER, name)}", lambda: _load_bundle(name))
+
+
+def open_vqgan(name: str) -> VQGANHandle:
+    """Load a VQGAN, ours or released, from the model folders, once; errors as `opening.open_vqgan`."""
+    return _once(f"vqgan {host.model_fingerprint(host.VQGAN_FOLDER, name)}", lambda: _load_vqgan(name))
+
+
+def _once(key: str, load: Callable[[], Handle]) -> Handle:
+    handle = _open.get(key)
+    if handle is None:
+        handle = _open[key] = load()
+    return handle
+
+
+def _load_bundle(name: str) -> BundleHandle:
     with torch.inference_mode(False):  # ComfyUI's inference mode would mark the weights for ever
         bundle = opening.open_bundle(host.model_path(host.PRIOR_FOLDER, name))
     vqgan, condition = handle_of(bundle.vqgan), None
@@ -114,7 +138,6 @@ def open_bundle(name: str) -> BundleHandle:
     return BundleHandle(fingerprint, bundle, vqgan, host.patcher_of(bundle.prior), condition)
 
 
-def open_vqgan(name: str) -> VQGANHandle:
-    """Load a VQGAN, ours or released, from the model folders; errors as `opening.open_vqgan`."""
+def _load_vqgan(name: str) -> VQGANHandle:
     with torch.inference_mode(False):
         return handle_of(opening.open_vqgan(host.model_path(host.VQGAN_FOLDER, name)))

@@ -1,4 +1,5 @@
-"""Runs that were cancelled or failed, kept so that the same run goes on from there and their canvas is not lost."""
+"""Runs, kept so that the same run goes on from there: what was cancelled is not lost, and what is finished is not
+painted again where a change has no part in it."""
 
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ class Run(NamedTuple):
 
 
 kept: OrderedDict[str, Run] = OrderedDict()
+finished: set[str] = set()  # which of them have their pictures
 
 
 def keep(key: str, run: Run) -> None:
@@ -33,14 +35,18 @@ def keep(key: str, run: Run) -> None:
     run.state.move_to(torch.device("cpu"))
     kept.pop(key, None)
     kept[key] = run
+    finished.discard(key)
     while len(kept) > MOST:
-        kept.popitem(last=False)
+        finished.discard(kept.popitem(last=False)[0])
 
 
-def forget(*keys: str) -> None:
-    """Runs that are finished, their pictures made."""
-    for key in keys:
-        kept.pop(key, None)
+def finish(*keys: str) -> None:
+    """Runs whose pictures are made, so that there is nothing to recall."""
+    finished.update(key for key in keys if key in kept)
+
+
+def _last_unfinished() -> str | None:
+    return next((key for key in reversed(kept) if key not in finished), None)
 
 
 def last_canvas() -> Canvas:
@@ -49,15 +55,14 @@ def last_canvas() -> Canvas:
     Raises:
         ValueError: there is none.
     """
-    if not kept:
+    key = _last_unfinished()
+    if key is None:
         raise ValueError("no run of Sample Codes was cancelled or failed, so there is nothing to recall")
-    run = next(reversed(kept.values()))
+    run = kept[key]
     return run.start.with_cells(run.state.indices, run.state.known)
 
 
 def last_change() -> tuple[str, int]:
     """Changes whenever `last_canvas` does."""
-    if not kept:
-        return "", 0
-    key, run = next(reversed(kept.items()))
-    return key, int(run.state.known.sum())
+    key = _last_unfinished()
+    return ("", 0) if key is None else (key, int(kept[key].state.known.sum()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from pathlib import Path
 
 import torch
@@ -77,7 +78,11 @@ def run(
         plan = plan_run(bundle.prior, condition, start.with_cells(state.indices, state.known), settings, sliding)
         host.say(described(plan))
         model.ready_to_sample(start, guided, plan.memory)
-    bar = bar or host.Progress()
+    remark = _remark(model, guide, start)
+    if remark:
+        host.say(remark)
+    bar, started = bar or host.Progress(), time.monotonic()
+    left = int((~start.known & (state.draws == 0)).sum())
 
     def now() -> Canvas:
         return start.with_cells(state.indices, state.known)
@@ -90,12 +95,24 @@ def run(
     finally:  # whatever ends it, and until its pictures are made
         unfinished.keep(key, unfinished.Run(state, forecast, start))
     state.move_to(torch.device("cpu"))  # canvases are small, and live there
+    if left:
+        host.say(" · ".join(filter(None, [f"{left} cells in {time.monotonic() - started:.1f} s", remark])))
     return Sampled(key, start, now().with_origins(origins_of(model, start, state, settings, sliding)), state, forecast)
+
+
+def _remark(model: BundleHandle, guide: Guide | None, start: Canvas) -> str:
+    """What may surprise about a run, in a line; mostly empty."""
+    if start.known.all():
+        return "Nothing to paint: all cells are known; forget some first"
+    kind = model.bundle.condition_config.kind
+    if guide is None and kind not in ("none", "coordinates"):
+        return f"Nothing guides this picture: the model paints freely; connect {kind} to guide it"
+    return ""
 
 
 def finish(*runs: Sampled) -> None:
     """The pictures of these runs are made, so that there is nothing to recall."""
-    unfinished.forget(*(run.key for run in runs))
+    unfinished.finish(*(run.key for run in runs))
 
 
 def origins_of(

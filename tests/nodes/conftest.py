@@ -42,6 +42,10 @@ def host(tmp_path, monkeypatch):
     monkeypatch.setattr(HOST.state, "updates", [])
     monkeypatch.setattr(HOST.state, "loaded", [])
     monkeypatch.setattr(HOST.state, "said", [])
+    from tessera.nodes.host import resume
+
+    resume.kept.clear()
+    resume.finished.clear()
     monkeypatch.setattr(sys.modules["folder_paths"], "models_dir", str(tmp_path / "models"))
     monkeypatch.setattr(sys.modules["folder_paths"], "folder_names_and_paths", HOST.state.folders)
     return HOST.state

@@ -19,7 +19,7 @@ class State:
     interrupted_after: int | None = None  # checks for a cancel that pass before one comes
     updates: list = field(default_factory=list)  # (done, total, preview) of progress bars
     loaded: list = field(default_factory=list)  # (modules, memory) that were put on the device
-    said: list = field(default_factory=list)  # (text, node) of progress texts
+    said: list = field(default_factory=list)  # (text, node, page) of progress texts
 
 
 state = State()
@@ -104,9 +104,10 @@ def get_executing_context() -> SimpleNamespace:
 
 class PromptServer:
     instance: "PromptServer"
+    client_id = "the page that asked"
 
     def send_progress_text(self, text, node_id, sid=None):
-        state.said.append((text, node_id))
+        state.said.append((text, node_id, sid))
 
 
 PromptServer.instance = PromptServer()

@@ -37,6 +37,7 @@ def out_of_memory(module, calls: int = 0):
 
 def test_run_that_ends_in_an_error_is_recalled_and_goes_on(model, host):
     whole = sampling.SampleCodes.execute(model, 5, 1, 0)[1]
+    unfinished.kept.clear()
     broken = out_of_memory(model.bundle.prior.ln_f, 6)
     with pytest.raises(torch.OutOfMemoryError):
         sampling.SampleCodes.execute(model, 5, 1, 0)
@@ -47,11 +48,12 @@ def test_run_that_ends_in_an_error_is_recalled_and_goes_on(model, host):
     host.updates.clear()
     assert torch.equal(sampling.SampleCodes.execute(model, 5, 1, 0)[1].indices, whole.indices)
     assert host.updates[-1][:2] == (10, 10)
-    assert not unfinished.kept
+    assert unfinished.last_change() == ("", 0)
 
 
 def test_preview_that_fails_is_left_out_and_a_picture_that_fails_is_made_without_painting_again(model, host):
     whole = sampling.SampleCodes.execute(model, 5, 1, 0)[0]
+    unfinished.kept.clear()
     broken = out_of_memory(model.bundle.vqgan.decoder)
     host.updates.clear()
     with pytest.raises(torch.OutOfMemoryError):
@@ -66,6 +68,7 @@ def test_preview_that_fails_is_left_out_and_a_picture_that_fails_is_made_without
 
 def test_sweep_that_is_cancelled_keeps_its_finished_values(model, host):
     whole = compare.SweepSettings.execute(model, 5, "top_k", "0, 3, 1", 1, 0)[1]
+    unfinished.kept.clear()
     host.interrupted_after = 36  # in the third value
     with pytest.raises(adapter.Interrupted):
         compare.SweepSettings.execute(model, 5, "top_k", "0, 3, 1", 1, 0)
@@ -73,7 +76,7 @@ def test_sweep_that_is_cancelled_keeps_its_finished_values(model, host):
     host.updates.clear()
     assert torch.equal(compare.SweepSettings.execute(model, 5, "top_k", "0, 3, 1", 1, 0)[1], whole)
     assert len(host.updates) < 16
-    assert not unfinished.kept
+    assert unfinished.last_change() == ("", 0)
 
 
 def test_run_that_fails_before_its_first_cell_leaves_nothing_to_recall(model):

@@ -63,6 +63,7 @@ def test_cancelled_run_goes_on_only_with_the_same_window(model, host):
     unfinished.kept.clear()
     canvas, moves = Canvas.empty(1, 4, 10), window(2, "x")
     whole = sampling.SampleCodes.execute(model, 5, 1, 0, canvas=canvas, sliding=moves)[1]
+    unfinished.kept.clear()
     host.interrupted_after = 12
     with pytest.raises(adapter.Interrupted):
         sampling.SampleCodes.execute(model, 5, 1, 0, canvas=canvas, sliding=moves)
@@ -71,7 +72,7 @@ def test_cancelled_run_goes_on_only_with_the_same_window(model, host):
     assert (recalled.wrap, int(recalled.known.sum())) == ("x", 13)
     for other in (window(1, "x"), window(2)):
         sampling.SampleCodes.execute(model, 5, 1, 0, canvas=canvas, sliding=other)
-        assert len(unfinished.kept) == 1
+        assert unfinished.last_change()[1] == 13
     rest = sampling.SampleCodes.execute(model, 5, 1, 0, canvas=canvas, sliding=moves)[1]
     assert host.updates[-1][1] == total - 13
     assert torch.equal(rest.indices, whole.indices)
@@ -88,10 +89,12 @@ def test_sweep_and_best_of_slide_too(model):
 
 
 def test_large_run_tells_first_what_it_will_take(model, host):
+    unfinished.kept.clear()
     sampling.SampleCodes.execute(model, 5, 1, 0)
-    assert not host.said
+    assert [text for text, *_ in host.said if re.fullmatch(PLAN, text)] == []
+    host.said.clear()
     sampling.SampleCodes.execute(model, 5, 1, 0, canvas=Canvas.empty(1, 4, 9))
-    ((text, node),) = host.said
+    (text, node, _), _ = host.said
     assert re.fullmatch(PLAN, text)
     assert node == "1"
     host.said.clear()
@@ -104,7 +107,7 @@ def test_plan_counts_what_the_run_then_does_and_changes_nothing(model, host):
     text, cells, windows, seconds, megabytes = (planned := sliding.PlanRun.execute(
         model, 1, canvas=canvas, sliding=moves
     )).args  # fmt: skip
-    assert (planned.ui.value, host.said) == (text, [(text, "1")])
+    assert (planned.ui.value, host.said) == (text, [(text, "1", "the page that asked")])
     assert re.fullmatch(PLAN, text)
     assert not canvas.known.any()
     sampling.SampleCodes.execute(model, 5, 1, 0, canvas=canvas, sliding=moves)
@@ -121,7 +124,7 @@ def test_node_says_where_it_decodes_in_strips_and_asks_for_the_room_they_take(mo
     monkeypatch.setattr(strips, "STRIP", 1)
     monkeypatch.setattr(strips, "WORKSPACE", 1)
     in_strips = codec.DecodeCanvas.execute(model.vqgan, canvas)[0]
-    ((text, _),) = host.said
+    ((text, *_),) = host.said
     assert text.startswith("Decoding 12x8 pixels in strips, ")
     torch.testing.assert_close(in_strips, whole, atol=1e-4, rtol=0)
     assert host.loaded[-1][1] < host.loaded[0][1]

@@ -1,0 +1,59 @@
+"""After a run a node shows the finished pictures, not the last live preview. In a real browser, as `test_page.py`."""
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_goes_wrong")]
+
+
+def node(kind: str, **inputs) -> dict:
+    return {"class_type": kind, "inputs": inputs}
+
+
+PAINTING = {
+    "TesseraSampleCodes": {"seed": 5, "pictures": 3, "preview_every": 1},
+    "TesseraBestOf": {"seed": 5, "candidates": 4, "keep": 3, "preview_every": 1},
+    "TesseraSweepSettings": {
+        "seed": 5, "setting": "temperature", "values": "0.5, 1", "pictures": 2, "preview_every": 1,
+    },
+}  # fmt: skip
+
+
+GOES_ON = """() => new Promise((done) => {
+    const before = app.canvas.frame;
+    app.canvas.setDirty(true, true);
+    setTimeout(() => done(app.canvas.frame > before), 1000);
+})"""
+
+
+def shown(screen, number: int) -> list[str]:
+    """Addresses of the pictures that a node shows."""
+    return screen.page.evaluate(
+        """([number, vue]) => {
+            const node = app.canvas.graph.getNodeById(number);
+            const all = vue
+                ? [...document.querySelectorAll(`[data-node-id="${number}"] img`)]
+                : node.imgs ?? [];
+            return all.map((one) => one.src);
+        }""",
+        [number, screen.vue],
+    )
+
+
+@pytest.mark.parametrize("kind", PAINTING)
+def test_finished_pictures_take_the_place_of_the_preview(screen, kind):
+    screen.load({
+        "1": node("TesseraLoadBundle", file="none.safetensors"),
+        "2": node(kind, model=["1", 0], **PAINTING[kind]),
+    })  # fmt: skip
+    assert screen.run() == "execution_success"
+    made = screen.page.evaluate("() => window.shown.images.map((one) => one.filename)")
+    screen.page.wait_for_function("() => !Object.keys(app.nodePreviewImages).length")
+    screen.page.wait_for_timeout(2000)
+    screen.shot(f"finished {kind}")
+    addresses = shown(screen, 2)
+    assert addresses
+    assert not [address for address in addresses if address.startswith("blob:")]
+    if not screen.vue:  # Vue nodes may show one at a time, or small ones of all
+        assert len(addresses) == len(made)
+    assert all(any(name in address for name in made) for address in addresses)
+    assert screen.page.evaluate(GOES_ON)  # the page still draws

@@ -1,0 +1,119 @@
+"""What nodes say before and after a run, and what is not done twice."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from tessera.core.bundle_file import save_bundle
+from tessera.core.canvas.canvas import Canvas
+from tessera.nodes import canvas_files, conditions, layout, picture_files
+from tessera.nodes import sample as sampling
+from tessera.nodes.host import comfy as adapter
+from tessera.nodes.host import handles
+from tessera.nodes.host import resume as unfinished
+from tessera.nodes.host.handles import BundleHandle, handle_of
+
+
+def handle(bundle) -> BundleHandle:
+    condition = None if bundle.condition_vqgan is None else handle_of(bundle.condition_vqgan)
+    return BundleHandle("name", bundle, handle_of(bundle.vqgan), adapter.patcher_of(bundle.prior), condition)
+
+
+@pytest.fixture
+def model(host, make_bundle):
+    unfinished.kept.clear()
+    return handle(make_bundle("none"))
+
+
+def said(host) -> list[str]:
+    return [text for text, _, _ in host.said]
+
+
+def test_another_preview_every_paints_nothing_again_and_there_is_nothing_to_recall(model, host):
+    first = sampling.SampleCodes.execute(model, 5, 2, 0)
+    host.updates.clear()
+    again = sampling.SampleCodes.execute(model, 5, 2, 4)
+    assert torch.equal(again[0], first[0])
+    assert torch.equal(again[2], first[2])
+    assert not host.updates
+    assert canvas_files.RecallCanvas.fingerprint_inputs() == ("", 0)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "sentence"),
+    [(200.0, 120.0, "low below high"), (-1.0, 120.0, "low is -1"), (50.0, 2000.0, "high is 2000")],
+)
+def test_thresholds_that_can_not_be_are_refused_before_anything_runs(low, high, sentence):
+    assert sentence in conditions.Edges.validate_inputs(low, high)
+
+
+@pytest.mark.parametrize(("low", "high"), [(50.0, 120.0), (None, 120.0), (50.0, None)])
+def test_thresholds_over_a_wire_are_left_to_the_run(low, high):
+    assert conditions.Edges.validate_inputs(low, high) is True
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [conditions.Edges, conditions.Depth, conditions.Segmentation, conditions.LowResolution, layout.SceneLayout],
+)
+def test_conditions_run_alone_and_show_their_picture(kind):
+    assert kind.define_schema().is_output_node
+
+
+def test_node_texts_go_to_the_page_that_asked(model, host):
+    sampling.SampleCodes.execute(model, 5, 1, 0, None, Canvas.empty(1, 5, 6))
+    assert {page for _, _, page in host.said} == {"the page that asked"}
+
+
+def test_without_metadata_a_picture_tells_neither_seed_nor_settings(model, host, monkeypatch):
+    picture, canvas = sampling.SampleCodes.execute(model, 5, 1, 0).args[:2]
+    monkeypatch.setattr(adapter.comfy.cli_args.args, "disable_metadata", True)
+    picture_files.SavePicture.execute(model.vqgan, picture, canvas, "p")
+    info = Image.open(host.base / "output" / "p_00001_.png").info
+    assert set(info) == {"tessera"}
+    assert json.loads(info["tessera"])["origin"] == ""
+
+
+def test_two_loaders_of_one_file_share_one_model_until_it_changes(host, make_bundle):
+    folder = host.base / "models" / "vq_transformer"
+    adapter.register_model_folders()
+    save_bundle(folder / "a.safetensors", make_bundle("none"))
+    one, other = (handles.open_bundle("a.safetensors") for _ in range(2))
+    assert one is other
+    save_bundle(folder / "a.safetensors", make_bundle("edges"))
+    assert handles.open_bundle("a.safetensors") is not one
+
+
+def test_folders_are_not_walked_on_every_call_and_new_files_appear(host, monkeypatch):
+    walks = []
+    real = adapter._newest_files
+    monkeypatch.setattr(adapter, "_newest_files", lambda *given: walks.append(given) or real(*given))
+    assert adapter.files_between(".png") == []
+    (host.base / "output" / "a.png").touch()
+    adapter.files_between(".png")
+    assert len(walks) == 1
+    monkeypatch.setattr(adapter, "FRESH", 0.0)
+    assert adapter.files_between(".png") == ["a.png [output]"]
+
+
+@pytest.mark.parametrize(
+    ("canvas", "line"),
+    [
+        (None, "Nothing guides this picture"),
+        (Canvas.filled(torch.zeros(1, 4, 4, dtype=torch.int64)), "Nothing to paint: all cells are known"),
+    ],
+)
+def test_what_may_surprise_is_said(host, make_bundle, canvas, line):
+    unfinished.kept.clear()
+    bundle = make_bundle("edges")
+    free = dataclasses.replace(bundle, condition_config=dataclasses.replace(bundle.condition_config, free=True))
+    sampling.SampleCodes.execute(handle(free), 5, 1, 0, None, canvas)
+    assert any(line in text for text in said(host))
+
+
+def test_time_and_cells_are_said_after_a_run(model, host):
+    sampling.SampleCodes.execute(model, 5, 1, 0)
+    assert said(host)[-1].startswith("16 cells in ")
