@@ -1,6 +1,19 @@
 """ComfyUI nodes: each a schema and a few lines that call core."""
 
-from . import canvas, canvas_files, compare, conditions, layout, loaders, picture_files, sliding, tiles
+from . import (
+    canvas,
+    canvas_files,
+    clip,
+    compare,
+    conditions,
+    films,
+    layout,
+    loaders,
+    painting,
+    picture_files,
+    sliding,
+    tiles,
+)
 from . import codes as codec
 from . import sample as sampling
 from .host import comfy as host
@@ -46,6 +59,15 @@ NODES: list[type[io.ComfyNode]] = [
     compare.CodebookAtlas,
     compare.ComparePictures,
     compare.CompareCanvases,
+    clip.LoadCLIP,
+    painting.PaintByWords,
+    painting.PaintSettings,
+    clip.WordsPrompt,
+    clip.PicturePrompt,
+    films.PaintStory,
+    films.RestyleFilm,
+    clip.RankByWords,
+    clip.Classify,
     loaders.ExamplePicture,
 ]
 
