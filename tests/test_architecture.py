@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-LAYERS = ("core", "nodes", "training", "benchmarks")
+LAYERS = ("core", "downloads", "nodes", "training", "benchmarks")
 HOST = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "nodes", "server", "execution"}
 SOURCES = sorted([*ROOT.glob("*.py"), *(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))])
 
@@ -47,9 +47,10 @@ def calls_of(path: Path) -> Iterator[tuple[str, ast.Call]]:
     ("layer", "allowed"),
     [
         ("core", {"core"}),
-        ("training", {"training", "core"}),
-        ("nodes", {"nodes", "core"}),
-        ("benchmarks", {"benchmarks", "training", "core"}),
+        ("downloads", {"downloads", "core"}),
+        ("training", {"training", "downloads", "core"}),
+        ("nodes", {"nodes", "downloads", "core"}),
+        ("benchmarks", {"benchmarks", "training", "downloads", "core"}),
     ],
 )
 def test_imports_go_down_only(layer, allowed):

@@ -21,8 +21,8 @@ def run(args: argparse.Namespace) -> int:
 
     from ...core.checkpoints.diffusers import diffusers_weights
     from ...core.inspection import contents_of
-    from ..downloads.catalogue import license_of
-    from ..downloads.download import hash_of
+    from ...downloads.catalogue import license_of
+    from ...downloads.download import hash_of
 
     contents = contents_of(args.file, args.config)
     weights = diffusers_weights(args.file)

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..downloads.catalogue import Published, differences, read_catalogue
-from ..downloads.download import download
+from ...downloads.catalogue import Published, differences, read_catalogue
+from ...downloads.download import download
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -21,7 +21,7 @@ from tessera.tests.core.checkpoints.original_layout import (
     vqgan_shapes,
     write_lightning,
 )
-from tessera.training.downloads.catalogue import PublishedFile, differences, read_catalogue
+from tessera.downloads.catalogue import PublishedFile, differences, read_catalogue
 
 SHAPE = {"channels": 32, "mult": (1, 1), "attention": (1,), "blocks": 1, "codes": 64}
 YAML = """model:

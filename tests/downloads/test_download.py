@@ -16,8 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tessera.training.downloads.catalogue import PublishedFile
-from tessera.training.downloads.download import download, hash_of
+from tessera.downloads.catalogue import PublishedFile
+from tessera.downloads.download import download, hash_of
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the server's certificate")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 if TYPE_CHECKING:
-    from ...core.inspection import Contents
+    from ..core.inspection import Contents
 
 CATALOGUE = Path(__file__).parent / "released_models.yaml"
 
