@@ -93,12 +93,12 @@ class WordsPrompt(io.ComfyNode):
             node_id="TesseraWordsPrompt",
             display_name="Prompt by Words",
             category=CATEGORY,
-            description="Words that a picture, or a region of it, should come near to. Several prompts are separated "
-            "by |, and a number after a colon is a weight: negative ones repel.",
+            description="Words that a picture, or a region of it, should come near to. A vertical bar separates "
+            "prompts, and a number after a colon is a weight: negative ones repel.",
             inputs=[
                 io.String.Input(
                     "text", default="a red flower", multiline=True,
-                    tooltip="Such as: a cat | in the snow:0.5 | text:-0.3.",
+                    tooltip="One prompt, or several between vertical bars, with weights after colons.",
                 ),
                 region_input(),
                 prompts_input(),

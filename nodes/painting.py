@@ -20,7 +20,7 @@ from .host.comfy import io
 from .host.handles import VQGANHandle
 from .host.images import from_mask, to_image
 from .host.painting import ClipHandle, paint
-from .sample import preview_input, seed_input
+from .sample import seed_input
 
 DEFAULT = GuidanceSettings()
 SIDE = {"default": 256, "min": 32, "max": 4096, "step": 16}
@@ -111,13 +111,16 @@ class PaintByWords(io.ComfyNode):
                 seed_input(),
                 io.String.Input(
                     "text", default="a strawberry with a crown", multiline=True,
-                    tooltip="What to paint. Several prompts are separated by |, and a number after a colon is a "
-                    "weight: a cat | in the snow:0.5 | text:-0.3. With further prompts it may be empty.",
+                    tooltip="What to paint, in English or Spanish. A vertical bar separates prompts, and a number after "
+                    "a colon is a weight. With further prompts it may be empty.",
                 ),
                 io.Int.Input("width", **SIDE, tooltip="Of a new picture, in pixels; of a canvas its own counts."),
                 io.Int.Input("height", **SIDE, tooltip="Of a new picture, in pixels; of a canvas its own counts."),
                 steps_input(DEFAULT.steps, "100 to 300; most happens in the first 100."),
-                preview_input(),
+                io.Int.Input(
+                    "preview_every", default=5, min=0, max=10_000,
+                    tooltip="Show the picture after each so many steps; 0 for never.",
+                ),
                 prompts_input(),
                 sockets.Canvas.Input("canvas", optional=True, tooltip="Where to begin, instead of from soft noise."),
                 io.Mask.Input(
