@@ -111,7 +111,7 @@ class PaintByWords(io.ComfyNode):
                 seed_input(),
                 io.String.Input(
                     "text", default="a strawberry with a crown", multiline=True,
-                    tooltip="What to paint, in English or Spanish. A vertical bar separates prompts, and a number after "
+                    tooltip="What to paint, in English or Spanish. A vertical bar separates prompts, a number after "
                     "a colon is a weight. With further prompts it may be empty.",
                 ),
                 io.Int.Input("width", **SIDE, tooltip="Of a new picture, in pixels; of a canvas its own counts."),
