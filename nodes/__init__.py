@@ -4,6 +4,7 @@ from . import (
     canvas,
     canvas_files,
     clip,
+    codes,
     compare,
     conditions,
     films,
@@ -11,19 +12,18 @@ from . import (
     loaders,
     painting,
     picture_files,
+    sample,
     sliding,
     tiles,
 )
-from . import codes as codec
-from . import sample as sampling
-from .host import comfy as host
+from .host import comfy
 from .host.comfy import ComfyExtension, io
 
 NODES: list[type[io.ComfyNode]] = [
     loaders.LoadBundle,
-    sampling.SampleCodes,
-    sampling.Settings,
-    sampling.TemperatureMap,
+    sample.SampleCodes,
+    sample.Settings,
+    sample.TemperatureMap,
     sliding.SlidingWindow,
     sliding.PlanRun,
     conditions.Edges,
@@ -33,11 +33,11 @@ NODES: list[type[io.ComfyNode]] = [
     conditions.ClassLabel,
     layout.SceneLayout,
     loaders.LoadVQGAN,
-    codec.EncodeCanvas,
-    codec.DecodeCanvas,
-    codec.EncodeLatent,
-    codec.Quantize,
-    codec.DecodeLatent,
+    codes.EncodeCanvas,
+    codes.DecodeCanvas,
+    codes.EncodeLatent,
+    codes.Quantize,
+    codes.DecodeLatent,
     canvas.EmptyCanvas,
     canvas.KeepHalf,
     canvas.Forget,
@@ -77,5 +77,5 @@ class TesseraExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """All nodes, in the order of the menu."""
-        host.register_model_folders()  # here, since old hosts never call on_load
+        comfy.register_model_folders()  # here, since old hosts never call on_load
         return NODES

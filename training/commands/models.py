@@ -1,6 +1,6 @@
 """List the published models that load as they are, say which are at hand, and fetch one by name.
 
-They are not ours: their authors' terms hold, and for most of them no licence of the weights is stated.
+They are not ours: their authors' terms hold, and for most of them no license of the weights is stated.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def listing(catalogue: dict[str, Published], folders: list[Path]) -> list[str]:
-    """A line for each model: name, size, licence, what it is, and where its weights are."""
+    """A line for each model: name, size, license, what it is, and where its weights are."""
     rows = []
     for published in catalogue.values():
         size, found = published.files[0].size, published.found_in(folders)
@@ -60,7 +60,7 @@ def fetch_model(published: Published, folder: Path) -> None:
     """
     from tqdm import tqdm
 
-    from ...core.inspection import contents_of
+    from ...core.inspection import inspect_model
 
     lacking = [file.name for file in published.files if not file.url]
     if lacking:
@@ -76,7 +76,7 @@ def fetch_model(published: Published, folder: Path) -> None:
         with tqdm(unit="B", unit_scale=True, desc=file.name, file=sys.stdout, disable=None) as bar:
             download(file, folder / file.name, lambda done, total, bar=bar: show(bar, done, total))
     weights = folder / published.files[0].name
-    if different := differences(published, contents_of(weights)):
+    if different := differences(published, inspect_model(weights)):
         raise ValueError(f"{weights} is another model than expected: {', '.join(different)}; remove it")
     print(f"{weights} is ready")
 
