@@ -8,10 +8,10 @@ from torch import Tensor
 from ..core.clip.layouts import Activation
 from ..core.clip.prompts import Prompt, parse_prompts
 from ..core.clip.scoring import TEMPLATES, classify, embed_classes, score_images, score_texts
-from ..core.images.io import to_pictures, to_tensor
-from ..core.images.sheet import labelled_sheet
+from ..core.images.io import to_pil, to_tensor
+from ..core.images.sheet import labeled_sheet
 from . import sockets
-from .host import comfy as host
+from .host import comfy
 from .host.comfy import io
 from .host.images import from_image, from_mask, to_image
 from .host.painting import ClipHandle, load_clip
@@ -44,7 +44,7 @@ class LoadCLIP(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        files = host.model_files(host.CLIP_FOLDER)
+        files = comfy.model_files(comfy.CLIP_FOLDER)
         return io.Schema(
             node_id="TesseraLoadCLIP",
             display_name="Load CLIP",
@@ -73,11 +73,11 @@ class LoadCLIP(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, file: str | None) -> bool | str:
-        return host.missing_model(host.CLIP_FOLDER, file) or True
+        return comfy.missing_model(comfy.CLIP_FOLDER, file) or True
 
     @classmethod
     def fingerprint_inputs(cls, file: str, words_file: str, activation: Activation) -> str:
-        return f"{host.model_fingerprint(host.CLIP_FOLDER, file)} {words_file} {activation}"
+        return f"{comfy.model_fingerprint(comfy.CLIP_FOLDER, file)} {words_file} {activation}"
 
     @classmethod
     def execute(cls, file: str, words_file: str, activation: Activation) -> io.NodeOutput:
@@ -199,7 +199,7 @@ class RankByWords(io.ComfyNode):
         order = total.argsort(descending=True, stable=True)
         lines = [f"{int(i) + 1}: {total[i]:.3f}" for i in order]
         best = image[order[:keep].to(image.device)]
-        return io.NodeOutput(best, "\n".join(lines), ui=host.saved_pictures(best, cls))
+        return io.NodeOutput(best, "\n".join(lines), ui=comfy.saved_pictures(best, cls))
 
 
 class Classify(io.ComfyNode):
@@ -243,9 +243,9 @@ class Classify(io.ComfyNode):
             ", ".join(f"{listed[c]} {p:.0%}" for c, p in zip(row[:SHOWN_CLASSES], shares, strict=False))
             for row, shares in zip(found.classes.tolist(), found.probabilities.tolist(), strict=True)
         ]
-        sheet = labelled_sheet([line.split(",")[0] for line in lines], to_pictures(pictures))
+        sheet = labeled_sheet([line.split(",")[0] for line in lines], to_pil(pictures))
         shown = to_image(to_tensor(sheet))
-        return io.NodeOutput(shown, "\n".join(lines), ui=host.saved_pictures(shown, cls))
+        return io.NodeOutput(shown, "\n".join(lines), ui=comfy.saved_pictures(shown, cls))
 
 
 def lines_of(text: str) -> list[str]:

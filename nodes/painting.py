@@ -15,7 +15,7 @@ from ..core.clip.prompts import Prompt, parse_prompts
 from . import sockets
 from .clip import CATEGORY, clip_input, prompts_input
 from .codes import vqgan_input
-from .host import comfy as host
+from .host import comfy
 from .host.comfy import io
 from .host.handles import VQGANHandle
 from .host.images import from_mask, to_image
@@ -168,7 +168,7 @@ class PaintByWords(io.ComfyNode):
             with_steps(settings, steps), preview_every, free,
         )  # fmt: skip
         picture = to_image(decode_canvas(vqgan.ready_for(painted), painted))
-        return io.NodeOutput(picture, painted, ui=host.saved_pictures(picture, cls))
+        return io.NodeOutput(picture, painted, ui=comfy.saved_pictures(picture, cls))
 
 
 def prompts_of(text: str, prompts: list[Prompt] | None) -> list[Prompt]:

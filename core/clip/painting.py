@@ -84,7 +84,7 @@ def guidance_memory(vqgan: VQGAN, models: Sequence[ClipModel], height: int, widt
     Measured at 256 pixels: the released f16 decoder keeps about 60 values for each pixel and channel.
     """
     config = vqgan.config
-    decoder = 60 * 4 * height * width * config.channels // config.fold**2
+    decoder = 60 * 4 * height * width * config.channels // config.patch_size**2
     tokens = [
         (c.image_size // c.patch_size) ** 2 * c.image_layers * c.image_width for c in (m.clip.config for m in models)
     ]

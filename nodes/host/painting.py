@@ -18,10 +18,10 @@ from ...core.clip.layouts import Activation
 from ...core.clip.model import ClipModel
 from ...core.clip.painting import Frame, estimate_step, guidance_memory, painted_canvas
 from ...core.clip.prompts import Prompt
-from ...core.images.io import to_pictures
+from ...core.images.io import to_pil
 from ...core.provenance import weights_fingerprint
 from ...core.storage.fingerprint import fingerprint
-from . import comfy as host
+from . import comfy
 from .handles import VQGANHandle
 
 MOST_KEPT = 20  # cancelled runs
@@ -36,27 +36,27 @@ class ClipHandle:
 
     name: str
     model: ClipModel
-    patcher: host.ModelPatcher
+    patcher: comfy.ModelPatcher
 
     def ready(self) -> ClipModel:
         """On the device, with room to encode a few pictures or texts."""
-        host.make_room([self.patcher], ENCODING)
+        comfy.make_room([self.patcher], ENCODING)
         return self.model
 
 
 def load_clip(name: str, words: str | None, activation: Activation) -> ClipHandle:
     """A CLIP from the model folders; `words` names the file of its text tower, where that is another one."""
-    files = [host.model_path(host.CLIP_FOLDER, one) if one else None for one in (name, words)]
+    files = [comfy.model_path(comfy.CLIP_FOLDER, one) if one else None for one in (name, words)]
     with torch.inference_mode(False):  # ComfyUI's inference mode would mark the weights for ever
         model = open_clip(files[0], files[1], activation)
-    key = " ".join(host.model_fingerprint(host.CLIP_FOLDER, one) for one in (name, words) if one)
-    return ClipHandle(f"{key} {activation}", model, host.patcher_of(model.clip))
+    key = " ".join(comfy.model_fingerprint(comfy.CLIP_FOLDER, one) for one in (name, words) if one)
+    return ClipHandle(f"{key} {activation}", model, comfy.patcher_of(model.clip))
 
 
 def make_ready(vqgan: VQGANHandle, clips: Sequence[ClipHandle], size: tuple[int, int]) -> tuple[VQGAN, list[ClipModel]]:
     """All models on the device, with room for the steps of a picture of size (height, width) pixels."""
     models = [clip.model for clip in clips]
-    host.make_room([vqgan.patcher, *(clip.patcher for clip in clips)], guidance_memory(vqgan.module, models, *size))
+    comfy.make_room([vqgan.patcher, *(clip.patcher for clip in clips)], guidance_memory(vqgan.module, models, *size))
     return vqgan.module, models
 
 
@@ -83,8 +83,8 @@ def paint(
     key = fingerprint(*names, *prompts, start.z, start.generator, settings, free)
     state = _cancelled.pop(key, start)
     left = settings.steps - state.step
-    host.say(f"{left} steps, about {left * estimate_step(module, models, state, settings):.0f} s")
-    bar = host.Progress()
+    comfy.say(f"{left} steps, about {left * estimate_step(module, models, state, settings):.0f} s")
+    bar = comfy.Progress()
     try:
         for event in guide_steps(module, models, prompts, state, settings, free):
             state = event.state
@@ -95,7 +95,8 @@ def paint(
         while len(_cancelled) > MOST_KEPT:
             _cancelled.popitem(last=False)
         raise
-    host.say(f"distance to the prompts: {', '.join(f'{loss:.3f}' for loss in event.losses)}" if left else "done before")
+    if left:
+        comfy.say(f"distance to the prompts: {', '.join(f'{loss:.3f}' for loss in event.losses)}")
     return painted_canvas(module, state, settings)
 
 
@@ -106,14 +107,14 @@ def film(frames: Iterator[Frame], count: int, steps: int) -> Tensor:
         count: of frames.
         steps: of all frames together.
     """
-    bar, finished = host.Progress(), []
+    bar, finished = comfy.Progress(), []
     for done, frame in enumerate(frames, 1):
         bar.step(done, steps, lambda image=frame.event.image: _picture(image))
         if frame.image is not None:
             finished.append(frame.image.cpu())
-            host.say(f"frame {len(finished)} of {count}")
+            comfy.say(f"frame {len(finished)} of {count}")
     return torch.cat(finished)
 
 
 def _picture(image: Tensor) -> Image.Image:
-    return to_pictures(image * 2 - 1)[0]
+    return to_pil(image * 2 - 1)[0]

@@ -53,9 +53,9 @@ def run(args: argparse.Namespace) -> int:
     from ...core.clip.painting import Camera, begin_painting, estimate_step, from_image, painted_canvas, story
     from ...core.clip.prompts import Prompt, parse_prompts
     from ...core.clip.scoring import score_texts
-    from ...core.images.io import read_picture, to_pictures, to_tensor
-    from ...core.loading import open_vqgan
-    from ..engine.plots import save_picture
+    from ...core.images.io import open_image, to_pil, to_tensor
+    from ...core.loading import load_vqgan
+    from ..engine.plots import save_image
 
     if len(args.size) > 2 or min(args.size) < 8:
         raise ValueError(f"--size is {args.size}; give one side or width and height, in pixels")
@@ -64,20 +64,20 @@ def run(args: argparse.Namespace) -> int:
     if len(scenes) > 1 and not film:
         raise ValueError(f"{len(scenes)} scenes make a film; let --output end in .mp4, or leave out ^")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    vqgan = open_vqgan(args.vqgan).to(device)
+    vqgan = load_vqgan(args.vqgan).to(device)
     models = [open_clip(path) for path in args.clip]
     judge = open_clip(args.judge) if args.judge else None
     for model in [*models, *([judge] if judge else [])]:
         model.clip.to(device)
     if args.like:
-        like = Prompt(image=(to_tensor(read_picture(args.like)) + 1) / 2)
+        like = Prompt(image=(to_tensor(open_image(args.like)) + 1) / 2)
         scenes = [[*prompts, like] for prompts in scenes]
     settings = GuidanceSettings(
         steps=args.steps, learning_rate=args.rate, init_weight=args.hold, cutouts=CutoutSettings(count=args.views)
     )
     width, height = (args.size * 2)[:2]
     if args.begin:
-        state = from_image(vqgan, to_tensor(read_picture(args.begin)).to(device), args.seed)
+        state = from_image(vqgan, to_tensor(open_image(args.begin)).to(device), args.seed)
     else:
         state = begin_painting(vqgan, height, width, args.seed)
     total = args.steps + (args.frames - 1) * args.frame_steps if film else args.steps
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
             camera = Camera(zoom=args.zoom, turn=args.turn)
             for frame in story(vqgan, models, scenes, state, settings, camera, args.frames, args.frame_steps):
                 bar.update()
-                frames += [] if frame.image is None else to_pictures(frame.image.cpu())
+                frames += [] if frame.image is None else to_pil(frame.image.cpu())
             write_film(frames, args.output)
             print(f"{len(frames)} frames in {args.output}")
             return 0
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     with torch.no_grad():
         image = decode_canvas(vqgan, canvas).cpu()
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    save_picture(to_pictures(image)[0], args.output)
+    save_image(to_pil(image)[0], args.output)
     print(args.output)
     if judge:
         words = [prompt.text for prompt in scenes[0] if prompt.text]
@@ -112,11 +112,11 @@ def write_film(frames: list, path: Path) -> None:
     """Pictures as an H.264 film that plays anywhere; sides are made even, as it demands."""
     import av
 
-    from ...core.storage.atomic import whole_file
+    from ...core.storage.atomic import atomic_write
 
     width, height = (side - side % 2 for side in frames[0].size)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as partial, av.open(str(partial), "w", format="mp4") as film:
+    with atomic_write(path) as partial, av.open(str(partial), "w", format="mp4") as film:
         stream = film.add_stream("libx264", rate=FRAMES_A_SECOND)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for picture in frames:

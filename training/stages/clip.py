@@ -21,13 +21,13 @@ from ...core.clip.scoring import embed_images, embed_texts
 from ..config.runs import ClipRun
 from ..data.captions import COLORS, Drawings, Words, group_name, learn_vocabulary, plain_phrase, read_drawings
 from ..data.drawing_views import draw_drawing_views, shuffle_tiles
-from ..engine.ema import average_of
+from ..engine.ema import make_ema
 from ..engine.loop import make_accelerator, train
 
 TWICE = 1 / 8  # of a batch comes in a second color
 NOTHING = 1 / 8  # so many pictures of nothing more
 TINTED = 0.1  # of the others gets a color
-PREVIEW_PICTURES = 8
+PREVIEW_IMAGES = 8
 
 
 class ClipTask:
@@ -44,8 +44,8 @@ class ClipTask:
         others = [p for name, p in model.named_parameters() if p.ndim < 2 or "positions" in name]
         groups = [{"params": matrices, "weight_decay": run.weight_decay}, {"params": others, "weight_decay": 0.0}]
         self.optimizers = {"model": torch.optim.AdamW(groups, betas=(0.9, 0.98))}
-        self.averaged = average_of(self.modules["model"], run.loop.ema)
-        self.memory: dict[str, Tensor] = {}
+        self.averaged = make_ema(self.modules["model"], run.loop.ema)
+        self.extra_state: dict[str, Tensor] = {}
         self.goal = ("top5", 1)
 
     def step(self, batches: list[dict[str, Tensor]], step: int, accelerator: Accelerator) -> dict[str, float]:
@@ -76,10 +76,10 @@ class ClipTask:
 
     def preview(self) -> dict[str, Tensor]:
         """Some views as they are learned from."""
-        batch = draw_batch(self.run, self.drawings, self.words, self.learned(), torch.Generator().manual_seed(0))
-        return {"views": torch.cat(list(batch["images"][:PREVIEW_PICTURES] * 2 - 1), 2)}
+        batch = draw_batch(self.run, self.drawings, self.words, self.train_set(), torch.Generator().manual_seed(0))
+        return {"views": torch.cat(list(batch["images"][:PREVIEW_IMAGES] * 2 - 1), 2)}
 
-    def learned(self) -> Tensor:
+    def train_set(self) -> Tensor:
         """Numbers of the drawings to learn from."""
         return self.drawings.where(held_out=False, without=self.run.held_out_styles)
 
@@ -123,12 +123,12 @@ def contrastive_loss(logits: Tensor, true: Tensor) -> Tensor:
 
 
 def draw_batch(
-    run: ClipRun, drawings: Drawings, words: Words, learned: Tensor, generator: torch.Generator
+    run: ClipRun, drawings: Drawings, words: Words, train_set: Tensor, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """Images [n, 3, S, S], tokens [B, T] and which are true of which [B, B]."""
     twice = int(run.loop.batch * TWICE)
-    drawing = draw_concepts(words.concept[learned], run.loop.batch - twice, generator)
-    drawing = learned[torch.cat([drawing, drawing[:twice]])]
+    drawing = draw_concepts(words.concept[train_set], run.loop.batch - twice, generator)
+    drawing = train_set[torch.cat([drawing, drawing[:twice]])]
     tint = torch.randint(len(COLORS), drawing.shape, generator=generator)
     tinted = torch.rand(drawing.shape, generator=generator) < TINTED
     tinted[:twice] = tinted[len(tinted) - twice :] = True
@@ -192,13 +192,13 @@ def train_clip(run: ClipRun) -> bool:
     """Train or resume a small CLIP; True when finished, False when stopped early."""
     accelerator = make_accelerator(run.loop)
     task = ClipTask(run, read_drawings(Path(run.captions), run.image_size))
-    learned = task.learned()
+    train_set = task.train_set()
 
     def stream(start: int) -> Iterator[dict[str, Tensor]]:
         position = start + accelerator.process_index
         while True:  # a batch depends on its place in the stream alone
             generator = torch.Generator().manual_seed(run.loop.seed * 1_000_003 + position)
-            yield draw_batch(run, task.drawings, task.words, learned, generator)
+            yield draw_batch(run, task.drawings, task.words, train_set, generator)
             position += run.loop.batch * accelerator.num_processes
 
     return train(task, stream, run.loop, Path(run.output), accelerator)

@@ -67,9 +67,9 @@ def test_shapes_and_their_words_find_together(table, tmp_path):
 
 def test_a_batch_follows_its_generator_and_has_pictures_of_nothing(table, tmp_path):
     run, drawings = build(ClipRun, tree(table, tmp_path, batch=16), ""), read_drawings(table, 32)
-    words, learned = Words(drawings, learn_vocabulary(drawings, 40, 16)), drawings.where(held_out=False)
+    words, train_set = Words(drawings, learn_vocabulary(drawings, 40, 16)), drawings.where(held_out=False)
     one, two, other = (
-        draw_batch(run, drawings, words, learned, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)
+        draw_batch(run, drawings, words, train_set, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)
     )
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert not torch.equal(one["images"], other["images"])
@@ -78,9 +78,9 @@ def test_a_batch_follows_its_generator_and_has_pictures_of_nothing(table, tmp_pa
 
 def test_held_out_concepts_and_styles_are_never_learned(table):
     drawings = read_drawings(table, 32)
-    learned = [drawings.rows[i] for i in drawings.where(held_out=False, without=["strange"])]
-    assert learned
-    assert not [row for row in learned if row["held_out"] == "1" or row["set"] == "strange"]
+    train_set = [drawings.rows[i] for i in drawings.where(held_out=False, without=["strange"])]
+    assert train_set
+    assert not [row for row in train_set if row["held_out"] == "1" or row["set"] == "strange"]
 
 
 def test_a_caption_is_true_of_all_that_it_is_said_of(table):
