@@ -95,17 +95,21 @@ class VectorQuantizer(nn.Module):
             self.ema_sum.copy_(self.embedding.weight)
 
     @torch.no_grad()
-    def ema_update(self, latents: Tensor) -> None:
-        """Move each code towards the mean of the latents [N, D] it was chosen for (EMA codebook)."""
+    def ema_update(self, latents: Tensor, valid: Tensor | bool = True) -> None:
+        """Move each code towards the mean of the latents [N, D] it was chosen for (EMA codebook); where not `valid`,
+        a bool on the device, leave all as it is."""
         latents = F.normalize(latents, dim=1) if self.config.normalize_codes else latents
         counts, sums = _assign(latents.float(), self.codes)
+        valid = torch.as_tensor(valid, device=counts.device)
+        counts, sums = torch.where(valid, counts, self.ema_count), torch.where(valid, sums, self.ema_sum)
         decay = self.config.ema_decay
         self.ema_count.lerp_(counts, 1 - decay)
         self.ema_sum.lerp_(sums, 1 - decay)
         # Laplace smoothing: a code that is rarely chosen keeps a finite length
         total = self.ema_count.sum()
         smoothed = (self.ema_count + 1e-5) / (total + 1e-5 * len(counts)) * total
-        self.embedding.weight.copy_(self.ema_sum / smoothed[:, None])
+        moved = self.ema_sum / smoothed[:, None]
+        self.embedding.weight.copy_(torch.where(valid, moved, self.embedding.weight))
 
     @torch.no_grad()
     def restart_codes(self, dead: Tensor, latents: Tensor, generator: torch.Generator) -> None:

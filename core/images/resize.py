@@ -76,7 +76,7 @@ def covering(images: Tensor, side: int) -> tuple[int, int]:
 
 
 def middle(images: Tensor) -> Tensor:
-    """The middle of long strips, `MAX_ASPECT` times as long as wide: what is beyond is never scaled only to be cut off."""
+    """The middle of long strips, at most `MAX_ASPECT` times as long as wide: what is cut off is never scaled."""
     height, width = images.shape[-2:]
     tall, wide = min(height, MAX_ASPECT * width), min(width, MAX_ASPECT * height)
     top, left = (height - tall) // 2, (width - wide) // 2

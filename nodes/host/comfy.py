@@ -23,6 +23,7 @@ from server import PromptServer
 from torch import Tensor, device, nn
 
 from ...core.storage.atomic import atomic_write
+from ...core.storage.door import brief
 
 logger = logging.getLogger("tessera")
 
@@ -82,7 +83,7 @@ def missing_model(folder: str, name: str | None) -> str | None:
     """What to say about a file that is not there; None if it is, or if its name comes over a wire."""
     if name is None or folder_paths.get_full_path(folder, name) is not None:
         return None
-    return f"{name!r} is not in models/{folder}; put a model file there, press R, and choose it"
+    return f"{brief(name)!r} is not in models/{folder}; put a model file there, press R, and choose it"
 
 
 def model_fingerprint(folder: str, name: str) -> str:
@@ -115,9 +116,15 @@ def file_between(name: str, suffix: str) -> Path:
     """Where a file of `files_between`, listed or older, is; FileNotFoundError if there is none by that name."""
     inside = folder_paths.get_output_directory() if name.endswith(OUTPUT) else folder_paths.get_input_directory()
     folder = Path(inside).resolve()
-    path = (folder / name.removesuffix(OUTPUT)).resolve()
-    if not (path.is_relative_to(folder) and path.name.endswith(suffix) and path.is_file()):
-        raise FileNotFoundError(f"{name!r} is neither in the input nor in the output folder; press R, choose another")
+    try:
+        path = (folder / name.removesuffix(OUTPUT)).resolve()
+        found = path.is_relative_to(folder) and path.name.endswith(suffix) and path.is_file()
+    except (OSError, RuntimeError, ValueError):  # a link to itself, a name that no file can have
+        found = False
+    if not found:
+        raise FileNotFoundError(
+            f"{brief(name)!r} is neither in the input nor in the output folder; press R, choose another"
+        )
     return path
 
 

@@ -43,7 +43,7 @@ def listing(catalogue: dict[str, Published], folders: list[Path]) -> list[str]:
     rows = []
     for published in catalogue.values():
         size, found = published.files[0].size, published.found_in(folders)
-        fetched = "can be fetched" if all(file.url for file in published.files) else published.page
+        fetched = "can be fetched" if all(file.addresses for file in published.files) else published.page
         rows.append(
             (published.name, f"{size / 1e6:.0f} MB" if size else "", published.license, published.about,
              str(found) if found else fetched)
@@ -62,7 +62,7 @@ def fetch_model(published: Published, folder: Path) -> None:
 
     from ...core.inspection import inspect_model
 
-    lacking = [file.name for file in published.files if not file.url]
+    lacking = [file.name for file in published.files if not file.addresses]
     if lacking:
         raise ValueError(
             f"{published.name} can't be fetched by itself; open {published.page} and save {' and '.join(lacking)} "

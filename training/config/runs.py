@@ -1,5 +1,6 @@
 """Run configurations: dataclasses hold the defaults, a YAML file overrides them, `--set` overrides that."""
 
+import math
 import os
 import re
 from dataclasses import dataclass, field
@@ -59,6 +60,7 @@ class LoopConfig:
     """How long and how fast. A step is one update of the weights."""
 
     steps: int = 10_000
+    minutes: float = 0.0  # ends the run after so long, all sessions together, if `steps` don't; 0 is never
     batch: int = 16  # pictures per process and micro-batch
     accumulate: int = 1  # micro-batches per step
     learning_rate: float = 5e-4
@@ -77,6 +79,8 @@ class LoopConfig:
         for name in ("steps", "batch", "accumulate", "log_every", "validate_every", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"loop.{name} is {getattr(self, name)}; it must be at least 1")
+        if not 0 <= self.minutes < math.inf:
+            raise ValueError(f"loop.minutes is {self.minutes}; choose a time such as 90, or 0 for none")
         if not 0 <= self.ema < 1:
             raise ValueError(f"loop.ema is {self.ema}; choose a decay from 0 (off) to below 1")
 
