@@ -153,9 +153,13 @@ def patcher_of(module: nn.Module) -> ModelPatcher:
 def make_room(patchers: list[ModelPatcher], memory: int) -> None:
     """Put models on the device, with `memory` bytes free for the work; others make way.
 
-    Our modules are plain torch, which can't run half on one device and half on another: always in full.
+    Our modules are plain torch, which can't run half on one device and half on another: always in full. With --novram
+    ComfyUI leaves all that it can't cast piecewise where it is; it is moved here, and goes back as any other model.
     """
     comfy.model_management.load_models_gpu(patchers, memory_required=memory, force_full_load=True)
+    for patcher in patchers:
+        if any(weight.device.type != patcher.load_device.type for weight in patcher.model.parameters()):
+            patcher.model.to(patcher.load_device)
 
 
 def output_device() -> device:

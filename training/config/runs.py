@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ...core.autoencoders.quantizers import QuantizerLosses
 from ...core.autoencoders.vqgan import VQGANConfig
 from ...core.clip.encoder import CLIPConfig
 
@@ -98,6 +99,7 @@ class VQGANLossConfig:
     discriminator_start: int = 0  # step from which the discriminator trains, unheard
     adversarial_start: int = 1000  # step from which its loss reaches the decoder ...
     adversarial_ramp: int = 1000  # ... growing to full weight over so many steps: no dip in quality
+    quantizer: QuantizerLosses = field(default_factory=QuantizerLosses)
     restart_every: int = 50  # steps between restarts of dead codes; 0 for never
 
 

@@ -12,9 +12,10 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ...core.autoencoders.vqgan import VQGAN
-from ...core.bundle import Bundle, null_prefix
+from ...core.bundle import Bundle
 from ...core.bundle_file import save_prior, stage_fingerprints
 from ...core.conditions.config import ConditionConfig
+from ...core.conditions.kinds import null_prefix
 from ...core.loading import load_condition_vqgan, load_vqgan
 from ...core.priors.transformer import Transformer, TransformerConfig, cell_loss, corrupt
 from ...core.storage.model_file import check_shapes
