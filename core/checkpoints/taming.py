@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from ..autoencoders.vqgan import VQGAN, VQGANConfig
 from ..bundle import Bundle
 from ..bundle_file import make_bundle
-from ..conditions.config import IMAGE_KINDS, ConditionConfig, ConditionKind
+from ..conditions.config import ConditionConfig, ConditionKind
+from ..conditions.kinds import KINDS
 from ..conditions.layout import PREFIX_LENGTH as LAYOUT_LENGTH
 from ..priors.transformer import Transformer, TransformerConfig
 from ..storage.door import check_numbers
@@ -168,9 +169,6 @@ def vqgan_config(shapes: dict[str, tuple[int, ...]], name: str, normalize_codes:
         "code_dim": code_dim,
         "codebook": "gumbel" if gumbel else "nearest",
         "normalize_codes": normalize_codes,
-        "commitment_weight": 0.25 if normalize_codes else 1.0,  # taming's loss has beta on the other term
-        "codebook_weight": 1.0 if normalize_codes else 0.25,
-        "kl_weight": 1e-8,
     }
     return config_from(VQGANConfig, values, name)
 
@@ -185,8 +183,8 @@ def plan_bundle(checkpoint: Checkpoint, model: ModelYaml | None, kind: Condition
     condition_shape = checkpoint.shapes.get(f"{CONDITION_STAGE}encoder.conv_in.weight")
     kind = kind or (kind_of_yaml(model) if model else None)
     kind = kind or kind_of_shapes(checkpoint, condition_shape, context, model)
-    condition_vqgan, prefix_length = None, {"class": 1, "none": 1, "layout": LAYOUT_LENGTH}.get(kind, WINDOW**2)
-    if kind in IMAGE_KINDS:
+    condition_vqgan, prefix_length = None, KINDS[kind].prefix_length(WINDOW)
+    if KINDS[kind].has_vqgan:
         shared = params.get("cond_stage_config") == "__is_first_stage__"
         condition_vqgan = plan_vqgan(checkpoint, FIRST_STAGE if shared else CONDITION_STAGE)
         prefix_length = (WINDOW * vqgan.config.stride // condition_vqgan.config.stride) ** 2

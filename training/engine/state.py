@@ -130,9 +130,9 @@ def put_back(state: dict[str, Any], task: Task, best: BestCheckpoint, accelerato
             group["fused"] = True  # older states are of optimizers that were not
         optimizer.load_state_dict(saved)
     task.averaged.load_state_dict(state["averaged"])
-    besides = state.get("extra_state") or state.get("memory", {})  # as it was called once
+    other_entries = state.get("extra_state") or state.get("memory", {})  # as it was called once
     for name, tensor in task.extra_state.items():
-        tensor.copy_(besides[name])
+        tensor.copy_(other_entries[name])
     vars(best).update(state["best"])
     if accelerator.scaler and state["scaler"]:
         accelerator.scaler.load_state_dict(state["scaler"])

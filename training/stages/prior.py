@@ -12,9 +12,10 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ...core.autoencoders.vqgan import VQGAN
-from ...core.bundle import Bundle, null_prefix
+from ...core.bundle import Bundle
 from ...core.bundle_file import save_prior, stage_fingerprints
 from ...core.conditions.config import ConditionConfig
+from ...core.conditions.kinds import null_prefix
 from ...core.loading import load_condition_vqgan, load_vqgan
 from ...core.priors.transformer import Transformer, TransformerConfig, cell_loss, corrupt
 from ...core.storage.model_file import check_shapes
@@ -178,7 +179,7 @@ def prefix_of(batch: dict[str, Tensor], codes: int) -> Tensor:
 def held_out_nll(prior: Transformer, held_out: CodeDataset, batch: int, prefix: Tensor | None = None) -> float:
     """Mean negative log-likelihood over all held-out cells, nats per code; after `prefix` [1, P], if given, in place
     of their own. Processes that train together take a share each."""
-    device, codes = prior.pos_emb.device, prior.config.codebook_size
+    device, codes = prior.device, prior.codebook_size
     total = torch.zeros((), dtype=torch.float64)
     for items in once(held_out, batch, *rank_and_world()):
         cells = items["cells"].to(device)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ...core.autoencoders.discriminator import PatchDiscriminator, hinge_loss
 from ...core.autoencoders.losses import adaptive_weight, feature_matching
 from ...core.autoencoders.nearest import as_rows
+from ...core.autoencoders.quantizers import VectorQuantizer
 from ...core.autoencoders.usage import codebook_usage
 from ...core.autoencoders.vqgan import VQGAN
 from ...core.autoencoders.vqgan_file import save_vqgan
@@ -42,10 +43,10 @@ class VQGANTask:
 
     def __init__(self, run: VQGANRun, held_out: ImageViews):
         self.run, self.held_out = run, held_out
-        model = VQGAN(run.model)
+        model = VQGAN(run.model, run.loss.quantizer)
         if run.start_from:
             load_start(model, run.start_from)
-            if hasattr(model.codebook, "start_average"):
+            if isinstance(model.codebook, VectorQuantizer):
                 model.codebook.reset_ema()
         self.start = (
             {name: tensor.clone() for name, tensor in model.decoder.state_dict().items()} if run.blend < 1 else {}
@@ -75,7 +76,7 @@ class VQGANTask:
         model = self.modules["model"]
         codebook = accelerator.unwrap_model(model).codebook
         generator = torch.Generator().manual_seed(self.run.loop.seed * 1_000_003 + step)
-        if step == 0 and not self.run.start_from and hasattr(codebook, "start_from"):
+        if step == 0 and not self.run.start_from and isinstance(codebook, VectorQuantizer):
             with torch.no_grad(), accelerator.autocast():
                 latents = torch.cat([accelerator.unwrap_model(model).encode(given) for given, _ in pairs])
             codebook.init_kmeans(as_rows(accelerator.gather(latents.float().contiguous())), generator)
@@ -94,7 +95,7 @@ class VQGANTask:
             latents.append(out.latents.detach().float())
             self.count(out.quantized.indices, accelerator)
         _, made = descend(model, self.optimizers["model"], total, self.run.loop.clip, accelerator)
-        if hasattr(codebook, "ema_update") and self.run.learn == "all":
+        if isinstance(codebook, VectorQuantizer) and self.run.learn == "all":
             self.update_codebook(codebook, torch.cat(latents), made, step, generator, accelerator)
         if "discriminator" in self.modules and step >= self.run.loss.discriminator_start:
             report["discriminator"], heeded = self.discriminator_step(
