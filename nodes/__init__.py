@@ -1,6 +1,6 @@
 """ComfyUI nodes: each a schema and a few lines that call core."""
 
-from . import canvas, canvas_files, compare, conditions, layout, loaders, picture_files, sliding, tiles
+from . import canvas, canvas_files, compare, conditions, downloads, layout, loaders, picture_files, sliding, tiles
 from . import codes as codec
 from . import sample as sampling
 from .host import comfy as host
@@ -8,6 +8,7 @@ from .host.comfy import ComfyExtension, io
 
 NODES: list[type[io.ComfyNode]] = [
     loaders.LoadBundle,
+    downloads.DownloadModel,
     sampling.SampleCodes,
     sampling.Settings,
     sampling.TemperatureMap,

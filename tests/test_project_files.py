@@ -34,7 +34,7 @@ def test_no_dependency_is_pinned():
 
 
 def test_every_package_of_the_tree_is_installed():
-    layers = ("core", "nodes", "training", "benchmarks")
+    layers = ("core", "downloads", "nodes", "training", "benchmarks")
     folders = [path.parent for layer in layers for path in (ROOT / layer).rglob("__init__.py")]
     names = {".".join(("tessera", *folder.relative_to(ROOT).parts)) for folder in folders}
     assert set(PROJECT["tool"]["setuptools"]["packages"]) == {"tessera", *names}

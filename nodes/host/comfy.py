@@ -16,6 +16,7 @@ import comfy.utils
 import folder_paths
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import ComfyExtension, io, ui
+from comfy_execution.graph_utils import ExecutionBlocker as Blocked
 from comfy_execution.utils import get_executing_context
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -26,7 +27,7 @@ from ...core.storage.atomic import whole_file
 
 logger = logging.getLogger("tessera")
 
-__all__ = ["ComfyExtension", "Interrupted", "ModelPatcher", "Progress", "io", "ui"]
+__all__ = ["Blocked", "ComfyExtension", "Interrupted", "ModelPatcher", "Progress", "io", "ui"]
 
 VQGAN_FOLDER, PRIOR_FOLDER = "vqgan", "vq_transformer"
 PACK = Path(__file__).parent.parent.parent
@@ -64,6 +65,11 @@ def model_path(folder: str, name: str) -> Path:
     if path is None:
         raise FileNotFoundError(missing_model(folder, name))
     return Path(path)
+
+
+def own_model_folder(folder: str) -> Path:
+    """Where model files of people go: ComfyUI's own folder of this name."""
+    return Path(folder_paths.models_dir) / folder
 
 
 def missing_model(folder: str, name: str | None) -> str | None:

@@ -21,6 +21,7 @@ IDS = {
     "TesseraLoadCanvas", "TesseraRecallCanvas", "TesseraSweepSettings", "TesseraBestOf", "TesseraCodebookAtlas",
     "TesseraComparePictures", "TesseraCompareCanvases", "TesseraExamplePicture", "TesseraSavePicture",
     "TesseraLoadCanvasOfPicture", "TesseraSlidingWindow", "TesseraPlanRun", "TesseraTilePreview", "TesseraLayout",
+    "TesseraDownloadModel",
 }  # fmt: skip
 
 

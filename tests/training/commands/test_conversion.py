@@ -13,6 +13,7 @@ from tessera.core.autoencoders.vqgan_file import load_vqgan
 from tessera.core.inspection import contents_of
 from tessera.core.loading import open_bundle, open_vqgan
 from tessera.core.storage.model_file import read_model_file
+from tessera.downloads.catalogue import PublishedFile, differences, read_catalogue
 from tessera.tests.core.checkpoints.original_layout import (
     fill,
     loss_shapes,
@@ -21,7 +22,6 @@ from tessera.tests.core.checkpoints.original_layout import (
     vqgan_shapes,
     write_lightning,
 )
-from tessera.downloads.catalogue import PublishedFile, differences, read_catalogue
 
 SHAPE = {"channels": 32, "mult": (1, 1), "attention": (1,), "blocks": 1, "codes": 64}
 YAML = """model:

@@ -1,0 +1,54 @@
+"""Published models in ComfyUI's model folders: found, fetched with bar and cancel, opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from ...downloads.catalogue import Published, PublishedFile
+from ...downloads.download import OnBytes
+from ...downloads.fetch import fetch_model
+from . import comfy as host
+from .handles import BundleHandle, VQGANHandle, open_bundle, open_vqgan
+
+
+class Opened(NamedTuple):
+    """What a node gives of a published model; what it can't give stops the nodes behind with a sentence."""
+
+    model: BundleHandle | host.Blocked
+    vqgan: VQGANHandle | host.Blocked
+    state: str  # whether it is here, in a line
+
+
+def open_published(published: Published, fetch: bool) -> Opened:
+    """Open a published model; fetch it first if it is lacking and asked for.
+
+    Raises:
+        ValueError: as `fetch_model`, or what the doors say of its files.
+    """
+    kind = host.PRIOR_FOLDER if published.kind == "bundle" else host.VQGAN_FOLDER
+    name = published.files[0].name
+    if host.missing_model(kind, name):
+        folder = host.own_model_folder(kind)
+        if not fetch:
+            blocked = host.Blocked(_how_to_get(published, folder))
+            return Opened(blocked, blocked, _how_to_get(published, folder))
+        fetch_model(published, folder, _with_bar)
+    if published.kind == "bundle":
+        model = open_bundle(name)
+        return Opened(model, model.vqgan, f"{name} is in models/{kind}")
+    blocked = host.Blocked(f"{published.name} is a VQGAN alone and paints nothing; choose a transformer")
+    return Opened(blocked, open_vqgan(name), f"{name} is in models/{kind}")
+
+
+def _how_to_get(published: Published, folder: Path) -> str:
+    if all(file.url for file in published.files):
+        return f"{published.name} is not here yet; turn on fetch in Download Model and run again"
+    names = " and ".join(file.name for file in published.files)
+    return f"{published.name} is not here yet; open {published.page} in a browser and save it as {names} in {folder}"
+
+
+def _with_bar(file: PublishedFile) -> OnBytes:
+    bar = host.Progress()
+    host.say(f"Fetching {file.name}")
+    return lambda done, total: bar.step(done, max(total or file.size, done))
