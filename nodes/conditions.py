@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..core.conditions.edges import LineSource, lines_of
-from ..core.conditions.maps import inverted, labels_of_picture
+from ..core.conditions.maps import check_depth, inverted, labels_of_picture
 from ..core.images.resize import Fit, fit, scaled, scaled_labels, scaled_lines
 from ..core.prepared import Guide, guide_by_labels, guide_by_picture, seen
 from . import sockets
@@ -132,7 +132,7 @@ class Depth(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: BundleHandle, image: Tensor, size: str, near_is_bright: bool) -> io.NodeOutput:
-        depth = fit(from_image(image), size, model.side)
+        depth = fit(check_depth(from_image(image)), size, model.side)
         guide, sees = guided(model, "depth", depth if near_is_bright else inverted(depth))
         return io.NodeOutput(guide, sees, ui=host.saved_pictures(sees, cls))
 
@@ -157,16 +157,28 @@ class Segmentation(io.ComfyNode):
                     tooltip="The labels' colours, a pixel for each label, row by row from the top left. Each pixel of "
                     "the map gets the label whose colour is nearest.",
                 ),
+                io.Int.Input(
+                    "labels_start_at", default=0, min=0, max=1, optional=True,
+                    tooltip="The label that black stands for, without a palette. 1 for models that keep 0 for what is "
+                    "unlabelled, such as the COCO-Stuff model of 183 labels; 255 then becomes 0.",
+                ),
             ],
             outputs=condition_outputs(),
             is_output_node=True,
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, model: BundleHandle, image: Tensor, size: str, palette: Tensor | None = None) -> io.NodeOutput:
+    def execute(
+        cls,
+        model: BundleHandle,
+        image: Tensor,
+        size: str,
+        palette: Tensor | None = None,
+        labels_start_at: int | None = None,
+    ) -> io.NodeOutput:
         picture = fit(from_image(image), size, model.side, scaled_labels)
         colors = None if palette is None else from_image(palette)
-        labels = labels_of_picture(picture, colors, model.bundle.condition_config.labels)
+        labels = labels_of_picture(picture, colors, model.bundle.condition_config.labels, labels_start_at or 0)
         guide, sees = guided(model, "segmentation", labels)
         return io.NodeOutput(guide, sees, ui=host.saved_pictures(sees, cls))
 

@@ -30,6 +30,17 @@ def trimmed(images: Tensor, overhang: tuple[float, float], stride: int) -> Tenso
     return images[..., : images.shape[-2] - bottom, : images.shape[-1] - right]
 
 
+def check_latents(latents: Tensor, width: int) -> None:
+    """Raise ValueError unless `latents` is a non-empty, finite [B, width, h, w] batch."""
+    if latents.ndim != 4 or latents.shape[1] != width or not latents.numel():
+        raise ValueError(
+            f"the latents have shape {tuple(latents.shape)}, this VQGAN takes [B, {width}, h, w] without a zero; "
+            "encode the picture with the same VQGAN"
+        )
+    if not torch.isfinite(latents).all():
+        raise ValueError("the latents contain NaN or infinite values; check the node they come from")
+
+
 @torch.inference_mode()
 def encode_latents(vqgan: VQGAN, images: Tensor) -> Tensor:
     """Latents of pictures [B, 1 or 3, H, W] in -1..1 of any size, picture by picture -> [B, D, h, w] on the CPU.
@@ -48,14 +59,9 @@ def quantize_latents(vqgan: VQGAN, latents: Tensor, overhang: tuple[float, float
     """The canvas of the nearest codes (eq. 2): [B, D, h, w] -> [B, h, w] cells.
 
     Raises:
-        ValueError: latents of another width.
+        ValueError: latents of another width, empty or not finite.
     """
-    width = vqgan.quant_conv.out_channels
-    if latents.ndim != 4 or latents.shape[1] != width:
-        raise ValueError(
-            f"the latents have shape {tuple(latents.shape)}, this VQGAN takes [B, {width}, h, w]; "
-            "encode the picture with the same VQGAN"
-        )
+    check_latents(latents, vqgan.quant_conv.out_channels)
     indices = vqgan.quantize(latents.to(vqgan.quant_conv.weight)).indices
     return Canvas.filled(indices.cpu()).with_overhang(overhang)
 
@@ -75,15 +81,10 @@ def decode_latents(
     Picture by picture, those that would take much memory strip by strip (`strips.needs_strips`).
 
     Raises:
-        ValueError: latents of another width, or a picture that overhangs where it wraps.
+        ValueError: latents of another width, empty or not finite, or a picture that overhangs where it wraps.
     """
     check_wrap(wrap, overhang)
-    width = vqgan.post_quant_conv.in_channels
-    if latents.ndim != 4 or latents.shape[1] != width:
-        raise ValueError(
-            f"the latents have shape {tuple(latents.shape)}, this VQGAN decodes [B, {width}, h, w]; "
-            "encode the picture with the same VQGAN"
-        )
+    check_latents(latents, vqgan.post_quant_conv.in_channels)
     weight = vqgan.post_quant_conv.weight
     decoded = [decode_codes(vqgan, latent.to(weight), wrap).clamp_(-1, 1).cpu() for latent in latents.split(1)]
     decoded = torch.cat(decoded) if len(decoded) > 1 else decoded[0]  # a copy of one large picture would be a waste

@@ -1,5 +1,6 @@
 """Masks painted on a picture as numbers for cells, and numbers of cells as masks."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -20,6 +21,8 @@ def mask_to_cells(mask: Tensor, canvas: Canvas) -> Tensor:
             f"the mask has shape {tuple(mask.shape)}, the canvas {len(canvas.indices)} pictures; "
             "give one mask, or as many as there are pictures"
         )
+    if not torch.isfinite(mask).all():
+        raise ValueError("the mask contains NaN or infinite values; check the node it comes from")
     bottom, right = (round(share * FINE) for share in canvas.overhang)
     height, width = canvas.size
     fine = F.interpolate(mask.float().unsqueeze(1), (height * FINE - bottom, width * FINE - right), mode="area")

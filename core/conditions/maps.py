@@ -8,7 +8,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ..images.io import check_images
+from ..images.io import NOISE, byte_steps, check_images
+
+UNLABELLED = (
+    "255 marks what is unlabelled: let labels start at 1, if the model keeps 0 for that, or paint it with a label"
+)
 
 
 def depth(images: Tensor) -> Tensor:
@@ -22,6 +26,22 @@ def depth(images: Tensor) -> Tensor:
     return (gray - low) / (high - low).clamp(min=1e-8) * 2 - 1
 
 
+def check_depth(images: Tensor) -> Tensor:
+    """Depth pictures as they came, before they are scaled: [B, 1 or 3, H, W] in -1..1 -> the same.
+
+    Raises:
+        ValueError: broken, or numbers packed into RGBA (`io.packed_floats`) whose fourth byte is lost by now.
+    """
+    check_images(images, "the depth picture")
+    low, high = (byte_steps((images[:, channel] + 1) * 127.5) for channel in (0, -1))
+    if low > NOISE and high < low / 2:
+        raise ValueError(
+            "the depth picture holds floating-point numbers packed into the bytes of RGBA, and without the fourth of "
+            "them no depth is left; save the depth as gray levels"
+        )
+    return images
+
+
 def segmentation(labels: Tensor, classes: int) -> Tensor:
     """A label map as one channel a class: [B, H, W] int64 in 0..classes-1 -> [B, classes, H, W], 0 or 1.
 
@@ -32,7 +52,7 @@ def segmentation(labels: Tensor, classes: int) -> Tensor:
     if low < 0 or high >= classes:
         raise ValueError(
             f"segmentation labels run from {low} to {high}, this model knows 0 to {classes - 1}; "
-            "use a label map of the dataset it was trained on"
+            f"{UNLABELLED if high == 255 else 'use a label map of the dataset it was trained on'}"
         )
     return F.one_hot(labels, classes).movedim(-1, 1).float()
 
@@ -52,20 +72,21 @@ def labels_from_colors(images: Tensor, palette: Tensor) -> Tensor:
     return labels
 
 
-def labels_of_picture(images: Tensor, palette: Tensor | None, classes: int) -> Tensor:
+def labels_of_picture(images: Tensor, palette: Tensor | None, classes: int, first: int = 0) -> Tensor:
     """A picture of a label map as labels, by its gray levels or by the nearest colour of a palette.
 
     Args:
         images: [B, 1 or 3, H, W] in -1..1.
         palette: [1, 3, H, W] in -1..1, one pixel a label in reading order, as many as there are classes or more;
             None for gray levels.
+        first: as for `labels_from_gray`.
     Returns:
         [B, H, W] int64.
     Raises:
-        ValueError: a palette with too few pixels.
+        ValueError: a palette with too few pixels, or colours without one.
     """
     if palette is None:
-        return labels_from_gray(images)
+        return labels_from_gray(images, first)
     colors = (palette[0].flatten(1).t() + 1) * 127.5  # [n, 3] in 0..255
     if len(colors) < classes:
         raise ValueError(f"the palette has {len(colors)} pixels, the model {classes} labels; give a pixel for each")
@@ -77,10 +98,25 @@ def inverted(images: Tensor) -> Tensor:
     return -images
 
 
-def labels_from_gray(images: Tensor) -> Tensor:
-    """Labels written as gray levels 0..255: [B, 1 or 3, H, W] in -1..1 -> [B, H, W] int64."""
+def labels_from_gray(images: Tensor, first: int = 0) -> Tensor:
+    """Labels written as gray levels 0..255: [B, 1 or 3, H, W] in -1..1 -> [B, H, W] int64.
+
+    Args:
+        first: the model's label that black stands for. COCO-Stuff's maps count from 0 and mark what is unlabelled by
+            255; models of 183 labels count from 1 and keep 0 for it. With 1, both are moved there.
+    Raises:
+        ValueError: colours, or another number than 0 or 1.
+    """
     check_images(images, "the segmentation picture")
-    return ((images.float().mean(1).clamp(-1, 1) + 1) * 127.5).round().long()
+    if first not in (0, 1):
+        raise ValueError(f"the first label is {first}; choose 0, or 1 where the model keeps 0 for what is unlabelled")
+    levels = ((images.float().clamp(-1, 1) + 1) * 127.5).round().long()  # [B, C, H, W]
+    if (levels != levels[:, :1]).any():
+        raise ValueError(
+            "the segmentation picture is coloured, and without a palette its gray levels are the labels; give the "
+            "palette of its colours, or a gray label map"
+        )
+    return (levels[:, 0] + first) % 256
 
 
 def colors_of_labels(labels: Tensor, classes: int) -> Tensor:

@@ -7,14 +7,17 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+NOISE = 50  # levels from pixel to pixel, more than a picture has
 LARGEST_PICTURE = 64_000_000  # pixels; beyond that a picture is refused before it is unpacked
 
 
 def read_picture(path: str | Path) -> Image.Image:
-    """Open a picture file as RGB or RGBA, turned as its camera says.
+    """Open a picture file as RGB, or as RGBA where a pixel of it is transparent, turned as its camera says.
+
+    Gray of more than 8 bits is brought to 8 (`gray_bytes`), and depth packed into RGBA is unpacked (`packed_floats`).
 
     Raises:
-        ValueError: not a picture, broken, empty or larger than LARGEST_PICTURE.
+        ValueError: not a picture, broken, empty, larger than LARGEST_PICTURE, or with numbers that are not finite.
         FileNotFoundError: no such file.
     """
     path = Path(path)
@@ -25,13 +28,58 @@ def read_picture(path: str | Path) -> Image.Image:
             check_size(path, *picture.size)
             has_alpha = "A" in picture.getbands() or "transparency" in picture.info
             picture = ImageOps.exif_transpose(picture)
-            if picture.mode[0] == "I":  # 16-bit gray, as depth maps come; Pillow's own conversion clips at 255
-                picture = Image.fromarray((np.asarray(picture) // 257).astype(np.uint8))
-            return picture.convert("RGBA" if has_alpha else "RGB")
+            if picture.mode[0] in "IF":  # Pillow's own conversion clips at 255
+                return Image.fromarray(gray_bytes(np.asarray(picture), path)).convert("RGB")
+            if not has_alpha:
+                return picture.convert("RGB")
+            picture = picture.convert("RGBA")
     except Image.DecompressionBombError as error:
         raise ValueError(f"{path} is too large: {error}; scale it down first") from error
     except (UnidentifiedImageError, OSError, SyntaxError, EOFError) as error:
         raise ValueError(f"{path} can't be read as a picture ({error}); use a PNG, JPEG or WebP file") from error
+    if picture.getextrema()[3][0] == 255:  # opaque everywhere: whether there is a fourth channel says nothing
+        return picture.convert("RGB")
+    if (depth := packed_floats(np.asarray(picture))) is not None:
+        return Image.fromarray(gray_bytes(depth, path)).convert("RGB")
+    return picture
+
+
+def gray_bytes(values: np.ndarray, name: str | Path) -> np.ndarray:
+    """Gray levels [H, W] of any kind as uint8. Of 16 bits, the upper 8; numbers from 0 to 1, times 255; any other
+    range is stretched from its lowest to its highest value.
+
+    Raises:
+        ValueError: NaN or infinite values.
+    """
+    if values.dtype.itemsize == 2 or (values.dtype.kind in "iu" and values.min() >= 0 and values.max() < 2**16):
+        return (values.astype(np.int64) // 257).astype(np.uint8)
+    values = values.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} holds NaN or infinite values; write it anew without them")
+    low, high = values.min(), values.max()
+    if low < 0 or high > 1:
+        values = (values - low) / max(high - low, np.finfo(np.float64).tiny)
+    return (values * 255).round().astype(np.uint8)
+
+
+def packed_floats(rgba: np.ndarray) -> np.ndarray | None:
+    """Positive numbers whose four bytes were written as the four channels of a picture, as D-RIN's depth maps are:
+    uint8 [H, W, 4] -> float32 [H, W]; None for a picture.
+
+    The last byte of such numbers is nearly the same everywhere, as the alpha of no picture is that has any, and the
+    first one noise.
+    """
+    lowest, highest = (int(bound) for bound in (rgba[..., 3].min(), rgba[..., 3].max()))
+    if highest - lowest > 8 or not 0x38 <= lowest <= highest <= 0x4B or byte_steps(rgba[..., 0]) < NOISE:
+        return None
+    values = np.ascontiguousarray(rgba).view("<f4")[..., 0]
+    return values if np.isfinite(values).all() else None
+
+
+def byte_steps(channel: np.ndarray | Tensor) -> float:
+    """How far neighbours of [..., H, W] in 0..255 are apart in the mean; 85 for bytes drawn at random."""
+    steps = np.abs(np.diff(np.asarray(channel, dtype=np.float32), axis=-1))
+    return float(steps.mean()) if steps.size else 0.0
 
 
 def check_size(name: str | Path, width: int, height: int) -> None:

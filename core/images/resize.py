@@ -6,9 +6,10 @@ from typing import Literal, get_args
 import torch.nn.functional as F
 from torch import Tensor
 
-from .io import check_images
+from .io import check_images, check_size
 
 Fit = Literal["square", "whole picture", "original size"]
+LONGEST = 4  # times its shorter side
 
 
 def scaled(images: Tensor, size: tuple[int, int]) -> Tensor:
@@ -42,16 +43,13 @@ def fit(images: Tensor, how: Fit, side: int, scale: Callable[[Tensor, tuple[int,
     check_images(images)
     if how not in get_args(Fit):
         raise ValueError(f"pictures can't be fitted by {how!r}; use {', '.join(get_args(Fit))}")
-    height, width = images.shape[-2:]
-    if how == "original size" and min(height, width) >= side:
+    if how == "original size" and min(images.shape[-2:]) >= side:
         return images
-    ratio = side / min(height, width)
-    size = (max(side, round(height * ratio)), max(side, round(width * ratio)))
-    images = scale(images, size)
     if how == "square":
-        top, left = (size[0] - side) // 2, (size[1] - side) // 2
-        images = images[..., top : top + side, left : left + side]
-    return images
+        return fit_square(images, side, scale)
+    height, width = size = covering(images, side)
+    check_size(f"the picture with {side} pixels on its shorter side", width, height)
+    return scale(images, size)
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
@@ -61,11 +59,25 @@ def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
     return F.pad(images, (0, -width % multiple, 0, -height % multiple), mode="replicate")
 
 
-def fit_square(images: Tensor, side: int) -> Tensor:
+def fit_square(images: Tensor, side: int, scale: Callable[[Tensor, tuple[int, int]], Tensor] = scaled) -> Tensor:
     """Scale so that the shorter side is `side` pixels and cut the middle square: [B, C, side, side]."""
-    height, width = images.shape[-2:]
-    scale = side / min(height, width)
-    size = (max(side, round(height * scale)), max(side, round(width * scale)))
-    images = F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
+    images = middle(images)
+    size = covering(images, side)
+    images = scale(images, size)
     top, left = (size[0] - side) // 2, (size[1] - side) // 2
     return images[..., top : top + side, left : left + side]
+
+
+def covering(images: Tensor, side: int) -> tuple[int, int]:
+    """Height and width that pictures have once their shorter side has `side` pixels."""
+    height, width = images.shape[-2:]
+    ratio = side / min(height, width)
+    return max(side, round(height * ratio)), max(side, round(width * ratio))
+
+
+def middle(images: Tensor) -> Tensor:
+    """The middle of long strips, `LONGEST` times as long as wide: what is beyond is never scaled only to be cut off."""
+    height, width = images.shape[-2:]
+    tall, wide = min(height, LONGEST * width), min(width, LONGEST * height)
+    top, left = (height - tall) // 2, (width - wide) // 2
+    return images[..., top : top + tall, left : left + wide]

@@ -14,6 +14,7 @@ from tessera.core.canvas.codec import (
     quantize_latents,
     stand_ins,
 )
+from tessera.core.canvas.masks import mask_to_cells
 from tessera.core.images.resize import pad_to_multiple
 
 STRIDE, CODES = 4, 12
@@ -114,3 +115,18 @@ def test_latents_that_overhang_do_not_wrap():
     latents = encode_latents(tiny(), noise(1, 3, 8, 10))
     with pytest.raises(ValueError, match="make its width a multiple of a cell"):
         decode_latents(tiny(), latents, overhang_of(8, 10, STRIDE), "x")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_latents_that_are_not_finite_or_not_there_are_refused(make_bundle, number):
+    vqgan = make_bundle("none").vqgan
+    for refused in (torch.full((1, 4, 2, 2), number), torch.zeros(0, 4, 2, 2)):
+        for door in (quantize_latents, decode_latents):
+            with pytest.raises(ValueError, match=r"latents contain NaN|latents have shape"):
+                door(vqgan, refused)
+
+
+def test_mask_that_is_not_finite_or_not_there_is_refused():
+    for refused in (torch.full((1, 4, 4), float("nan")), torch.zeros(0, 4, 4), torch.full((1, 4, 4), float("inf"))):
+        with pytest.raises(ValueError, match=r"the mask contains NaN|the mask has shape"):
+            mask_to_cells(refused, Canvas.empty(1, 2, 2))
