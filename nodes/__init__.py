@@ -1,10 +1,24 @@
 """ComfyUI nodes: each a schema and a few lines that call core."""
 
-from . import canvas, canvas_files, compare, conditions, downloads, layout, loaders, picture_files, sliding, tiles
+from . import (
+    animate,
+    canvas,
+    canvas_files,
+    compare,
+    conditions,
+    downloads,
+    inpaint,
+    layout,
+    loaders,
+    picture_files,
+    sliding,
+    tiles,
+)
 from . import codes as codec
 from . import sample as sampling
 from .host import comfy as host
 from .host.comfy import ComfyExtension, io
+from .search import add_search_words
 
 NODES: list[type[io.ComfyNode]] = [
     loaders.LoadBundle,
@@ -31,11 +45,16 @@ NODES: list[type[io.ComfyNode]] = [
     canvas.Forget,
     canvas.Lock,
     canvas.Outpaint,
+    inpaint.CropAroundMask,
+    inpaint.PutBack,
     canvas.Crop,
     canvas.Paste,
     canvas.Roll,
     canvas.Blend,
     tiles.TilePreview,
+    animate.AnimateTemperature,
+    animate.Travel,
+    animate.RollFrames,
     canvas_files.ShowCanvas,
     canvas_files.SaveCanvas,
     canvas_files.LoadCanvas,
@@ -49,6 +68,9 @@ NODES: list[type[io.ComfyNode]] = [
     compare.CompareCanvases,
     loaders.ExamplePicture,
 ]
+
+for _node in NODES:
+    add_search_words(_node)
 
 
 class TesseraExtension(ComfyExtension):

@@ -8,3 +8,4 @@ Condition = io.Custom("TESSERA_CONDITION")  # core.guide.Guide
 Canvas = io.Custom("TESSERA_CANVAS")  # core.canvas.Canvas
 Sampling = io.Custom("TESSERA_SAMPLING")  # core.warp.SamplingSettings
 Sliding = io.Custom("TESSERA_SLIDING")  # core.window.Sliding
+Region = io.Custom("TESSERA_REGION")  # core.images.put_back.Region
