@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import sys
 
 COMMANDS = {
@@ -36,10 +37,18 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     """Run one command; its exit code, or 2 after one line about what is wrong with the input."""
     chosen = next((argument for argument in arguments if not argument.startswith("-")), None)
+    code = 0
     try:
         args = build_parser(chosen).parse_args(arguments)
-        return args.run(args)
-    except (ValueError, FileNotFoundError) as error:
+        code = args.run(args)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read what is printed has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return code
+    except OSError as error:  # no permission, a file in the way, no room: what the system says, and of what
+        problem = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    except ValueError as error:
         problem = " ".join(str(error).split())
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith(__package__):

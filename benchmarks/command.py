@@ -2,7 +2,8 @@
 
 import argparse
 import importlib
-from pathlib import Path
+
+from ..training.commands.arguments import file_path
 
 # name -> what it measures; each is a module here with measure(quick) -> Report
 BENCHMARKS = {
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="all benchmarks, one after the other")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it runs, measures nothing")
     parser.add_argument("--json", action="store_true", help="print one JSON object a benchmark instead of tables")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="also write the tables to a markdown file")
+    parser.add_argument("--write", type=file_path, metavar="FILE", help="also write the tables to a markdown file")
 
 
 def run(args: argparse.Namespace) -> int:

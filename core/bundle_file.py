@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from .autoencoders.vqgan import VQGAN
-from .autoencoders.vqgan_file import build_vqgan, vqgan_part
+from .autoencoders.vqgan_file import build_vqgan, codes_fingerprint, vqgan_part
 from .bundle import Bundle
 from .conditions.config import PICTURES, ConditionConfig
 from .priors.transformer import Transformer, TransformerConfig
@@ -82,10 +82,38 @@ def prior_part(prior: Transformer) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return dataclasses.asdict(prior.config), prior.state_dict()
 
 
-def save_prior(path: str | Path, prior: Transformer, condition: ConditionConfig, **metadata: Any) -> None:
-    """Write a prior, and what guides it, as a file of kind "prior"."""
+def stage_fingerprints(vqgan: VQGAN, condition_vqgan: VQGAN | None) -> dict[str, str]:
+    """Which codes a prior learns, by the stage that makes them."""
+    stages = {"vqgan": vqgan, "condition_vqgan": condition_vqgan}
+    return {name: codes_fingerprint(stage) for name, stage in stages.items() if stage is not None}
+
+
+def check_stages(name: str, learned: dict[str, str], files: dict[str, str | Path], found: dict[str, str]) -> None:
+    """ValueError where a prior was trained on the codes of other stages than those found.
+
+    Args:
+        name: of the prior, for the message.
+        learned, found: `stage_fingerprints`; what an older file does not say of itself is not checked.
+        files: where each stage was found.
+    """
+    for stage, value in learned.items():
+        if stage in found and found[stage] != value:
+            raise ValueError(
+                f"{name} was trained on the codes of another {stage} than {files[stage]}, whose codes mean something "
+                "else; give the one it was trained with, or start_from a bundle that holds both to carry it over"
+            )
+
+
+def save_prior(
+    path: str | Path,
+    prior: Transformer,
+    condition: ConditionConfig,
+    stages: dict[str, str] | None = None,
+    **metadata: Any,
+) -> None:
+    """Write a prior, what guides it and the `stage_fingerprints` of its stages as a file of kind "prior"."""
     config, tensors = prior_part(prior)
-    config = {"prior": config, "condition": dataclasses.asdict(condition)}
+    config = {"prior": config, "condition": dataclasses.asdict(condition), "stages": stages or {}}
     write_model_file(path, "prior", config, {"prior": tensors}, **metadata)
 
 

@@ -30,6 +30,7 @@ class Contents:
     origin: whose names its tensors have.
     configs: of its models, by part: "vqgan", "prior", "condition_vqgan".
     parameters: how many numbers each part has.
+    stages: of a prior, fingerprints of the stages whose codes it learned, as `bundle_file.stage_fingerprints`.
     besides: what else it holds, such as "optimizer_states" or "loss (120 tensors)".
     """
 
@@ -41,6 +42,7 @@ class Contents:
     besides: list[str] = field(default_factory=list)
     license: str = ""
     trained_on: str = ""
+    stages: dict[str, str] = field(default_factory=dict)
 
 
 def contents_of(path: str | Path, config: str | Path | None = None) -> Contents:
@@ -87,7 +89,8 @@ def contents_of_ours(path: Path) -> Contents:
     }
     condition = config_from(ConditionConfig, config["condition"], path.name) if "condition" in config else None
     kind, words = metadata.get("kind", ""), [metadata.get(key, "") for key in ("license", "trained_on")]
-    return Contents(kind, "Tessera", configs, sizes, condition, [], *words)
+    stages = {str(name): str(value) for name, value in dict(config.get("stages", {})).items()}
+    return Contents(kind, "Tessera", configs, sizes, condition, [], *words, stages)
 
 
 def origin_of(checkpoint: Checkpoint) -> str:

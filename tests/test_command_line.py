@@ -11,6 +11,7 @@ import pytest
 from tessera import __main__ as command_line
 
 ROOT = Path(__file__).resolve().parent.parent
+EMBEDDED = ROOT / "models" / "emoji-edges.safetensors"
 # imports the checkout as `tessera` in a new process, then does what its argument says
 BOOTSTRAP = f"""
 import importlib.util, sys
@@ -81,6 +82,8 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys):
     [
         (ValueError("first line\n  second"), 2, "tessera: error: first line second\n"),
         (FileNotFoundError("no x"), 2, "tessera: error: no x\n"),
+        (PermissionError(13, "Permission denied", "runs/x"), 2, "tessera: error: runs/x: Permission denied\n"),
+        (OSError(28, "No space left on device"), 2, "No space left on device\n"),
         (ModuleNotFoundError("No module named 'yaml'", name="yaml"), 2, "yaml is missing"),
         (KeyboardInterrupt(), 130, ""),
     ],
@@ -93,6 +96,22 @@ def test_errors_of_a_command_become_exit_codes(monkeypatch, capsys, error, code,
     monkeypatch.setattr(command_line.importlib, "import_module", lambda *name: module)
     assert command_line.main(["demo"]) == code
     assert words in capsys.readouterr().err
+
+
+def test_a_reader_that_has_enough_is_no_error():
+    script = f"{BOOTSTRAP}\nimport tessera.__main__ as m\nsys.exit(m.main(['inspect', {str(EMBEDDED)!r}]))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stdout.close()
+    assert "Traceback" not in process.communicate()[1]
+    assert process.returncode == 0
+
+
+def test_home_is_known_in_the_paths_of_all_commands(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert command_line.main(["inspect", "~/none.safetensors"]) == 2
+    assert f"{tmp_path}/none.safetensors" in capsys.readouterr().err
 
 
 def test_a_bug_is_not_hidden(monkeypatch):

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..storage.fingerprint import fingerprint
 from ..storage.model_file import (
     ModelFile,
     build_empty,
@@ -25,6 +26,15 @@ def vqgan_part(model: VQGAN) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if config["codebook"] == "ema":
         config["codebook"] = "nearest"
     return config, {n: t for n, t in model.state_dict().items() if ".ema_" not in n}
+
+
+def codes_fingerprint(model: VQGAN) -> str:
+    """Equal for first stages that make the same codes of an image: encoder and codebook count, the decoder does not.
+    Of the weights in half precision, so that a file stored so holds the same model."""
+    decides = {
+        n: t.half() for n, t in vqgan_part(model)[1].items() if not n.startswith(("decoder.", "post_quant_conv."))
+    }
+    return fingerprint(model.config.normalize_codes, *(part for pair in sorted(decides.items()) for part in pair))
 
 
 def save_vqgan(path: str | Path, model: VQGAN, **metadata: Any) -> None:

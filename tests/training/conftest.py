@@ -88,7 +88,9 @@ def stages(tiny_run, tmp_path) -> dict[str, str]:
     """
     files = {}
     for name, picture, channels, codes in (("vqgan", "color", 3, 16), ("edges", "edges", 1, 8)):
-        run = tiny_run(model={"image_channels": channels, "codebook_size": codes, "codebook": "nearest"})
+        run = tiny_run(
+            data={"picture": picture}, model={"image_channels": channels, "codebook_size": codes, "codebook": "nearest"}
+        )
         torch.manual_seed(0)
         model = VQGAN(run.model)
         views = Views(find_pictures(run.data), run.data, 0, augment=False)

@@ -4,15 +4,16 @@ Figures, licence and origin go into the file and stay with it.
 """
 
 import argparse
-from pathlib import Path
+
+from .arguments import file_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--vqgan", type=Path, required=True, help="picture VQGAN, as `train vqgan` wrote it")
-    parser.add_argument("--prior", type=Path, required=True, help="prior trained on it")
-    parser.add_argument("--condition", type=Path, help="VQGAN that encodes the condition, if there is one")
-    parser.add_argument("--output", type=Path, required=True, help="the bundle to write (.safetensors, fp16)")
+    parser.add_argument("--vqgan", type=file_path, required=True, help="picture VQGAN, as `train vqgan` wrote it")
+    parser.add_argument("--prior", type=file_path, required=True, help="prior trained on it")
+    parser.add_argument("--condition", type=file_path, help="VQGAN that encodes the condition, if there is one")
+    parser.add_argument("--output", type=file_path, required=True, help="the bundle to write (.safetensors, fp16)")
     parser.add_argument("--license", default="", help="licence of the weights, kept in the file")
     parser.add_argument("--trained-on", default="", help="what they were trained on, kept in the file")
 
@@ -20,17 +21,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the bundle and say its size; 0 when done."""
     from ...core.bundle import Bundle
-    from ...core.bundle_file import load_prior, save_bundle
+    from ...core.bundle_file import check_stages, load_prior, save_bundle, stage_fingerprints
     from ...core.inspection import contents_of
-    from ...core.loading import open_vqgan
+    from ...core.loading import open_condition_vqgan, open_vqgan
 
-    prior, config = load_prior(args.prior), contents_of(args.prior).condition
+    prior, contents = load_prior(args.prior), contents_of(args.prior)
+    config = contents.condition
     if config is None:
         raise ValueError(f"{args.prior.name} does not say what guides it; train on with `train prior` to write it anew")
     vqgan = open_vqgan(args.vqgan)
-    condition = open_vqgan(args.condition) if args.condition else None
+    condition = open_condition_vqgan(args.condition) if args.condition else None
     if condition is None and config.kind == "low-resolution":
         condition = vqgan
+    files = {"vqgan": args.vqgan, "condition_vqgan": args.condition or args.vqgan}
+    check_stages(str(args.prior), contents.stages, files, stage_fingerprints(vqgan, condition))
+    if not contents.stages and contents.kind == "prior":
+        print(f"{args.prior} does not say which VQGAN it was trained on: that it was {args.vqgan} is not checked")
     bundle = Bundle(vqgan, prior, config, condition)
     save_bundle(args.output, bundle, half=True, license=args.license, trained_on=args.trained_on)
     print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB")

@@ -5,15 +5,16 @@ IN is a checkpoint of taming transformers or latent diffusion, a folder of diffu
 
 import argparse
 import sys
-from pathlib import Path
+
+from .arguments import file_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("input", type=Path, metavar="IN", help="checkpoint, or folder of diffusers")
-    parser.add_argument("output", type=Path, metavar="OUT", help="the model file to write (.safetensors)")
+    parser.add_argument("input", type=file_path, metavar="IN", help="checkpoint, or folder of diffusers")
+    parser.add_argument("output", type=file_path, metavar="OUT", help="the model file to write (.safetensors)")
     parser.add_argument(
-        "--config", type=Path, metavar="YAML", help="the YAML that came with IN, if it doesn't lie beside it"
+        "--config", type=file_path, metavar="YAML", help="the YAML that came with IN, if it doesn't lie beside it"
     )
     parser.add_argument("--half", action="store_true", help="store fp16: half the size, hardly another picture")
 

@@ -5,8 +5,11 @@ so a column shows what temperature alone does.
 """
 
 import argparse
+import itertools
 import sys
 from pathlib import Path
+
+from .arguments import file_path
 
 ROOT = Path(__file__).parent.parent.parent
 BUNDLE = ROOT / "models" / "emoji-edges.safetensors"
@@ -17,10 +20,12 @@ LOW, HIGH, BLUR = 50, 120, 2.0  # for photographs: soft edges too, but grain is 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--picture", type=Path, nargs="*", default=[PHOTOGRAPH], help="pictures to take the edges of")
-    parser.add_argument("--drawing", type=Path, nargs="*", default=[DRAWING], help="line drawings, dark on light")
-    parser.add_argument("--bundle", type=Path, default=BUNDLE, help="model file (default: the embedded one)")
-    parser.add_argument("--output", type=Path, default=Path("out/demo"), help="folder for the pictures")
+    parser.add_argument(
+        "--picture", type=file_path, nargs="*", default=[PHOTOGRAPH], help="pictures to take the edges of"
+    )
+    parser.add_argument("--drawing", type=file_path, nargs="*", default=[DRAWING], help="line drawings, dark on light")
+    parser.add_argument("--bundle", type=file_path, default=BUNDLE, help="model file (default: the embedded one)")
+    parser.add_argument("--output", type=file_path, default=Path("out/demo"), help="folder for the pictures")
     parser.add_argument("--samples", type=int, default=4, help="pictures for each input and temperature (default 4)")
     parser.add_argument(
         "--temperature", type=float, nargs="+", default=TEMPERATURES, metavar="T",
@@ -50,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.samples < 1:
         raise ValueError(f"--samples is {args.samples}; ask for at least 1")
-    inputs = [(path, to_tensor(read_picture(path)), path in args.drawing) for path in args.picture + args.drawing]
+    inputs = [(name, to_tensor(read_picture(path)), drawn) for name, path, drawn in named(args.picture, args.drawing)]
     bundle = open_bundle(args.bundle)
     if (kind := bundle.condition_config.kind) != "edges":
         raise ValueError(f"{args.bundle.name} is guided by {kind}; the demo only has edges, choose another --bundle")
@@ -60,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     cells = bundle.prior.config.window**2 * len(inputs) * len(settings)
     rows: list[tuple[str, list[Image.Image]]] = []
     with tqdm(total=cells, unit="cell", file=sys.stdout, disable=None) as bar:
-        for path, picture, drawn in inputs:
+        for name, picture, drawn in inputs:
             square = fit_square(picture, side)
             lines = strokes(square) if drawn else edges(square, LOW, HIGH, BLUR)
             condition = bundle.condition(lines)
@@ -70,10 +75,21 @@ def run(args: argparse.Namespace) -> int:
                 for _ in sample_steps(bundle.prior, condition, state, setting):
                     bar.update()
                 made = to_pictures(bundle.decode(state.canvas))
-                rows.append((f"{path.stem}, temperature {setting.temperature:g}", guides + made))
+                rows.append((f"{name}, temperature {setting.temperature:g}", guides + made))
                 for number, image in enumerate(made):
-                    name = f"{path.stem}-t{setting.temperature:g}-seed{args.seed + number}.png"
-                    save_picture(image, args.output / name)
+                    file = f"{name}-t{setting.temperature:g}-seed{args.seed + number}.png"
+                    save_picture(image, args.output / file)
     save_picture(contact_sheet(rows), args.output / "contact-sheet.png")
     print(f"{len(rows) * args.samples} pictures and {args.output / 'contact-sheet.png'}")
     return 0
+
+
+def named(pictures: list[Path], drawings: list[Path]) -> list[tuple[str, Path, bool]]:
+    """A name for each input, its path, and whether it is a drawing. No two names are equal: each is the file's own,
+    with a number where another input has it already."""
+    inputs: dict[str, tuple[str, Path, bool]] = {}
+    for path, drawn in [*((path, False) for path in pictures), *((path, True) for path in drawings)]:
+        candidates = itertools.chain([path.stem], (f"{path.stem}-{number}" for number in itertools.count(2)))
+        name = next(name for name in candidates if name.casefold() not in inputs)
+        inputs[name.casefold()] = name, path, drawn
+    return list(inputs.values())

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..config.runs import PriorRun, VQGANRun
 from ..config.yaml import load_config
+from .arguments import file_path
 
 SAMPLED_PICTURES = 256  # held-out drawings that the figures of samples are taken from
 
@@ -23,11 +24,15 @@ SAMPLED_PICTURES = 256  # held-out drawings that the figures of samples are take
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("stage", choices=("vqgan", "prior"), help="what the YAML file trains")
-    parser.add_argument("config", type=Path, help="the YAML file of the run: names the pictures and the split")
+    parser.add_argument("config", type=file_path, help="the YAML file of the run: names the pictures and the split")
     parser.add_argument(
-        "--bundle", type=Path, help="measure the part of this bundle instead of the weights in the run's output folder"
+        "--bundle",
+        type=file_path,
+        help="measure the part of this bundle instead of the weights in the run's output folder",
     )
-    parser.add_argument("--sheet", type=Path, help="also draw held-out pictures and what the model makes of them here")
+    parser.add_argument(
+        "--sheet", type=file_path, help="also draw held-out pictures and what the model makes of them here"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting of the YAML file"
@@ -57,27 +62,29 @@ def run(args: argparse.Namespace) -> int:
 def measure_vqgan(run: VQGANRun, bundle: Path | None) -> tuple[dict[str, float], Tensor]:
     """Figures of `vqgan.evaluate_vqgan` and a strip of reconstructions."""
     from ...core.loading import open_condition_vqgan, open_vqgan
-    from ..data.folder import Views, find_pictures, split_pictures
+    from ..data.folder import Views, load_split
     from ..stages.vqgan import evaluate_vqgan, reconstruction_strip
 
     open_stage = open_condition_vqgan if run.data.picture == "edges" and bundle else open_vqgan
     model = open_stage(bundle or Path(run.output) / "vqgan.safetensors")
-    _, held_out = split_pictures(find_pictures(run.data), run.data)
+    _, held_out = load_split(run.data)
     views = Views(held_out, run.data, run.loop.seed, augment=False)
     return evaluate_vqgan(model, views, run.loop.batch), reconstruction_strip(model, views)
 
 
 def measure_prior(run: PriorRun, bundle: Path | None) -> tuple[dict[str, float], Tensor]:
     """Figures of `prior.PriorTask.validate` and `samples.sample_figures`, and a grid of samples."""
-    from ...core.bundle_file import load_bundle, load_prior
+    from ...core.bundle_file import check_stages, load_prior
+    from ...core.inspection import contents_of
+    from ...core.loading import open_bundle
     from ..config.runs import FreeConfig, PriorConditionConfig
     from ..engine.loop import make_accelerator
     from ..stages.figures import sample_figures, sample_grid
-    from ..stages.prior import PREVIEW_PICTURES, PriorTask, load_codes, load_stages, load_views
+    from ..stages.prior import PREVIEW_PICTURES, PriorTask, load_codes, load_stages, load_views, stage_files
 
     weights, whole = bundle or Path(run.output) / "prior.safetensors", None
     if bundle:
-        whole = load_bundle(bundle)
+        whole = open_bundle(bundle)
         config = whole.condition_config
         if config.kind not in ("edges", "low-resolution", "none"):
             raise ValueError(f"{bundle.name} is guided by {config.kind}; only edges and low-resolution can be measured")
@@ -88,7 +95,8 @@ def measure_prior(run: PriorRun, bundle: Path | None) -> tuple[dict[str, float],
     accelerator = make_accelerator(run.loop)
     stages, views = load_stages(run, accelerator), load_views(run)
     codes = load_codes(dataclasses.replace(run, free=FreeConfig()), views, accelerator, *stages)  # none are learned
-    task = PriorTask(run, *codes, *stages, load_prior(weights).state_dict())
+    task = PriorTask(run, *codes, *stages, (whole.prior if whole else load_prior(weights)).state_dict())
+    check_stages(str(weights), contents_of(weights).stages, stage_files(run), task.stages)
     whole = whole or task.bundle()
     sampled = sample_figures(whole, task.held_out, views[1], SAMPLED_PICTURES, run.loop.seed)
     return task.validate() | sampled, sample_grid(whole, task.held_out, PREVIEW_PICTURES, run.loop.seed)

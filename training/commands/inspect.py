@@ -3,15 +3,16 @@
 import argparse
 import dataclasses
 import sys
-from pathlib import Path
 from typing import Any
+
+from .arguments import file_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("file", type=Path, metavar="FILE", help="model file, checkpoint, or folder of diffusers")
+    parser.add_argument("file", type=file_path, metavar="FILE", help="model file, checkpoint, or folder of diffusers")
     parser.add_argument(
-        "--config", type=Path, metavar="YAML", help="the YAML that came with it, if it doesn't lie beside it"
+        "--config", type=file_path, metavar="YAML", help="the YAML that came with it, if it doesn't lie beside it"
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from ...downloads.catalogue import Published, PublishedFile, read_catalogue
 from ...downloads.download import OnBytes
 from ...downloads.fetch import fetch_model
+from .arguments import file_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", nargs="?", choices=("download",), help="fetch NAME into the first folder")
     parser.add_argument("name", nargs="?", metavar="NAME", help="a name from the list")
     parser.add_argument(
-        "--folder", type=Path, action="append", help="where models lie (default: models); may be given several times"
+        "--folder",
+        type=file_path,
+        action="append",
+        help="where models lie (default: models); may be given several times",
     )
 
 

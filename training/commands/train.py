@@ -3,13 +3,14 @@
 import argparse
 import logging
 import sys
-from pathlib import Path
+
+from .arguments import file_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("stage", choices=("vqgan", "prior"), help="vqgan: pictures to codes; prior: codes to pictures")
-    parser.add_argument("config", type=Path, help="YAML file; training/configs holds commented examples")
+    parser.add_argument("config", type=file_path, help="YAML file; training/configs holds commented examples")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE",
         help="override one setting, such as --set data.folder=photos --set loop.steps=500; may be repeated",
@@ -19,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train or resume; 0 when finished, 130 when stopped by Ctrl-C after saving."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    logging.raiseExceptions = False  # a closed pipe ends what is said, not the run
     from ..config.runs import PriorRun, VQGANRun
     from ..config.yaml import load_config
 

@@ -1,10 +1,20 @@
 """Run configurations: dataclasses hold the defaults, a YAML file overrides them, `--set` overrides that."""
 
+import os
 import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from ...core.autoencoders.vqgan import VQGANConfig
+
+CHANNELS = {"color": 3, "edges": 1}  # of a view
+SMALLEST_FOR_DISCRIMINATOR = 24  # pixels; its last map would have none of a smaller view
+
+
+def expand_home(config: Any, *names: str) -> None:
+    """Let ~ at the beginning of these paths of a config be the home folder."""
+    for name in names:
+        object.__setattr__(config, name, os.path.expanduser(getattr(config, name)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +38,7 @@ class DataConfig:
     workers: int = 0  # loader processes
 
     def __post_init__(self):
+        expand_home(self, "folder")
         if not 0 < self.validation < 1:
             raise ValueError(f"data.validation is {self.validation}; choose a share between 0 and 1, such as 0.08")
         if self.size < 16:
@@ -99,10 +110,27 @@ class VQGANRun:
     loop: LoopConfig = field(default_factory=LoopConfig)
 
     def __post_init__(self):
+        expand_home(self, "output", "start_from")
         if not 0 < self.blend <= 1:
             raise ValueError(f"blend is {self.blend}; choose a share above 0 and up to 1, such as 0.5")
         if self.blend < 1 and not (self.start_from and self.learn == "decoder"):
             raise ValueError(f"blend is {self.blend}; it needs learn: decoder and start_from, to blend with")
+        if self.data.size % self.model.stride:
+            raise ValueError(
+                f"data.size {self.data.size} is not a multiple of {self.model.stride}, the stride of model; choose "
+                f"{max(1, round(self.data.size / self.model.stride)) * self.model.stride}"
+            )
+        if self.model.image_channels != (channels := CHANNELS[self.data.picture]):
+            raise ValueError(
+                f"model.image_channels is {self.model.image_channels}, views of data.picture {self.data.picture} have "
+                f"{channels}, those of gray pictures too; set model.image_channels={channels}"
+            )
+        has_discriminator = self.loss.adversarial_weight > 0 or self.loss.perceptual == "features"
+        if has_discriminator and self.data.size < SMALLEST_FOR_DISCRIMINATOR:
+            raise ValueError(
+                f"data.size is {self.data.size}, the discriminator needs {SMALLEST_FOR_DISCRIMINATOR} pixels; choose a "
+                "larger one, or loss.adversarial_weight=0 and loss.perceptual none or lpips"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +152,7 @@ class PriorConditionConfig:
     factor: int = 4  # how many times as large a side becomes by low-resolution's prior
 
     def __post_init__(self):
+        expand_home(self, "vqgan")
         if self.kind == "edges" and not self.vqgan:
             raise ValueError("condition.vqgan is empty; name the file of the edge VQGAN")
         if self.kind == "none" and self.vqgan:
@@ -164,6 +193,7 @@ class PriorRun:
     loop: LoopConfig = field(default_factory=LoopConfig)
 
     def __post_init__(self):
+        expand_home(self, "output", "vqgan", "start_from")
         if not 0 < self.keep <= 1:
             raise ValueError(f"keep is {self.keep}; choose a share above 0 and up to 1, such as 0.9")
         if self.views < 1:

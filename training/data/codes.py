@@ -14,9 +14,11 @@ from tqdm import tqdm
 
 from ...core.autoencoders.vqgan import VQGAN
 from ...core.conditions.maps import low_resolution
+from ...core.provenance import weights_fingerprint
+from ...core.storage.fingerprint import fingerprint
 from ...core.storage.tensors import load_tensors, save_tensors
 from ..config.runs import PriorConditionConfig, PriorRun
-from .folder import Views
+from .folder import Views, path_below
 
 logger = logging.getLogger("tessera")
 
@@ -45,7 +47,7 @@ def cached_codes(
     views: Views, number: int, run: PriorRun, vqgan: VQGAN, condition_vqgan: VQGAN | None, accelerator: Accelerator
 ) -> CodeViews:
     """Codes of `number` views of each picture, from the run's cache file where it was made the same way."""
-    fingerprint = describe(views, number, run)
+    fingerprint = describe(views, number, run, vqgan, condition_vqgan)
     path = Path(run.output) / f"codes-{hashlib.sha256(fingerprint.encode()).hexdigest()[:16]}.safetensors"
     if accelerator.is_main_process and not path.exists():
         logger.info("encoding %d views of %d pictures into %s", number, len(views), path.name)
@@ -56,19 +58,34 @@ def cached_codes(
     return CodeViews(tensors["cells"], tensors["condition"])
 
 
-def describe(views: Views, number: int, run: PriorRun) -> str:
+def describe(views: Views, number: int, run: PriorRun, vqgan: VQGAN, condition_vqgan: VQGAN | None) -> str:
     """All that decides the codes, as text: a cache made from something else is not used."""
+    how = dataclasses.asdict(views.config)
+    for name in ("folder", "picture", "validation", "variants", "workers"):  # these change no view
+        del how[name]
     facts = {
-        "encoded": "in float32",  # once they were by autocast, which gave other codes than use does
-        "data": dataclasses.asdict(views.config),
-        "pictures": [path.name for path in views.paths],
+        "encoded": "in float32",  # older caches were encoded in the precision of training: not the codes of use
+        "data": how,
+        "pictures": fingerprint_pictures(views),
         "seed": views.seed,
         "views": number,
         "augment": views.augment,
-        "models": [hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in (run.vqgan, run.condition.vqgan) if p],
-        "condition": [run.condition.kind, run.condition.factor],
+        "models": [fingerprint(weights_fingerprint(m), m.config) for m in (vqgan, condition_vqgan) if m is not None],
+        "condition": [run.condition.kind, run.condition.factor] if condition_vqgan is not None else None,
     }
     return json.dumps(facts, sort_keys=True)
+
+
+def fingerprint_pictures(views: Views) -> str:
+    """Of their paths below the folder, in order, and of what is in the files: an edited picture is another one."""
+    digest = hashlib.sha256()
+    for path in tqdm(views.paths, desc="comparing with the cache", unit="picture", disable=None, leave=False):
+        try:
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError:  # gone; whoever reads it says so
+            content = "missing"
+        digest.update(f"{path_below(path, views.config).as_posix()} {content}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def condition_pictures(views: dict[str, Tensor], condition: PriorConditionConfig) -> Tensor:

@@ -1,8 +1,11 @@
-"""Pictures from a folder: the train/validation split, augmented views, and an endless resumable stream."""
+"""Pictures from a folder: which there are, the train/validation split, and views of them."""
 
 import hashlib
 import logging
+import os
 import re
+from collections import Counter, deque
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +19,26 @@ from ...core.images.io import read_picture
 from ..config.runs import DataConfig
 from .augment import FIRM_WIDTH, random_width, render_neighbours, render_view, widened
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
-
-
+SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff"}
 SMALLEST_SIDE = 16  # pixels; smaller pictures teach nothing
 
-
 logger = logging.getLogger("tessera")
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files below a folder, those behind links too. Every real folder is entered once, by its own path where it has
+    one below `folder`: links that lead in a circle end, and no picture comes under two names."""
+    entered: set[Path] = set()
+    waiting = deque([folder])
+    while waiting:
+        for place, names, files in os.walk(waiting.popleft()):
+            here, real = Path(place), Path(place).resolve()
+            if real in entered:
+                names.clear()
+                continue
+            entered.add(real)
+            waiting.extend(here / name for name in sorted(names) if (here / name).is_symlink())
+            yield from (here / name for name in files)
 
 
 def find_pictures(config: DataConfig) -> list[Path]:
@@ -32,45 +48,76 @@ def find_pictures(config: DataConfig) -> list[Path]:
         FileNotFoundError: no such folder.
         ValueError: no usable picture in it.
     """
+    return scan_folder(config)[0]
+
+
+def scan_folder(config: DataConfig) -> tuple[list[Path], str]:
+    """`find_pictures`, and how many files of which other kinds there are, in words."""
     folder = Path(config.folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"data.folder {folder} is not a folder; set it to where your pictures are")
-    usable = []
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
-        try:
-            with Image.open(path) as picture:
-                width, height = picture.size
-        except Exception as error:
-            logger.warning("skipped %s: not readable as a picture (%s)", path, error)
-            continue
-        if min(width, height) < SMALLEST_SIDE:
-            logger.warning("skipped %s: %dx%d pixels is too small", path, width, height)
-            continue
-        usable.append(path)
+    files = sorted(files_below(folder))
+    usable = [path for path in files if path.suffix.lower() in SUFFIXES and is_usable(path)]
+    others = Counter(path.suffix.lower() or path.name for path in files if path.suffix.lower() not in SUFFIXES)
+    words = ", ".join(f"{count} {kind}" for kind, count in others.most_common(5))
     if not usable:
-        raise ValueError(f"data.folder {folder} holds no usable picture; PNG, JPEG, WebP, BMP and TIFF are read")
-    return usable
+        found = f"; it holds {words}" if words else ""
+        raise ValueError(f"data.folder {folder} holds no usable picture; PNG, JPEG, WebP, BMP and TIFF are read{found}")
+    return usable, words
+
+
+def is_usable(path: Path) -> bool:
+    """Whether a file is a picture and large enough; if not, it is named."""
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+    except Exception as error:
+        logger.warning("skipped %s: not readable as a picture (%s)", path, error)
+        return False
+    if min(width, height) < SMALLEST_SIDE:
+        logger.warning("skipped %s: %dx%d pixels is too small", path, width, height)
+        return False
+    return True
+
+
+def identity(path: Path, config: DataConfig) -> str:
+    """What a drawing is called: its path below the folder, without the ending and what tells variants apart."""
+    name = re.sub(config.variants, "", path.stem) if config.variants else path.stem
+    inside = path_below(path, config).parent.as_posix()
+    return name if inside == "." else f"{inside}/{name}"
+
+
+def path_below(path: Path, config: DataConfig) -> Path:
+    """The path of a picture below the folder: the same wherever the folder lies."""
+    return path.relative_to(config.folder) if path.is_relative_to(config.folder) else Path(path.name)
 
 
 def split_pictures(paths: list[Path], config: DataConfig) -> tuple[list[Path], list[Path]]:
-    """Training and validation pictures. A drawing's side is drawn from a hash of its name without the
-    variant suffix, so variants stay together and adding pictures never moves old ones across.
-
-    Raises:
-        ValueError: one side would be empty.
-    """
+    """Training and validation pictures. A drawing's side is drawn from a hash of its identity, so variants stay
+    together and adding pictures never moves old ones across. Where all would fall on one side, the drawing nearest to
+    the border takes the other; a single drawing is on both."""
+    names = [identity(path, config) for path in paths]
+    place = {name: int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64 for name in names}
+    if len(place) == 1:
+        logger.warning("there is only one drawing: what is called held out below is what is learned from")
+        return paths, paths
+    held_out = {name for name in place if place[name] < config.validation}
+    if not held_out or len(held_out) == len(place):
+        held_out ^= {min(place, key=lambda name: abs(place[name] - config.validation))}
     sides: tuple[list[Path], list[Path]] = ([], [])
-    for path in paths:
-        drawing = re.sub(config.variants, "", path.stem) if config.variants else path.stem
-        digest = hashlib.sha256(drawing.encode()).digest()
-        fraction = int.from_bytes(digest[:8], "big") / 2**64
-        sides[fraction < config.validation].append(path)
-    if not all(sides):
-        raise ValueError(
-            f"of {len(paths)} pictures {len(sides[1])} fall into validation at data.validation "
-            f"{config.validation}; use more pictures or another share"
-        )
+    for path, name in zip(paths, names, strict=True):
+        sides[name in held_out].append(path)
     return sides
+
+
+def load_split(config: DataConfig) -> tuple[list[Path], list[Path]]:
+    """The pictures of the folder to learn from and those held out; says how many, and what was passed over."""
+    pictures, others = scan_folder(config)
+    learned, held_out = split_pictures(pictures, config)
+    logger.info("%d pictures to learn from, %d held out", len(learned), len(held_out))
+    if others:
+        logger.info("passed over files of other kinds: %s", others)
+    return learned, held_out
 
 
 class Views(Dataset):
@@ -85,6 +132,7 @@ class Views(Dataset):
 
     def __init__(self, paths: list[Path], config: DataConfig, seed: int, augment: bool):
         self.paths, self.config, self.seed, self.augment = paths, config, seed, augment
+        self.skipped: set[Path] = set()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -110,13 +158,15 @@ class Views(Dataset):
         return {"color": color / 127.5 - 1, "edges": edges / 127.5 - 1, "lines": lines / 127.5 - 1}
 
     def load(self, index: int) -> Image.Image:
-        """Picture `index`, or the next readable one, naming those that are not."""
+        """Picture `index`, or the next readable one; those that are not, or no longer there, are named once."""
         for offset in range(len(self.paths)):
             path = self.paths[(index + offset) % len(self.paths)]
             try:
                 return read_picture(path)
-            except ValueError as error:
-                logger.warning("skipped %s", error)
+            except (ValueError, OSError) as error:
+                if path not in self.skipped:
+                    logger.warning("skipped %s", error)
+                self.skipped.add(path)
         raise ValueError(f"none of {len(self.paths)} pictures can be read")
 
 

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from ...core.autoencoders.vqgan import VQGAN
 from ...core.bundle import Bundle, codes_of_nothing
-from ...core.bundle_file import save_prior
+from ...core.bundle_file import save_prior, stage_fingerprints
 from ...core.conditions.config import ConditionConfig
 from ...core.loading import open_condition_vqgan, open_vqgan
 from ...core.priors.transformer import Transformer, TransformerConfig, cell_loss, corrupt
 from ...core.storage.model_file import check_fit
 from ..config.runs import PriorRun
 from ..data.codes import CodeViews, cached_codes
-from ..data.folder import Views, find_pictures, split_pictures
+from ..data.folder import Views, load_split
 from ..data.stream import endless, once
 from ..engine.ema import average_of
 from ..engine.loop import make_accelerator, train
@@ -47,6 +47,7 @@ class PriorTask:
         start: dict[str, Tensor] | None = None,
     ):
         self.run, self.held_out, self.vqgan, self.condition_vqgan = run, held_out, vqgan, condition_vqgan
+        self.stages = stage_fingerprints(vqgan, condition_vqgan)
         self.nothing = None  # [1, P], the prefix of free pictures
         if run.free.share:
             self.nothing = codes_of_nothing(condition_vqgan, run.data.size) + vqgan.config.codebook_size
@@ -137,7 +138,8 @@ class PriorTask:
     def export(self, folder: Path) -> Path:
         """The averaged weights as `prior.safetensors`."""
         path = folder / "prior.safetensors"
-        save_prior(path, self.averaged.module, self.condition_config(), trained_on=self.run.data.folder)
+        condition, trained_on = self.condition_config(), self.run.data.folder
+        save_prior(path, self.averaged.module, condition, self.stages, trained_on=trained_on)
         return path
 
 
@@ -197,10 +199,14 @@ def load_stages(run: PriorRun, accelerator: Accelerator) -> tuple[VQGAN, VQGAN |
     return vqgan, condition
 
 
+def stage_files(run: PriorRun) -> dict[str, str | Path]:
+    """Where a run's first stages are, by the names of `stage_fingerprints`."""
+    return {"vqgan": run.vqgan, "condition_vqgan": run.condition.vqgan or run.vqgan}
+
+
 def load_views(run: PriorRun) -> tuple[Views, Views]:
     """Augmented views of the pictures to learn from, plain ones of those held out."""
-    learned, held_out = split_pictures(find_pictures(run.data), run.data)
-    logger.info("%d pictures to learn from, %d held out", len(learned), len(held_out))
+    learned, held_out = load_split(run.data)
     return Views(learned, run.data, run.loop.seed, True), Views(held_out, run.data, run.loop.seed, False)
 
 

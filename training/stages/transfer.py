@@ -11,9 +11,9 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from ...core.autoencoders.vqgan import VQGAN
-from ...core.bundle_file import load_bundle, load_prior
-from ...core.provenance import weights_fingerprint
-from ...core.storage.model_file import read_model_file
+from ...core.bundle_file import check_stages, load_prior, stage_fingerprints
+from ...core.inspection import contents_of
+from ...core.loading import open_bundle
 from ..config.runs import PriorRun
 from ..data.codes import CodeViews, encode_views
 from ..data.folder import Views
@@ -32,19 +32,23 @@ def starting_weights(
     accelerator: Accelerator,
 ) -> dict[str, Tensor]:
     """The state dict of the prior in `run.start_from`. Of a bundle with other VQGANs than `run` names, the rows of
-    codes are carried over; of a prior alone, which VQGANs it knows can't be told, and all is taken as it is.
+    codes are carried over; a prior alone must have learned the codes of the same ones, where it says which.
 
     Args:
         learned: the training codes, of which the first view is compared.
         views: the pictures they were made from.
     Raises:
-        ValueError: the bundle makes another number of cells of a picture.
+        ValueError: the bundle makes another number of cells of a picture, or the prior has learned other codes.
     """
-    if read_model_file(run.start_from).kind != "bundle":
+    contents = contents_of(run.start_from)
+    if contents.kind != "bundle":
+        found = stage_fingerprints(vqgan, condition_vqgan)
+        files = {"vqgan": run.vqgan, "condition_vqgan": run.condition.vqgan or run.vqgan}
+        check_stages(f"start_from {run.start_from}", contents.stages, files, found)
         return load_prior(run.start_from).state_dict()
-    old = load_bundle(run.start_from)
-    before, now = (old.vqgan, old.condition_vqgan), (vqgan, condition_vqgan)
-    if all(same_weights(a, b) for a, b in zip(before, now, strict=True)):
+    old = open_bundle(run.start_from)
+    before = (old.vqgan, old.condition_vqgan)
+    if stage_fingerprints(*before) == stage_fingerprints(vqgan, condition_vqgan):
         return old.prior.state_dict()
     logger.info("%s has other codes: encoding one view of each picture with its VQGANs", run.start_from)
     for stage in before:
@@ -65,11 +69,6 @@ def starting_weights(
         rest = torch.cat(rows[1:])
         carried[1:] = [inheritance(condition, new_condition, len(rest), codes_of(condition_vqgan)) @ rest]
     return state | {"tok_emb.weight": torch.cat(carried), "head.weight": of_pictures @ state["head.weight"]}
-
-
-def same_weights(a: VQGAN | None, b: VQGAN | None) -> bool:
-    """Whether two VQGANs make the same codes for certain."""
-    return a is b or (a is not None and b is not None and weights_fingerprint(a) == weights_fingerprint(b))
 
 
 def codes_of(vqgan: VQGAN) -> int:

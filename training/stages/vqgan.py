@@ -21,7 +21,7 @@ from ...core.images.metrics import edge_agreement, psnr, ssim
 from ...core.loading import open_vqgan
 from ...core.storage.model_file import check_fit
 from ..config.runs import VQGANLossConfig, VQGANRun
-from ..data.folder import Views, find_pictures, given_and_wanted, split_pictures
+from ..data.folder import Views, given_and_wanted, load_split
 from ..data.stream import endless, once
 from ..engine.ema import average_of
 from ..engine.loop import make_accelerator, train
@@ -280,8 +280,7 @@ def add(total: dict[str, float], parts: dict[str, float], weight: float) -> None
 def train_vqgan(run: VQGANRun) -> bool:
     """Train or resume one first stage; True when finished, False when stopped early."""
     accelerator = make_accelerator(run.loop)
-    learned, held_out = split_pictures(find_pictures(run.data), run.data)
-    logger.info("%d pictures to learn from, %d held out", len(learned), len(held_out))
+    learned, held_out = load_split(run.data)
     task = VQGANTask(run, Views(held_out, run.data, run.loop.seed, augment=False))
     views = Views(learned, run.data, run.loop.seed, augment=True)
 

@@ -1,5 +1,7 @@
 """The demo with the embedded model: what a newcomer sees first."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,7 +9,7 @@ from PIL import Image
 from tessera.__main__ import main
 from tessera.core.bundle_file import load_bundle
 from tessera.core.storage.model_file import read_model_file
-from tessera.training.commands.demo import BUNDLE, DRAWING, PHOTOGRAPH
+from tessera.training.commands.demo import BUNDLE, DRAWING, PHOTOGRAPH, named
 
 
 def pixels(path) -> np.ndarray:
@@ -55,6 +57,15 @@ def test_the_same_seed_gives_the_same_picture_whatever_else_is_made(made, tmp_pa
     again = ["demo", "--samples", "1", "--temperature", "1.0", "--picture", "--seed", "1", "--output", str(tmp_path)]
     assert main(again) == 0
     assert np.array_equal(pixels(tmp_path / "drawing-t1-seed1.png"), pixels(made / "drawing-t1-seed1.png"))
+
+
+def test_inputs_of_one_name_keep_names_of_their_own():
+    paths = [Path(p) for p in ("a/image.jpg", "b/image.jpg", "image-2.png", "cat.jpg")]
+    drawings = [Path(p) for p in ("cat.png", "Cat.png", "cat.jpg")]
+    found = named(paths, drawings)
+    assert [name for name, _, _ in found] == ["image", "image-2", "image-2-2", "cat", "cat-2", "Cat-3", "cat-4"]
+    assert [path for _, path, _ in found] == paths + drawings
+    assert [drawn for _, _, drawn in found] == [False] * 4 + [True] * 3
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,15 @@ def test_an_unknown_setting_names_the_nearest_known_ones(load, text, wrong, near
         ("loop.learning_rate=fast", "loop.learning_rate is 'fast'; it must be of type float"),
         ("loop.learning_rate=true", "loop.learning_rate is True"),
         ("data.flip=1", "data.flip is 1; it must be of type bool"),
-        ("data.folder=7", "data.folder is 7; it must be of type str"),
+        ("loop.learning_rate=nan", "loop.learning_rate is nan; it must be a finite number"),
+        ("loop.learning_rate=1e999", "loop.learning_rate is inf; it must be a finite number"),
+        ("data=[1", "--set data=.* is not readable YAML"),
+        ("data.size=30", "data.size 30 is not a multiple of 16, the stride of model; choose 32"),
+        (
+            "model.image_channels=1",
+            "image_channels is 1, views of data.picture color have 3, .* set model.image_channels=3",
+        ),
+        ("data.size=16", "data.size is 16, the discriminator needs 24 pixels"),
         ("data.zoom=1", "data.zoom is 1; it must be a list"),
         ("data.zoom=[1]", "data.zoom has 1 values; it needs 2"),
         ("data.zoom=[1, x]", "data.zoom is 'x'; it must be of type float"),
@@ -88,6 +96,55 @@ def test_set_overrides_the_file_in_yaml_syntax(load):
     assert run.loop.learning_rate == 5e-4
     assert run.loss.perceptual == "none"
     assert run.data.folder == "a=b"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "scans #2",
+        "2024-11-26",
+        "2024-13-99",
+        "007",
+        "1e3",
+        "no",
+        "null",
+        "[draft]",
+        "a: b",
+        "- x",
+        "'tis",
+        "{",
+        "a=b",
+        "",
+    ],
+)
+def test_a_setting_that_is_text_takes_it_as_it_stands(load, text):
+    assert load(MINIMAL, f"data.folder={text}").data.folder == text
+    assert load(MINIMAL, f'data.folder="{text}"').data.folder == text
+    assert load(MINIMAL, "loop={}", f"data.folder={text}").loop.steps == 10_000
+
+
+@pytest.mark.parametrize("text", ["2024-11-26", "2024-13-99", "007", "1e3", "no", "12:30:00"])
+def test_so_does_a_setting_in_the_file(load, text):
+    assert load(f"output: runs/x\ndata:\n  folder: {text}\n  backgrounds: [{text}]\n").data.folder == text
+
+
+def test_settings_below_a_group_given_as_a_whole_are_laid_over_it(load):
+    text = MINIMAL + "vqgan: a.safetensors\ncondition: {kind: edges, vqgan: b}\n"
+    run = load(text, "condition={kind: low-resolution}", "condition.factor=2", kind=PriorRun)
+    assert (run.condition.kind, run.condition.factor, run.condition.vqgan) == ("low-resolution", 2, "")
+
+
+def test_paths_may_begin_at_home(load, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run = load("output: ~/runs\nvqgan: ~/a\nstart_from: ~/b\ndata: {folder: ~/photos}\n", "condition.kind=edges",
+               "condition.vqgan=~/c", kind=PriorRun)  # fmt: skip
+    found = (run.output, run.vqgan, run.start_from, run.data.folder, run.condition.vqgan)
+    assert found == tuple(str(tmp_path / name) for name in ("runs", "a", "b", "photos", "c"))
+
+
+def test_a_folder_in_place_of_the_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match="is a folder; give the YAML file"):
+        load_config(VQGANRun, tmp_path, [])
 
 
 def test_a_bare_no_is_the_word_and_numbers_may_be_whole(load):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tessera.training.config.runs import DataConfig
 from tessera.training.data.augment import FIRM_WIDTH  # fmt: skip
-from tessera.training.data.folder import Views, find_pictures, given_and_wanted, split_pictures  # fmt: skip
+from tessera.training.data.folder import Views, find_pictures, given_and_wanted, load_split, split_pictures  # fmt: skip
 from tessera.training.data.stream import EndlessOrder, endless, once  # fmt: skip
 
 
@@ -104,9 +104,68 @@ def test_the_held_out_share_is_about_the_one_asked_for():
     assert 0.17 < len(split_pictures(paths, config(validation=0.2))[1]) / 2000 < 0.23
 
 
-def test_too_few_pictures_to_hold_one_out_are_an_error():
-    with pytest.raises(ValueError, match="of 1 pictures 0 fall into validation"):
-        split_pictures([Path("a.png")], config(validation=0.01))
+def test_a_folder_of_plain_files_is_split_as_ever():
+    paths = [Path(f"drawing-{i:02d}.png") for i in range(20)]
+    _, held_out = split_pictures(paths, config(validation=0.3))
+    assert [int(path.stem[-2:]) for path in held_out] == [2, 5, 6, 7, 13, 15, 16]
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.9])
+def test_pictures_of_one_name_in_folders_of_their_own_are_split_by_the_folders(tmp_path, share):
+    paths = [tmp_path / f"item_{i:03d}" / "image.png" for i in range(200)]
+    sides = split_pictures(paths, config(tmp_path, validation=share))
+    assert abs(len(sides[1]) / 200 - share) < 0.1
+    moved = [Path("elsewhere") / path.relative_to(tmp_path) for path in paths]
+    _, held_out = split_pictures(moved, config("elsewhere", validation=share))
+    assert [path.parent.name for path in held_out] == [path.parent.name for path in sides[1]]
+
+
+@pytest.mark.parametrize(("number", "share"), [(2, 0.01), (3, 0.01), (3, 0.99), (10, 0.001)])
+def test_of_few_pictures_one_is_held_out_and_one_learned(number, share):
+    paths = [Path(f"{i}.png") for i in range(number)]
+    learned, held_out = split_pictures(paths, config(validation=share))
+    assert sorted(learned + held_out) == paths
+    assert min(len(learned), len(held_out)) == 1
+
+
+def test_a_single_drawing_is_learned_and_measured_and_that_is_said(caplog):
+    paths = [Path("a_1.png"), Path("a_2.png")]
+    assert split_pictures(paths, config(variants="_.")) == (paths, paths)
+    assert "only one drawing" in caplog.text
+
+
+def test_linked_folders_are_followed_and_circles_end(tmp_path):
+    folder, elsewhere = tmp_path / "pictures", tmp_path / "elsewhere"
+    for place in (folder / "z", elsewhere / "deeper"):
+        place.mkdir(parents=True)
+    noise(16, 16).save(folder / "z" / "own.png")
+    noise(16, 16).save(elsewhere / "deeper" / "far.png")
+    (folder / "far").symlink_to(elsewhere)
+    (folder / "a").symlink_to(folder / "z")  # z is read by its own name, whichever comes first
+    (folder / "self").symlink_to(folder)
+    (elsewhere / "back").symlink_to(folder / "z")
+    found = [path.relative_to(folder).as_posix() for path in find_pictures(config(folder))]
+    assert found == ["far/deeper/far.png", "z/own.png"]
+
+
+def test_jpeg_files_by_any_ending_are_read_and_others_counted(tmp_path, caplog):
+    for ending in ("jfif", "jpe", "JPG"):
+        noise(16, 16).save(tmp_path / f"{ending}.{ending}", "JPEG")
+    for name in ("a.heic", "b.heic", "notes"):
+        (tmp_path / name).write_bytes(b"x")
+    with caplog.at_level("INFO", "tessera"):
+        learned, held_out = load_split(config(tmp_path, validation=0.5))
+    assert len(learned + held_out) == 3
+    assert "passed over files of other kinds: 2 .heic, 1 notes" in caplog.text
+
+
+def test_a_picture_that_vanishes_is_named_once_and_the_next_one_taken(tmp_path, caplog):
+    for name in ("a.png", "b.png"):
+        noise(32, 32).save(tmp_path / name)
+    views = Views(find_pictures(config(tmp_path)), config(tmp_path), seed=0, augment=False)
+    (tmp_path / "a.png").unlink()
+    assert all(torch.equal(views[epoch, 0]["color"], views[epoch, 1]["color"]) for epoch in range(2))
+    assert caplog.text.count("a.png") == 1
 
 
 # --- views
