@@ -6,14 +6,14 @@ from pathlib import Path
 import torch
 
 from ..core.autoencoders.vqgan import VQGAN, VQGANConfig
-from ..core.loading import open_bundle
+from ..core.loading import load
 from ..core.priors.transformer import Transformer, TransformerConfig
 from .report import Report
 from .timing import alternate, in_new_process, peak_memory_of, seconds_of
 
 ABOUT = """\
 A checkpoint as Lightning writes it, with random weights: a transformer guided by coordinates and its f16 first stage,
-1 GB of tensors, and an optimiser's state beside them. *Ours* is a bundle ready to sample, from the path alone; the
+1 GB of tensors, and an optimizer's state beside them. *Ours* is a bundle ready to sample, from the path alone; the
 baseline is `torch.load(weights_only=True)`, which gives a dictionary. Each runs in a new process with the file in the
 system's cache; memory is how much the process grows at most, divided by the size of the model's tensors."""
 
@@ -57,7 +57,7 @@ def bare_load(path: Path) -> object:
     return torch.load(path, weights_only=True)
 
 
-LOADERS = {"ours": open_bundle, "torch.load": bare_load}
+LOADERS = {"ours": load, "torch.load": bare_load}
 
 
 def run_once(name: str, path: Path) -> tuple[float, int]:

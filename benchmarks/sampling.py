@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ..core.canvas.canvas import Canvas
-from ..core.conditions.spatial import ImageCondition
-from ..core.priors.packed_linear import in_blocks
+from ..core.conditions.spatial import SpatialCondition
+from ..core.priors.packed_linear import blocked_linear
 from ..core.priors.transformer import Transformer, TransformerConfig
 from ..core.sampling.loop import SamplingState, sample_steps
 from ..core.sampling.settings import SamplingSettings
@@ -38,7 +38,7 @@ class SamplingTime(NamedTuple):
 def time_sampling(prior: Transformer, pictures: int = 1) -> SamplingTime:
     """Sample `pictures` of one condition, from the random numbers to the last cell."""
     side = prior.config.window
-    condition = ImageCondition(torch.randint(prior.config.vocab_size, (1, side, side)), (side, side))
+    condition = SpatialCondition(torch.randint(prior.config.vocab_size, (1, side, side)), (side, side))
     start = time.perf_counter()
     state = SamplingState.start(Canvas.empty(pictures, side, side), seed=0)
     ends = [time.perf_counter() for _ in sample_steps(prior, condition, state, SamplingSettings(top_k=100))]
@@ -100,7 +100,7 @@ def time_matrix_vector(prior: Transformer, by_blocks: bool) -> float:
     def product(layer: torch.nn.Linear) -> Tensor:
         return torch.mv(layer.weight, rows[layer.in_features][0])
 
-    products = [in_blocks(layer) if by_blocks else lambda x, layer=layer: product(layer) for layer in layers]
+    products = [blocked_linear(layer) if by_blocks else lambda x, layer=layer: product(layer) for layer in layers]
     inputs = [rows[layer.in_features] for layer in layers]
     return seconds_of(lambda: [multiply(x) for multiply, x in zip(products, inputs, strict=True)])
 

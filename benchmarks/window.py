@@ -6,11 +6,11 @@ from collections import defaultdict
 import torch
 
 from ..core.canvas.canvas import Canvas
-from ..core.conditions.spatial import ImageCondition
+from ..core.conditions.spatial import SpatialCondition
 from ..core.geometry import Window
 from ..core.priors.transformer import Transformer, TransformerConfig
-from ..core.sampling.loop import Run, SamplingState, sample, schedule
-from ..core.sampling.schedule import Stretch, batches
+from ..core.sampling.loop import SamplingRun, SamplingState, sample, schedule
+from ..core.sampling.schedule import Segment, batches
 from ..core.sampling.settings import SamplingSettings
 from ..core.sampling.windows import Sliding
 from .report import Report
@@ -32,9 +32,9 @@ SETTINGS = SamplingSettings(top_k=100)
 STRIDES = {"exact": 1, "stride 4": 4, "stride 8": 8}  # of a window of 16
 
 
-def condition_for(config: TransformerConfig, height: int, width: int) -> ImageCondition:
+def condition_for(config: TransformerConfig, height: int, width: int) -> SpatialCondition:
     """A random condition picture."""
-    return ImageCondition(torch.randint(config.vocab_size, (1, height, width)), (height, width))
+    return SpatialCondition(torch.randint(config.vocab_size, (1, height, width)), (height, width))
 
 
 @torch.inference_mode()
@@ -60,11 +60,11 @@ def time_sliding(prior: Transformer, height: int, width: int, sliding: Sliding, 
     condition = condition_for(prior.config, height, width)
     state = SamplingState.start(Canvas.empty(1, height, width), seed=0)
     work = schedule(prior, condition, state, sliding)
-    run = Run(prior, condition, state, SETTINGS, 0)
+    run = SamplingRun(prior, condition, state, SETTINGS, 0)
     total = time.perf_counter() - start
-    kinds: dict[tuple, list[list[Stretch]]] = defaultdict(list)
-    before: dict[Window, Stretch] = {}  # the last user of a window
-    earlier: dict[tuple[int, int], Stretch] = {}  # first cell of a stretch that resumes -> the one it goes on from
+    kinds: dict[tuple, list[list[Segment]]] = defaultdict(list)
+    before: dict[Window, Segment] = {}  # the last user of a window
+    earlier: dict[tuple[int, int], Segment] = {}  # first cell of a stretch that resumes -> the one it goes on from
     for batch in (batch for together in work for batch in batches(together)):
         first = batch[0]
         kinds[first.resumes, len(first.visits), len(batch)].append(batch)
@@ -78,15 +78,15 @@ def time_sliding(prior: Transformer, height: int, width: int, sliding: Sliding, 
             if batch[0].resumes:  # its window has to be in memory
                 remember(run, earlier[batch[0].visits[0][:2]])
             seconds += seconds_of(lambda batch=batch: list(run.draw(batch)))
-            run.reader.remembered.clear()
+            run.evaluator.remembered.clear()
         total += seconds / len(chosen) * len(alike)
     return total
 
 
-def remember(run: Run, stretch: Stretch) -> None:
+def remember(run: SamplingRun, stretch: Segment) -> None:
     """Put a window into memory as if the stretch had just been drawn."""
-    fresh = Stretch(stretch.visits[-1:], kept=True)
-    for _ in run.reader.read([fresh]):
+    fresh = Segment(stretch.visits[-1:], kept=True)
+    for _ in run.evaluator.evaluate([fresh]):
         pass
 
 

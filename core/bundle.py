@@ -14,12 +14,12 @@ from torch import Tensor
 from .autoencoders.strip_decoder import decode_indices
 from .autoencoders.vqgan import VQGAN
 from .canvas.canvas import Canvas
-from .conditions.base import Condition, NoCondition, TokenCondition
-from .conditions.config import PICTURES, ConditionConfig
+from .conditions.base import Condition, StartToken, TokenCondition
+from .conditions.config import IMAGE_KINDS, ConditionConfig
 from .conditions.label import ClassCondition
 from .conditions.layout import Box, LayoutCondition
-from .conditions.maps import depth, enlarged, segmentation
-from .conditions.spatial import CoordinatesCondition, ImageCondition
+from .conditions.maps import depth, enlarge, segmentation
+from .conditions.spatial import CoordinatesCondition, SpatialCondition
 from .geometry import Wrap
 from .images.io import check_images
 from .priors.transformer import Transformer
@@ -42,9 +42,9 @@ class Bundle:
                 f"the prior speaks of {config.codebook_size} codes, the VQGAN has {codes}; "
                 "use the file that the prior was trained with"
             )
-        if (self.condition_vqgan is not None) != (kind in PICTURES):
+        if (self.condition_vqgan is not None) != (kind in IMAGE_KINDS):
             raise ValueError(
-                f"a condition of kind {kind} {'needs a' if kind in PICTURES else 'has no'} VQGAN of its own"
+                f"a condition of kind {kind} {'needs a' if kind in IMAGE_KINDS else 'has no'} VQGAN of its own"
             )
         if self.condition_vqgan is not None:
             own = self.condition_vqgan.config.codebook_size
@@ -66,22 +66,22 @@ class Bundle:
                 of any scale, near is bright. "segmentation": labels [B, H, W] int64. "low-resolution":
                 [B, 3, H/factor, W/factor] in -1..1. "class": labels [B] int64. "layout": boxes, or for a canvas of
                 one window `layout.layout_tokens` of them. "coordinates" and "none": None, as "edges" may be of a
-                prior that is `free`: it paints whatever it likes. H and W are multiples of the stride.
+                prior trained with condition dropout: it samples unconditionally. H and W are multiples of the stride.
             canvas_size: height and width in cells; needed for "coordinates", and for a "layout" on a canvas larger
                 than the window.
         Raises:
             ValueError: something missing, not asked for, or that can't be used.
         """
         kind, offset, labels = self.condition_config.kind, self.condition_config.offset, self.condition_config.labels
-        if given is None and self.condition_config.free:
-            return self.without_edges
+        if given is None and self.condition_config.unconditional:
+            return self.unconditional_condition
         if (given is None) != (kind in ("coordinates", "none")):
             raise ValueError(
                 f"this prior is guided by {kind}: {'leave the input out' if given is not None else 'give it'}"
             )
         match kind:
             case "none":
-                return NoCondition(offset)
+                return StartToken(offset)
             case "coordinates":
                 if canvas_size is None:
                     raise ValueError("coordinates need the size of the canvas in cells")
@@ -94,37 +94,39 @@ class Bundle:
                 side, vocabulary = self.prior.config.window, self.prior.config.vocab_size - offset
                 return LayoutCondition(given, canvas_size or (side, side), vocabulary, offset)
             case "segmentation":
-                return self.picture_condition(segmentation(given, labels))
+                return self.spatial_condition(segmentation(given, labels))
             case "depth":
-                return self.picture_condition(depth(given))
+                return self.spatial_condition(depth(given))
             case "low-resolution":
                 factor = self.condition_config.factor
                 size = (given.shape[-2] * factor, given.shape[-1] * factor)
-                return self.picture_condition(enlarged(given, size))
+                return self.spatial_condition(enlarge(given, size))
             case "edges":
                 check_images(given, "the condition picture")
-                return self.picture_condition(given.mean(1, keepdim=True))
+                return self.spatial_condition(given.mean(1, keepdim=True))
 
     @torch.inference_mode()
-    def picture_condition(self, pictures: Tensor) -> ImageCondition:
+    def spatial_condition(self, images: Tensor) -> SpatialCondition:
         """Condition pictures [B, C, H, W], prepared, as codes of their VQGAN; one channel serves any number."""
-        if pictures.shape[1] == 1:
-            pictures = pictures.expand(-1, self.condition_vqgan.config.image_channels, -1, -1)
-        (height, width), stride = pictures.shape[-2:], self.vqgan.config.stride
+        if images.shape[1] == 1:
+            images = images.expand(-1, self.condition_vqgan.config.image_channels, -1, -1)
+        (height, width), stride = images.shape[-2:], self.vqgan.config.stride
         if height % stride or width % stride:
             raise ValueError(
                 f"the condition picture is {width}x{height} pixels, both sides must be multiples of {stride}, "
                 "a cell of the picture to be made; pad it first"
             )
-        indices = self.condition_vqgan.encode_indices(pictures.to(self.condition_vqgan.quant_conv.weight))
-        contrast = self.without_edges if self.condition_config.free else None
-        return ImageCondition(indices, (height // stride, width // stride), self.condition_config.offset, contrast)
+        indices = self.condition_vqgan.encode_indices(images.to(self.condition_vqgan.quant_conv.weight))
+        unconditional = self.unconditional_condition if self.condition_config.unconditional else None
+        return SpatialCondition(
+            indices, (height // stride, width // stride), self.condition_config.offset, unconditional
+        )
 
     @cached_property
-    def without_edges(self) -> TokenCondition:
+    def unconditional_condition(self) -> TokenCondition:
         """What a prior that is `free` was given where it learned a picture without its edges; worked out once."""
         side = self.prior.config.window * self.vqgan.config.stride
-        return TokenCondition(codes_of_nothing(self.condition_vqgan, side) + self.condition_config.offset)
+        return TokenCondition(null_prefix(self.condition_vqgan, side) + self.condition_config.offset)
 
     def empty_canvas(self, batch: int) -> Canvas:
         """A canvas of one window, all unknown."""
@@ -140,7 +142,7 @@ class Bundle:
 
 
 @torch.inference_mode()
-def codes_of_nothing(vqgan: VQGAN, side: int) -> Tensor:
+def null_prefix(vqgan: VQGAN, side: int) -> Tensor:
     """Codes [1, P] of a black picture of `side` pixels: edges of nothing."""
     black = -torch.ones(1, vqgan.config.image_channels, side, side)
     return vqgan.encode_indices(black.to(vqgan.quant_conv.weight)).flatten(1)

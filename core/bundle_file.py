@@ -11,7 +11,7 @@ from torch import Tensor
 from .autoencoders.vqgan import VQGAN
 from .autoencoders.vqgan_file import build_vqgan, codes_fingerprint, vqgan_part
 from .bundle import Bundle
-from .conditions.config import PICTURES, ConditionConfig
+from .conditions.config import IMAGE_KINDS, ConditionConfig
 from .priors.transformer import Transformer, TransformerConfig
 from .storage.model_file import (
     ModelFile,
@@ -44,12 +44,12 @@ def load_bundle(path: str | Path) -> Bundle:
     condition = config_from(ConditionConfig, part_config(file, "condition"), file.path.name)
     vqgan, prior = build_vqgan(file, "vqgan", part_config(file, "vqgan")), build_prior(file)
     condition_vqgan = None
-    if condition.kind in PICTURES:
+    if condition.kind in IMAGE_KINDS:
         condition_vqgan = vqgan if encodes_itself(file) else build_condition_vqgan(file)
-    return joined(file.path.name, vqgan, prior, condition, condition_vqgan)
+    return make_bundle(file.path.name, vqgan, prior, condition, condition_vqgan)
 
 
-def joined(
+def make_bundle(
     name: str, vqgan: VQGAN, prior: Transformer, condition: ConditionConfig, condition_vqgan: VQGAN | None
 ) -> Bundle:
     """A bundle of what the file `name` holds; ValueError, naming it, where the parts don't belong together."""
@@ -59,7 +59,7 @@ def joined(
         raise ValueError(f"{name}: {error}") from error
 
 
-def load_condition_vqgan(path: str | Path) -> VQGAN:
+def read_condition_vqgan(path: str | Path) -> VQGAN:
     """The condition's VQGAN of a bundle, or the VQGAN of a "vqgan" file; errors as `read_model_file`."""
     file = read_model_file(path)
     if file.kind == "vqgan" or encodes_itself(file):

@@ -12,9 +12,9 @@ from safetensors import safe_open
 
 from .autoencoders.vqgan import VQGANConfig
 from .checkpoints.reader import Checkpoint
-from .checkpoints.taming import FIRST_STAGE, fitting, plan_bundle
+from .checkpoints.taming import FIRST_STAGE, build_checked, plan_bundle
 from .conditions.config import ConditionConfig
-from .loading import holds_transformer, is_ours, open_foreign, plan_first_stage, yaml_of
+from .loading import holds_transformer, is_native, open_released, plan_first_stage, yaml_of
 from .priors.transformer import TransformerConfig
 from .storage.model_file import config_from, parse_config
 
@@ -23,7 +23,7 @@ SET_ASIDE = re.compile(r"(?:^|\.)(loss|model_ema|temperature_scheduler|permuter|
 
 
 @dataclass(frozen=True)
-class Contents:
+class ModelInfo:
     """A model file in words.
 
     kind: "bundle" (VQGAN, transformer and condition), "vqgan" or "prior".
@@ -39,21 +39,21 @@ class Contents:
     configs: dict[str, VQGANConfig | TransformerConfig]
     parameters: dict[str, int]
     condition: ConditionConfig | None = None
-    besides: list[str] = field(default_factory=list)
+    other_entries: list[str] = field(default_factory=list)
     license: str = ""
     trained_on: str = ""
     stages: dict[str, str] = field(default_factory=dict)
 
 
-def contents_of(path: str | Path, config: str | Path | None = None) -> Contents:
+def inspect_model(path: str | Path, config: str | Path | None = None) -> ModelInfo:
     """Look into a model file; arguments and errors as `opening.open_vqgan`.
 
     Raises:
         ValueError: also where its tensors do not fit its config, so that what is described can be opened.
     """
-    if is_ours(path):
-        return contents_of_ours(Path(path))
-    checkpoint = open_foreign(path)
+    if is_native(path):
+        return _inspect_native(Path(path))
+    checkpoint = open_released(path)
     condition, name = None, checkpoint.path.name
     if holds_transformer(checkpoint):
         bundle = plan_bundle(checkpoint, yaml_of(checkpoint, config, "transformer"))
@@ -63,18 +63,18 @@ def contents_of(path: str | Path, config: str | Path | None = None) -> Contents:
         plans = {"vqgan": plan_first_stage(checkpoint, config)}
     plans = {part: plan for part, plan in plans.items() if plan is not None}
     for plan in plans.values():
-        fitting(plan, name)
-    return Contents(
+        build_checked(plan, name)
+    return ModelInfo(
         "bundle" if condition else "vqgan",
         origin_of(checkpoint),
         {part: plan.config for part, plan in plans.items()},
         {part: sum(math.prod(p.shape) for p in plan.parts.values()) for part, plan in plans.items()},
         condition,
-        [*checkpoint.besides, *set_aside(checkpoint)],
+        [*checkpoint.other_entries, *_ignored_tensors(checkpoint)],
     )
 
 
-def contents_of_ours(path: Path) -> Contents:
+def _inspect_native(path: Path) -> ModelInfo:
     """The same for a file of our own, from its header."""
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
@@ -90,7 +90,7 @@ def contents_of_ours(path: Path) -> Contents:
     condition = config_from(ConditionConfig, config["condition"], path.name) if "condition" in config else None
     kind, words = metadata.get("kind", ""), [metadata.get(key, "") for key in ("license", "trained_on")]
     stages = {str(name): str(value) for name, value in dict(config.get("stages", {})).items()}
-    return Contents(kind, "Tessera", configs, sizes, condition, [], *words, stages)
+    return ModelInfo(kind, "Tessera", configs, sizes, condition, [], *words, stages)
 
 
 def origin_of(checkpoint: Checkpoint) -> str:
@@ -104,7 +104,7 @@ def origin_of(checkpoint: Checkpoint) -> str:
     return "taming transformers or latent diffusion"
 
 
-def set_aside(checkpoint: Checkpoint) -> list[str]:
+def _ignored_tensors(checkpoint: Checkpoint) -> list[str]:
     """Tensors that are not needed, counted by what they belong to."""
     parts = ("first_stage_model", "cond_stage_model", "transformer", "encoder", "decoder", "quantize", "quant_conv",
              "post_quant_conv")  # fmt: skip

@@ -14,18 +14,18 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from .autoencoders.vqgan import VQGAN
-from .autoencoders.vqgan_file import load_vqgan
+from .autoencoders.vqgan_file import read_vqgan
 from .bundle import Bundle
-from .bundle_file import load_bundle, load_condition_vqgan
+from .bundle_file import load_bundle, read_condition_vqgan
 from .checkpoints.diffusers import diffusers_weights
 from .checkpoints.reader import Checkpoint, open_checkpoint
 from .checkpoints.taming import (
     CONDITION_STAGE,
     FIRST_STAGE,
     TRANSFORMER,
+    ModelPlan,
     OnRead,
-    Plan,
-    carry_out,
+    materialize,
     plan_vqgan,
     released_bundle,
 )
@@ -33,7 +33,7 @@ from .checkpoints.taming_yaml import TARGETS, ModelKind, ModelYaml, find_yaml, r
 from .storage.header import check_header
 
 
-def open_vqgan(path: str | Path, config: str | Path | None = None, on_read: OnRead | None = None) -> VQGAN:
+def load_vqgan(path: str | Path, config: str | Path | None = None, on_read: OnRead | None = None) -> VQGAN:
     """The VQGAN of a file: the first stage where there is more.
 
     Args:
@@ -44,33 +44,33 @@ def open_vqgan(path: str | Path, config: str | Path | None = None, on_read: OnRe
         FileNotFoundError: no such file.
         ValueError: broken, hostile, or no VQGAN; one sentence that names the file.
     """
-    if is_ours(path):
-        return load_vqgan(path)
-    checkpoint = open_foreign(path)
-    return carry_out(plan_first_stage(checkpoint, config), checkpoint.path.name, on_read)
+    if is_native(path):
+        return read_vqgan(path)
+    checkpoint = open_released(path)
+    return materialize(plan_first_stage(checkpoint, config), checkpoint.path.name, on_read)
 
 
-def open_condition_vqgan(path: str | Path, config: str | Path | None = None) -> VQGAN:
-    """The VQGAN of a bundle's condition, or of a file that holds one VQGAN only; otherwise as `open_vqgan`."""
-    if is_ours(path):
-        return load_condition_vqgan(path)
-    checkpoint = open_foreign(path)
+def load_condition_vqgan(path: str | Path, config: str | Path | None = None) -> VQGAN:
+    """The VQGAN of a bundle's condition, or of a file that holds one VQGAN only; otherwise as `load_vqgan`."""
+    if is_native(path):
+        return read_condition_vqgan(path)
+    checkpoint = open_released(path)
     if not holds_transformer(checkpoint):
-        return carry_out(plan_first_stage(checkpoint, config), checkpoint.path.name)
-    return carry_out(plan_vqgan(checkpoint, CONDITION_STAGE), checkpoint.path.name)
+        return materialize(plan_first_stage(checkpoint, config), checkpoint.path.name)
+    return materialize(plan_vqgan(checkpoint, CONDITION_STAGE), checkpoint.path.name)
 
 
-def open_bundle(path: str | Path, config: str | Path | None = None, on_read: OnRead | None = None) -> Bundle:
-    """First stage, condition and prior of our bundle or a released transformer; otherwise as `open_vqgan`."""
-    if is_ours(path):
+def load(path: str | Path, config: str | Path | None = None, on_read: OnRead | None = None) -> Bundle:
+    """First stage, condition and prior of our bundle or a released transformer; otherwise as `load_vqgan`."""
+    if is_native(path):
         return load_bundle(path)
-    checkpoint = open_foreign(path)
+    checkpoint = open_released(path)
     if not holds_transformer(checkpoint):
         raise ValueError(f"{checkpoint.path.name} holds no transformer; choose another file")
     return released_bundle(checkpoint, yaml_of(checkpoint, config, "transformer"), on_read=on_read)
 
 
-def is_ours(path: str | Path) -> bool:
+def is_native(path: str | Path) -> bool:
     """True for a file that says so in its metadata; reads no more than its header.
 
     Raises:
@@ -90,7 +90,7 @@ def is_ours(path: str | Path) -> bool:
         raise ValueError(f"{path.name} is truncated or not a safetensors file ({error}); fetch it again") from error
 
 
-def open_foreign(path: str | Path) -> Checkpoint:
+def open_released(path: str | Path) -> Checkpoint:
     """A checkpoint of another program; in a folder of diffusers, its weights."""
     return open_checkpoint(diffusers_weights(Path(path)))
 
@@ -100,7 +100,7 @@ def holds_transformer(checkpoint: Checkpoint) -> bool:
     return f"{TRANSFORMER}tok_emb.weight" in checkpoint.shapes
 
 
-def plan_first_stage(checkpoint: Checkpoint, config: str | Path | None) -> Plan:
+def plan_first_stage(checkpoint: Checkpoint, config: str | Path | None) -> ModelPlan:
     """How to make the VQGAN of a checkpoint that holds it alone or as a first stage."""
     if any(name.startswith(FIRST_STAGE) for name in checkpoint.shapes):
         return plan_vqgan(checkpoint, FIRST_STAGE)

@@ -9,24 +9,24 @@ from torch import Tensor
 
 from .bundle import Bundle
 from .canvas.canvas import Canvas
-from .canvas.codec import decode_latents, overhang_of, trimmed
+from .canvas.codec import crop_padding, decode_latents, padding_of
 from .conditions.base import Condition, repeat
 from .conditions.config import ConditionKind
 from .conditions.layout import Box
-from .conditions.maps import colors_of_labels
+from .conditions.maps import colorize_labels
 from .geometry import Window
 from .images.resize import pad_to_multiple
 
 
 @dataclass(frozen=True)
-class Guide:
+class PreparedCondition:
     """condition, and an empty canvas of the size and number of pictures that it guides."""
 
     condition: Condition
     canvas: Canvas
 
 
-def guide_by_picture(bundle: Bundle, kind: ConditionKind, pictures: Tensor) -> Guide:
+def prepare_image_condition(bundle: Bundle, kind: ConditionKind, images: Tensor) -> PreparedCondition:
     """Guide by condition pictures, or label maps, as `Bundle.condition` takes them, with sides of any length.
 
     Args:
@@ -38,30 +38,30 @@ def guide_by_picture(bundle: Bundle, kind: ConditionKind, pictures: Tensor) -> G
     check_kind(bundle, kind)
     stride = bundle.vqgan.config.stride
     factor = max(1, bundle.condition_config.factor)  # how much larger the new picture is
-    height, width = (side * factor for side in pictures.shape[-2:])
-    condition = bundle.condition(padded(pictures, max(1, stride // factor)))
-    empty = Canvas.empty(len(pictures), *condition.canvas_size)
-    return Guide(condition, empty.with_overhang(overhang_of(height, width, stride)))
+    height, width = (side * factor for side in images.shape[-2:])
+    condition = bundle.condition(_pad(images, max(1, stride // factor)))
+    empty = Canvas.empty(len(images), *condition.canvas_size)
+    return PreparedCondition(condition, empty.with_padding(padding_of(height, width, stride)))
 
 
-def padded(pictures: Tensor, multiple: int) -> Tensor:
+def _pad(images: Tensor, multiple: int) -> Tensor:
     """Grow [B, C, H, W], or labels [B, H, W], right and bottom to multiples by repeating the border."""
-    if pictures.ndim == 3:
-        return pad_to_multiple(pictures.unsqueeze(1).double(), multiple).squeeze(1).long()
-    return pad_to_multiple(pictures, multiple)
+    if images.ndim == 3:
+        return pad_to_multiple(images.unsqueeze(1).double(), multiple).squeeze(1).long()
+    return pad_to_multiple(images, multiple)
 
 
-def guide_by_labels(bundle: Bundle, labels: Tensor) -> Guide:
+def prepare_label_condition(bundle: Bundle, labels: Tensor) -> PreparedCondition:
     """Guide by class labels [B] int64, a picture each, one window large.
 
     Raises:
         ValueError: the bundle is guided by something else, or a class that it does not know.
     """
     check_kind(bundle, "class")
-    return Guide(bundle.condition(labels), bundle.empty_canvas(len(labels)))
+    return PreparedCondition(bundle.condition(labels), bundle.empty_canvas(len(labels)))
 
 
-def guide_by_boxes(bundle: Bundle, boxes: list[Box], canvas: Canvas) -> Guide:
+def prepare_layout_condition(bundle: Bundle, boxes: list[Box], canvas: Canvas) -> PreparedCondition:
     """Guide by a scene layout, over a canvas of any size.
 
     Raises:
@@ -70,20 +70,20 @@ def guide_by_boxes(bundle: Bundle, boxes: list[Box], canvas: Canvas) -> Guide:
     check_kind(bundle, "layout")
     condition = bundle.condition(boxes, canvas.size)
     condition.prefix(Window(0, 0, *canvas.size))  # now, rather than when the run gets there
-    return Guide(condition, canvas)
+    return PreparedCondition(condition, canvas)
 
 
-def guide_without_picture(bundle: Bundle, canvas: Canvas | None) -> Guide:
+def prepare_unconditional(bundle: Bundle, canvas: Canvas | None) -> PreparedCondition:
     """Guide by nothing, or by where on the canvas a cell is; one window where no canvas is given.
 
     Raises:
         ValueError: the bundle wants to be guided, and has not learned to paint freely.
     """
     config = bundle.condition_config
-    if config.kind not in ("none", "coordinates") and not config.free:
+    if config.kind not in ("none", "coordinates") and not config.unconditional:
         raise ValueError(f"this model is guided by {config.kind}; connect a condition of that kind")
     canvas = canvas or bundle.empty_canvas(1)
-    return Guide(bundle.condition(None, canvas.size), canvas)
+    return PreparedCondition(bundle.condition(None, canvas.size), canvas)
 
 
 def check_kind(bundle: Bundle, kind: ConditionKind) -> None:
@@ -97,29 +97,29 @@ def check_kind(bundle: Bundle, kind: ConditionKind) -> None:
 
 
 @torch.inference_mode()
-def seen(bundle: Bundle, guide: Guide) -> Tensor:
+def show_condition(bundle: Bundle, guide: PreparedCondition) -> Tensor:
     """What is left of the condition picture after quantization: all that the prior knows of it.
 
-    [B, 1 or 3, H, W] in -1..1, as large as the picture it guides, on the CPU; label maps in colours.
+    [B, 1 or 3, H, W] in -1..1, as large as the picture it guides, on the CPU; label maps in colors.
     """
     vqgan = bundle.condition_vqgan
     device = vqgan.post_quant_conv.weight.device
-    pictures = decode_latents(vqgan, vqgan.codebook.lookup(guide.condition.indices.to(device)))
+    images = decode_latents(vqgan, vqgan.codebook.lookup(guide.condition.indices.to(device)))
     if bundle.condition_config.kind == "segmentation":
-        pictures = colors_of_labels(pictures.argmax(1), pictures.shape[1])
-    return trimmed(pictures, guide.canvas.overhang, bundle.vqgan.config.stride)
+        images = colorize_labels(images.argmax(1), images.shape[1])
+    return crop_padding(images, guide.canvas.padding, bundle.vqgan.config.stride)
 
 
-def spread(guide: Guide, canvas: Canvas | None, pictures: int) -> tuple[Condition, Canvas]:
-    """Condition and canvas for `pictures` new pictures of each that is guided.
+def expand_batch(guide: PreparedCondition, canvas: Canvas | None, images: int) -> tuple[Condition, Canvas]:
+    """Condition and canvas for `images` new pictures of each that is guided.
 
     Args:
         canvas: what is known already; None for nothing. One is used for all guided pictures.
     Raises:
         ValueError: less than one picture, or a canvas of several pictures and a condition of another number.
     """
-    if pictures < 1:
-        raise ValueError(f"{pictures} pictures can't be made; ask for at least 1")
+    if images < 1:
+        raise ValueError(f"{images} pictures can't be made; ask for at least 1")
     canvas = canvas or guide.canvas
     guided, given = len(guide.canvas.indices), len(canvas.indices)
     if guided != given and 1 not in (guided, given):
@@ -128,4 +128,4 @@ def spread(guide: Guide, canvas: Canvas | None, pictures: int) -> tuple[Conditio
         )
     if given < guided:
         canvas = canvas.repeat(guided)
-    return repeat(guide.condition, pictures), canvas.repeat(pictures)
+    return repeat(guide.condition, images), canvas.repeat(images)

@@ -36,22 +36,24 @@ def weights_fingerprint(model: nn.Module) -> str:
 def origin(prior: str, seed: int, settings: SamplingSettings, sliding: Sliding) -> str:
     """How one picture was painted, as JSON: the fingerprint of the prior's weights, the seed of this very picture,
     all settings (a temperature map as its fingerprint) and the window's way."""
-    values = dataclasses.asdict(settings) | {"stride": sliding.stride, "wrap": sliding.wrap}
+    values = dataclasses.asdict(settings)
+    values["guidance"] = values.pop("guidance_scale")
+    values |= {"stride": sliding.stride, "wrap": sliding.wrap}
     if isinstance(values["temperature"], Tensor):
         values["temperature"] = f"map {fingerprint(values['temperature'])[:16]}"
     return json.dumps({"prior": prior, "seed": seed, **values})
 
 
-def write_note(canvas: Canvas, picture: int, vqgan: str) -> str:
+def write_note(canvas: Canvas, image: int, vqgan: str) -> str:
     """One picture of a canvas, its origin and the fingerprint of its VQGAN as text."""
     content = {
         "format": FORMAT,
         "vqgan": vqgan,
-        "indices": canvas.indices[picture].tolist(),
-        "known": canvas.known[picture].int().tolist(),
-        "overhang": canvas.overhang,
+        "indices": canvas.indices[image].tolist(),
+        "known": canvas.known[image].int().tolist(),
+        "overhang": canvas.padding,
         "wrap": canvas.wrap,
-        "origin": canvas.origins[picture] if canvas.origins else "",
+        "origin": canvas.provenance[image] if canvas.provenance else "",
     }
     return json.dumps(content, separators=(",", ":"))
 
@@ -67,8 +69,8 @@ def read_note(path: str | Path) -> Note:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; give the path of a PNG")
     try:
-        with Image.open(path) as picture:
-            text = picture.info.get(KEY)
+        with Image.open(path) as image:
+            text = image.info.get(KEY)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"{path.name} can't be read as a picture ({error}); choose another file") from error
     if not isinstance(text, str):
@@ -79,8 +81,8 @@ def read_note(path: str | Path) -> Note:
         if content["format"] != FORMAT or int(indices.min()) < 0:
             raise ValueError("unknown format")
         down, right = content["overhang"]
-        wrap, origins = content.get("wrap", "none"), (str(content.get("origin", "")),)
-        canvas = Canvas(indices, known.bool(), (float(down), float(right)), wrap, origins)
+        wrap, provenance = content.get("wrap", "none"), (str(content.get("origin", "")),)
+        canvas = Canvas(indices, known.bool(), (float(down), float(right)), wrap, provenance)
         return Note(canvas, str(content["vqgan"]))
     except (KeyError, TypeError, ValueError, RuntimeError, RecursionError, OverflowError) as error:
         raise ValueError(f"{path.name} holds a canvas that can't be read ({error}); choose another file") from error

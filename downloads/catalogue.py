@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 if TYPE_CHECKING:
-    from ..core.inspection import Contents
+    from ..core.inspection import ModelInfo
 
 CATALOGUE = Path(__file__).parent / "released_models.yaml"
 
@@ -69,7 +69,7 @@ def read_catalogue(path: Path = CATALOGUE) -> dict[str, Published]:
     }
 
 
-def differences(published: Published, contents: Contents) -> list[str]:
+def differences(published: Published, contents: ModelInfo) -> list[str]:
     """Where a file differs from what its catalogue entry says about it, in words."""
     vqgan = contents.configs["vqgan"]
     has = {**vars(vqgan), "kind": contents.kind, "stride": vqgan.stride}
@@ -80,7 +80,7 @@ def differences(published: Published, contents: Contents) -> list[str]:
 
 
 def license_of(sha256: str) -> str:
-    """The licence that the catalogue gives for a file of this hash; empty if it knows none."""
+    """The license that the catalogue gives for a file of this hash; empty if it knows none."""
     for published in read_catalogue().values():
         if any(file.sha256 == sha256 for file in published.files):
             return published.license

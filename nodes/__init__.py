@@ -4,6 +4,7 @@ from . import (
     animate,
     canvas,
     canvas_files,
+    codes,
     compare,
     conditions,
     downloads,
@@ -11,21 +12,20 @@ from . import (
     layout,
     loaders,
     picture_files,
+    sample,
     sliding,
     tiles,
 )
-from . import codes as codec
-from . import sample as sampling
-from .host import comfy as host
+from .host import comfy
 from .host.comfy import ComfyExtension, io
 from .search import add_search_words
 
 NODES: list[type[io.ComfyNode]] = [
     loaders.LoadBundle,
     downloads.DownloadModel,
-    sampling.SampleCodes,
-    sampling.Settings,
-    sampling.TemperatureMap,
+    sample.SampleCodes,
+    sample.Settings,
+    sample.TemperatureMap,
     sliding.SlidingWindow,
     sliding.PlanRun,
     conditions.Edges,
@@ -35,11 +35,11 @@ NODES: list[type[io.ComfyNode]] = [
     conditions.ClassLabel,
     layout.SceneLayout,
     loaders.LoadVQGAN,
-    codec.EncodeCanvas,
-    codec.DecodeCanvas,
-    codec.EncodeLatent,
-    codec.Quantize,
-    codec.DecodeLatent,
+    codes.EncodeCanvas,
+    codes.DecodeCanvas,
+    codes.EncodeLatent,
+    codes.Quantize,
+    codes.DecodeLatent,
     canvas.EmptyCanvas,
     canvas.KeepHalf,
     canvas.Forget,
@@ -78,5 +78,5 @@ class TesseraExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """All nodes, in the order of the menu."""
-        host.register_model_folders()  # here, since old hosts never call on_load
+        comfy.register_model_folders()  # here, since old hosts never call on_load
         return NODES

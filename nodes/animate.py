@@ -5,12 +5,12 @@ from torch import Tensor
 from ..core.canvas.canvas import Canvas
 from ..core.canvas.codec import decode_canvas
 from ..core.canvas.frames import MAX_FRAMES, even_steps, rolled_frames, travel
-from ..core.prepared import Guide
+from ..core.prepared import PreparedCondition
 from ..core.sampling.settings import SamplingSettings
 from ..core.sampling.sweep import swept_settings
 from ..core.sampling.windows import Sliding
 from . import sockets
-from .host import comfy as host
+from .host import comfy
 from .host.comfy import io
 from .host.handles import BundleHandle, VQGANHandle
 from .host.images import from_image, to_image
@@ -72,7 +72,7 @@ class AnimateTemperature(io.ComfyNode):
         last: float,
         there_and_back: bool,
         preview_every: int,
-        condition: Guide | None = None,
+        condition: PreparedCondition | None = None,
         canvas: Canvas | None = None,
         settings: SamplingSettings | None = None,
         sliding: Sliding | None = None,
@@ -82,7 +82,7 @@ class AnimateTemperature(io.ComfyNode):
         every = runs[0].canvas.join([other.canvas for other in runs[1:]])
         shown = to_image(decode_canvas(model.vqgan.ready_for(every), every))
         finish(*runs)
-        return io.NodeOutput(shown, every, ui=host.finished_pictures(shown, cls))
+        return io.NodeOutput(shown, every, ui=comfy.finished_pictures(shown, cls))
 
 
 class Travel(io.ComfyNode):
@@ -114,7 +114,7 @@ class Travel(io.ComfyNode):
     def execute(cls, vqgan: VQGANHandle, a: Canvas, b: Canvas, frames: int, there_and_back: bool) -> io.NodeOutput:
         row = travel(vqgan.module, a, b, frames, there_and_back)
         shown = to_image(decode_canvas(vqgan.ready_for(row), row))
-        return io.NodeOutput(shown, row, ui=host.saved_pictures(shown, cls))
+        return io.NodeOutput(shown, row, ui=comfy.saved_pictures(shown, cls))
 
 
 class RollFrames(io.ComfyNode):

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..core.canvas.canvas import Canvas
 from ..core.canvas.codec import empty_canvas
-from ..core.canvas.edits import Side, blend, keep_side, painted_cells, surround
+from ..core.canvas.edits import Side, blend, keep_side, masked_cells, pad_unknown
 from . import sockets
 from .codes import vqgan_input
 from .host.comfy import io
@@ -14,7 +14,7 @@ from .host.handles import VQGANHandle
 from .host.images import constant_mask, from_mask
 
 CATEGORY = "Tessera/canvas"
-MOST_CELLS = 1024  # a side
+MAX_CELLS = 1024  # a side
 
 
 def canvas_input(name: str = "canvas", tooltip: str = "The canvas to change.") -> io.Input:
@@ -29,7 +29,7 @@ def canvas_output(tooltip: str) -> io.Output:
 
 def cells_input(name: str, default: int, tooltip: str, least: int = 0) -> io.Input:
     """A number of cells."""
-    return io.Int.Input(name, default=default, min=least, max=MOST_CELLS, tooltip=tooltip)
+    return io.Int.Input(name, default=default, min=least, max=MAX_CELLS, tooltip=tooltip)
 
 
 def grow_input() -> io.Input:
@@ -113,7 +113,7 @@ class Forget(io.ComfyNode):
 
     @classmethod
     def execute(cls, canvas: Canvas, mask: Tensor, share: float, grow: int) -> io.NodeOutput:
-        return io.NodeOutput(canvas.forget(painted_cells(canvas, from_mask(mask), share, grow)))
+        return io.NodeOutput(canvas.forget(masked_cells(canvas, from_mask(mask), share, grow)))
 
 
 class Lock(io.ComfyNode):
@@ -140,7 +140,7 @@ class Lock(io.ComfyNode):
 
     @classmethod
     def execute(cls, canvas: Canvas, mask: Tensor, share: float, grow: int) -> io.NodeOutput:
-        return io.NodeOutput(canvas.forget(~painted_cells(canvas, from_mask(mask), share, grow)))
+        return io.NodeOutput(canvas.forget(~masked_cells(canvas, from_mask(mask), share, grow)))
 
 
 class Outpaint(io.ComfyNode):
@@ -166,7 +166,7 @@ class Outpaint(io.ComfyNode):
 
     @classmethod
     def execute(cls, canvas: Canvas, left: int, top: int, right: int, bottom: int) -> io.NodeOutput:
-        return io.NodeOutput(surround(canvas, top, right, bottom, left))
+        return io.NodeOutput(pad_unknown(canvas, top, right, bottom, left))
 
 
 class Crop(io.ComfyNode):
@@ -232,8 +232,8 @@ class Roll(io.ComfyNode):
             "middle, to look at it or to paint it anew.",
             inputs=[
                 canvas_input(),
-                io.Int.Input("right", default=8, min=-MOST_CELLS, max=MOST_CELLS, tooltip="Cells to the right."),
-                io.Int.Input("down", default=8, min=-MOST_CELLS, max=MOST_CELLS, tooltip="Cells down."),
+                io.Int.Input("right", default=8, min=-MAX_CELLS, max=MAX_CELLS, tooltip="Cells to the right."),
+                io.Int.Input("down", default=8, min=-MAX_CELLS, max=MAX_CELLS, tooltip="Cells down."),
             ],
             outputs=[canvas_output("The same cells elsewhere.")],
         )

@@ -5,8 +5,7 @@ from ..core.canvas.canvas_file import load_canvas, save_canvas
 from ..core.canvas.canvas_view import canvas_view
 from . import sockets
 from .codes import vqgan_input
-from .host import comfy as host
-from .host import resume as unfinished
+from .host import comfy, resume
 from .host.comfy import io, ui
 from .host.handles import VQGANHandle
 from .host.images import to_image
@@ -36,7 +35,7 @@ class SaveCanvas(io.ComfyNode):
 
     @classmethod
     def execute(cls, canvas: Canvas, filename_prefix: str) -> io.NodeOutput:
-        path = host.new_output_file(filename_prefix, SUFFIX)
+        path = comfy.new_output_file(filename_prefix, SUFFIX)
         save_canvas(path, canvas)
         return io.NodeOutput(ui=ui.PreviewText(path.name))
 
@@ -54,7 +53,7 @@ class LoadCanvas(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=host.files_between(SUFFIX) or ["no canvas saved yet"],
+                    options=comfy.files_between(SUFFIX) or ["no canvas saved yet"],
                     tooltip="Canvases in the input and output folders. Press R after you saved one.",
                 )
             ],
@@ -63,15 +62,15 @@ class LoadCanvas(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, file: str | None) -> bool | str:
-        return host.missing_file(file, SUFFIX) or True
+        return comfy.missing_file(file, SUFFIX) or True
 
     @classmethod
     def fingerprint_inputs(cls, file: str) -> int:
-        return host.file_between(file, SUFFIX).stat().st_mtime_ns
+        return comfy.file_between(file, SUFFIX).stat().st_mtime_ns
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
-        return io.NodeOutput(load_canvas(host.file_between(file, SUFFIX)))
+        return io.NodeOutput(load_canvas(comfy.file_between(file, SUFFIX)))
 
 
 class RecallCanvas(io.ComfyNode):
@@ -91,11 +90,11 @@ class RecallCanvas(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls) -> tuple[str, int]:
-        return unfinished.last_change()
+        return resume.last_change()
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
-        return io.NodeOutput(unfinished.last_canvas())
+        return io.NodeOutput(resume.last_canvas())
 
 
 class ShowCanvas(io.ComfyNode):
@@ -116,4 +115,4 @@ class ShowCanvas(io.ComfyNode):
     @classmethod
     def execute(cls, vqgan: VQGANHandle, canvas: Canvas) -> io.NodeOutput:
         picture = to_image(canvas_view(vqgan.ready_for(canvas), canvas))
-        return io.NodeOutput(picture, ui=host.saved_pictures(picture, cls))
+        return io.NodeOutput(picture, ui=comfy.saved_pictures(picture, cls))

@@ -5,7 +5,14 @@ from typing import Any, get_args
 from torch import Tensor
 
 from ..core.canvas.canvas import Canvas
-from ..core.canvas.codec import decode_canvas, decode_latents, encode_canvas, encode_latents, look_up, quantize_latents
+from ..core.canvas.codec import (
+    decode_canvas,
+    decode_latents,
+    encode_canvas,
+    encode_latents,
+    lookup_codes,
+    quantize_latents,
+)
 from ..core.canvas.masks import unknown_mask
 from ..core.geometry import Wrap
 from . import sockets
@@ -108,10 +115,10 @@ class Quantize(io.ComfyNode):
 
     @classmethod
     def execute(cls, vqgan: VQGANHandle, latent: dict[str, Any]) -> io.NodeOutput:
-        latents, overhang = from_latent(latent)
+        latents, padding = from_latent(latent)
         height, width = (side * vqgan.module.config.stride for side in latents.shape[-2:])
-        canvas = quantize_latents(vqgan.ready(height, width), latents, overhang)
-        return io.NodeOutput(canvas, {**latent, "samples": look_up(vqgan.module, canvas)})
+        canvas = quantize_latents(vqgan.ready(height, width), latents, padding)
+        return io.NodeOutput(canvas, {**latent, "samples": lookup_codes(vqgan.module, canvas)})
 
 
 class DecodeLatent(io.ComfyNode):
@@ -137,6 +144,6 @@ class DecodeLatent(io.ComfyNode):
 
     @classmethod
     def execute(cls, vqgan: VQGANHandle, latent: dict[str, Any], wrap: str | None = None) -> io.NodeOutput:
-        (latents, overhang), wrap = from_latent(latent), wrap or "none"
+        (latents, padding), wrap = from_latent(latent), wrap or "none"
         model = vqgan.ready_to_decode(tuple(latents.shape[-2:]), wrap)
-        return io.NodeOutput(to_image(decode_latents(model, latents, overhang, wrap)))
+        return io.NodeOutput(to_image(decode_latents(model, latents, padding, wrap)))

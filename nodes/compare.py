@@ -5,21 +5,21 @@ from typing import get_args
 
 from torch import Tensor
 
-from ..core.autoencoders.usage import code_statistics
-from ..core.canvas.atlas import Order, atlas, code_counts
+from ..core.autoencoders.usage import codebook_usage
+from ..core.canvas.atlas import Order, code_counts, codebook_atlas
 from ..core.canvas.canvas import Canvas
 from ..core.canvas.codec import decode_canvas
-from ..core.images.io import to_pictures, to_tensor
+from ..core.images.io import to_pil, to_tensor
 from ..core.images.metrics import check_alike, code_agreement, perceptual_comparison, psnr, ssim
-from ..core.images.sheet import labelled_sheet, labelled_tiles
-from ..core.prepared import Guide
+from ..core.images.sheet import labeled_sheet, labeled_tiles
+from ..core.prepared import PreparedCondition
 from ..core.sampling.selection import best_of, check_choice, mean_log_probability
 from ..core.sampling.settings import SamplingSettings
 from ..core.sampling.sweep import Swept, parse_values, swept_settings
 from ..core.sampling.windows import Sliding
 from . import sockets
 from .codes import vqgan_input
-from .host import comfy as host
+from .host import comfy
 from .host.comfy import io, ui
 from .host.handles import BundleHandle, VQGANHandle
 from .host.images import from_image, to_image
@@ -67,7 +67,7 @@ class SweepSettings(io.ComfyNode):
         values: str,
         pictures: int,
         preview_every: int,
-        condition: Guide | None = None,
+        condition: PreparedCondition | None = None,
         canvas: Canvas | None = None,
         settings: SamplingSettings | None = None,
         sliding: Sliding | None = None,
@@ -77,10 +77,10 @@ class SweepSettings(io.ComfyNode):
         runs = sweep(model, condition, canvas, each, sliding, seed, pictures, preview_every)
         every = runs[0].canvas.join([other.canvas for other in runs[1:]])
         made = decode_canvas(model.vqgan.ready_for(every), every)
-        sheet = labelled_sheet([f"{setting} {number:g}" for number in numbers], to_pictures(made))
+        sheet = labeled_sheet([f"{setting} {number:g}" for number in numbers], to_pil(made))
         shown = to_image(to_tensor(sheet))
         finish(*runs)
-        return io.NodeOutput(shown, to_image(made), ui=host.finished_pictures(shown, cls))
+        return io.NodeOutput(shown, to_image(made), ui=comfy.finished_pictures(shown, cls))
 
 
 class BestOf(io.ComfyNode):
@@ -120,7 +120,7 @@ class BestOf(io.ComfyNode):
         candidates: int,
         keep: int,
         preview_every: int,
-        condition: Guide | None = None,
+        condition: PreparedCondition | None = None,
         canvas: Canvas | None = None,
         settings: SamplingSettings | None = None,
         sliding: Sliding | None = None,
@@ -130,11 +130,11 @@ class BestOf(io.ComfyNode):
         scores = mean_log_probability(sampled.state, sampled.start.known)
         best = sampled.canvas.pick(best_of(scores, len(scores) // candidates, keep))
         order = scores.argsort(descending=True, stable=True)
-        ranked = to_pictures(decode_canvas(model.vqgan.ready_for(sampled.canvas), sampled.canvas.pick(order)))
-        sheet = labelled_tiles([f"{score:.3f}" for score in scores[order].tolist()], ranked)
+        ranked = to_pil(decode_canvas(model.vqgan.ready_for(sampled.canvas), sampled.canvas.pick(order)))
+        sheet = labeled_tiles([f"{score:.3f}" for score in scores[order].tolist()], ranked)
         picture = to_image(decode_canvas(model.bundle.vqgan, best))
         finish(sampled)
-        return io.NodeOutput(picture, best, to_image(to_tensor(sheet)), ui=host.finished_pictures(picture, cls))
+        return io.NodeOutput(picture, best, to_image(to_tensor(sheet)), ui=comfy.finished_pictures(picture, cls))
 
 
 class CodebookAtlas(io.ComfyNode):
@@ -168,10 +168,10 @@ class CodebookAtlas(io.ComfyNode):
 
     @classmethod
     def execute(cls, vqgan: VQGANHandle, order: str, canvas: Canvas | None = None) -> io.NodeOutput:
-        shown = to_image(atlas(vqgan.ready_for_atlas(), order, canvas))
+        shown = to_image(codebook_atlas(vqgan.ready_for_atlas(), order, canvas))
         codes = vqgan.module.config.codebook_size
-        use = code_statistics(code_counts(canvas, codes))
-        return io.NodeOutput(shown, use.usage, use.perplexity, ui=host.saved_pictures(shown, cls))
+        use = codebook_usage(code_counts(canvas, codes))
+        return io.NodeOutput(shown, use.usage, use.perplexity, ui=comfy.saved_pictures(shown, cls))
 
 
 class ComparePictures(io.ComfyNode):
@@ -213,7 +213,7 @@ class ComparePictures(io.ComfyNode):
         check_alike(one, other, "picture")
         noise, likeness = float(psnr(one, other).mean()), float(ssim(one, other).mean())
         distance, said = perceptual_comparison(one, other) if with_lpips else (nan, "LPIPS not measured")
-        host.say(report := f"PSNR {noise:.2f} dB, SSIM {likeness:.3f}, {said}")
+        comfy.say(report := f"PSNR {noise:.2f} dB, SSIM {likeness:.3f}, {said}")
         return io.NodeOutput(noise, likeness, distance, report, ui=ui.PreviewText(report))
 
 

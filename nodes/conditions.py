@@ -5,12 +5,12 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from ..core.conditions.edges import LineSource, lines_of
-from ..core.conditions.maps import check_depth, inverted, labels_of_picture
-from ..core.images.resize import Fit, fit, scaled, scaled_labels, scaled_lines
-from ..core.prepared import Guide, guide_by_labels, guide_by_picture, seen
+from ..core.conditions.edges import LineSource, extract_lines
+from ..core.conditions.maps import check_depth, invert, labels_from_image
+from ..core.images.resize import Fit, fit, resize, resize_labels, resize_lines
+from ..core.prepared import PreparedCondition, prepare_image_condition, prepare_label_condition, show_condition
 from . import sockets
-from .host import comfy as host
+from .host import comfy
 from .host.comfy import io
 from .host.handles import BundleHandle
 from .host.images import from_image, to_image
@@ -100,12 +100,14 @@ class Edges(io.ComfyNode):
     def execute(
         cls, model: BundleHandle, image: Tensor, picture_is: str, size: str, low: float, high: float, blur: float
     ) -> io.NodeOutput:
-        picture = fit(from_image(image), size, model.side, scaled_lines if picture_is == "lines" else scaled)
-        lines = lines_of(picture, picture_is, low, high, blur)
+        picture = fit(from_image(image), size, model.side, resize_lines if picture_is == "lines" else resize)
+        lines = extract_lines(picture, picture_is, low, high, blur)
         if not (lines > lines.min()).any():
-            host.say("No lines found: the model is guided by an empty picture; lower low and high, or check picture_is")
+            comfy.say(
+                "No lines found: the model is guided by an empty picture; lower low and high, or check picture_is"
+            )
         guide, sees = guided(model, "edges", lines)
-        return io.NodeOutput(guide, sees, to_image(lines), ui=host.saved_pictures(sees, cls))
+        return io.NodeOutput(guide, sees, to_image(lines), ui=comfy.saved_pictures(sees, cls))
 
 
 class Depth(io.ComfyNode):
@@ -133,8 +135,8 @@ class Depth(io.ComfyNode):
     @classmethod
     def execute(cls, model: BundleHandle, image: Tensor, size: str, near_is_bright: bool) -> io.NodeOutput:
         depth = fit(check_depth(from_image(image)), size, model.side)
-        guide, sees = guided(model, "depth", depth if near_is_bright else inverted(depth))
-        return io.NodeOutput(guide, sees, ui=host.saved_pictures(sees, cls))
+        guide, sees = guided(model, "depth", depth if near_is_bright else invert(depth))
+        return io.NodeOutput(guide, sees, ui=comfy.saved_pictures(sees, cls))
 
 
 class Segmentation(io.ComfyNode):
@@ -176,11 +178,11 @@ class Segmentation(io.ComfyNode):
         palette: Tensor | None = None,
         labels_start_at: int | None = None,
     ) -> io.NodeOutput:
-        picture = fit(from_image(image), size, model.side, scaled_labels)
+        picture = fit(from_image(image), size, model.side, resize_labels)
         colors = None if palette is None else from_image(palette)
-        labels = labels_of_picture(picture, colors, model.bundle.condition_config.labels, labels_start_at or 0)
+        labels = labels_from_image(picture, colors, model.bundle.condition_config.labels, labels_start_at or 0)
         guide, sees = guided(model, "segmentation", labels)
-        return io.NodeOutput(guide, sees, ui=host.saved_pictures(sees, cls))
+        return io.NodeOutput(guide, sees, ui=comfy.saved_pictures(sees, cls))
 
 
 class LowResolution(io.ComfyNode):
@@ -209,7 +211,7 @@ class LowResolution(io.ComfyNode):
     def execute(cls, model: BundleHandle, image: Tensor, size: str) -> io.NodeOutput:
         small = fit(from_image(image), size, model.side // max(1, model.bundle.condition_config.factor))
         guide, sees = guided(model, "low-resolution", small)
-        return io.NodeOutput(guide, sees, ui=host.saved_pictures(sees, cls))
+        return io.NodeOutput(guide, sees, ui=comfy.saved_pictures(sees, cls))
 
 
 class ClassLabel(io.ComfyNode):
@@ -234,7 +236,7 @@ class ClassLabel(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: BundleHandle, label: int) -> io.NodeOutput:
-        return io.NodeOutput(guide_by_labels(model.bundle, torch.tensor([label])))
+        return io.NodeOutput(prepare_label_condition(model.bundle, torch.tensor([label])))
 
 
 def check_thresholds(low: float | None, high: float | None) -> str | None:
@@ -247,7 +249,7 @@ def check_thresholds(low: float | None, high: float | None) -> str | None:
     return None
 
 
-def guided(model: BundleHandle, kind: str, pictures: Tensor) -> tuple[Guide, Tensor]:
+def guided(model: BundleHandle, kind: str, pictures: Tensor) -> tuple[PreparedCondition, Tensor]:
     """A guide by condition pictures, and what the model sees of them as an IMAGE."""
-    guide = guide_by_picture(model.ready_for_condition(*pictures.shape[-2:]), kind, pictures)
-    return guide, to_image(seen(model.bundle, guide))
+    guide = prepare_image_condition(model.ready_for_condition(*pictures.shape[-2:]), kind, pictures)
+    return guide, to_image(show_condition(model.bundle, guide))

@@ -2,7 +2,7 @@
 
 from ..downloads.catalogue import read_catalogue
 from . import sockets
-from .host import comfy as host
+from .host import comfy
 from .host.comfy import io, ui
 from .host.published import open_published
 
@@ -49,6 +49,6 @@ class DownloadModel(io.ComfyNode):
     @classmethod
     def execute(cls, model: str, fetch: bool) -> io.NodeOutput:
         published = CATALOGUE[model.split(BESIDE)[0]]
-        host.say(published.summary)
+        comfy.say(published.summary)
         opened = open_published(published, fetch)
         return io.NodeOutput(opened.model, opened.vqgan, ui=ui.PreviewText(f"{opened.state}\n{published.summary}"))

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from ..core.images.put_back import MAX_FEATHER, Region, cut_out, fit_mask, put_back, region_around
 from . import sockets
-from .host import comfy as host
+from .host import comfy
 from .host.comfy import io
 from .host.handles import BundleHandle
 from .host.images import channels_first, channels_last, from_mask, to_mask
@@ -87,4 +87,4 @@ class PutBack(io.ComfyNode):
     ) -> io.NodeOutput:
         whole = put_back(channels_first(painted), channels_first(original), from_mask(mask), feather, region)
         shown = channels_last(whole.clamp(0, 1))
-        return io.NodeOutput(shown, ui=host.saved_pictures(shown, cls))
+        return io.NodeOutput(shown, ui=comfy.saved_pictures(shown, cls))

@@ -2,10 +2,10 @@
 
 from ..core.canvas.codec import empty_canvas
 from ..core.conditions.layout_boxes import boxes_view, parse_boxes
-from ..core.prepared import guide_by_boxes
+from ..core.prepared import prepare_layout_condition
 from . import sockets
 from .conditions import CATEGORY, model_input
-from .host import comfy as host
+from .host import comfy
 from .host.comfy import io
 from .host.handles import BundleHandle
 from .host.images import to_image
@@ -44,6 +44,8 @@ class SceneLayout(io.ComfyNode):
     @classmethod
     def execute(cls, model: BundleHandle, boxes: str, width: int, height: int) -> io.NodeOutput:
         placed = parse_boxes(boxes)
-        guide = guide_by_boxes(model.bundle, placed, empty_canvas(height, width, model.vqgan.module.config.stride))
+        guide = prepare_layout_condition(
+            model.bundle, placed, empty_canvas(height, width, model.vqgan.module.config.stride)
+        )
         shown = to_image(boxes_view(placed, height, width))
-        return io.NodeOutput(guide, shown, ui=host.saved_pictures(shown, cls))
+        return io.NodeOutput(guide, shown, ui=comfy.saved_pictures(shown, cls))

@@ -1,8 +1,8 @@
 """Nodes that load models."""
 
-from ..core.images.io import read_picture, to_tensor
+from ..core.images.io import open_image, to_tensor
 from . import sockets
-from .host import comfy as host
+from .host import comfy
 from .host.comfy import io
 from .host.handles import open_bundle, open_vqgan
 from .host.images import to_image
@@ -24,7 +24,7 @@ class LoadBundle(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=host.model_files(host.PRIOR_FOLDER),
+                    options=comfy.model_files(comfy.PRIOR_FOLDER),
                     tooltip="A file of models/vq_transformer, or one that comes with Tessera. Press R after you put "
                     "new ones there.",
                 )
@@ -37,11 +37,11 @@ class LoadBundle(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, file: str | None) -> bool | str:
-        return host.missing_model(host.PRIOR_FOLDER, file) or True
+        return comfy.missing_model(comfy.PRIOR_FOLDER, file) or True
 
     @classmethod
     def fingerprint_inputs(cls, file: str) -> str:
-        return host.model_fingerprint(host.PRIOR_FOLDER, file)
+        return comfy.model_fingerprint(comfy.PRIOR_FOLDER, file)
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
@@ -63,7 +63,7 @@ class LoadVQGAN(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=host.model_files(host.VQGAN_FOLDER),
+                    options=comfy.model_files(comfy.VQGAN_FOLDER),
                     tooltip="A file of models/vqgan, or one that comes with Tessera. Press R after you put new ones "
                     "there.",
                 )
@@ -73,11 +73,11 @@ class LoadVQGAN(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, file: str | None) -> bool | str:
-        return host.missing_model(host.VQGAN_FOLDER, file) or True
+        return comfy.missing_model(comfy.VQGAN_FOLDER, file) or True
 
     @classmethod
     def fingerprint_inputs(cls, file: str) -> str:
-        return host.model_fingerprint(host.VQGAN_FOLDER, file)
+        return comfy.model_fingerprint(comfy.VQGAN_FOLDER, file)
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
@@ -105,4 +105,4 @@ class ExamplePicture(io.ComfyNode):
 
     @classmethod
     def execute(cls, picture: str) -> io.NodeOutput:
-        return io.NodeOutput(to_image(to_tensor(read_picture(host.ASSETS / picture))))
+        return io.NodeOutput(to_image(to_tensor(open_image(comfy.ASSETS / picture))))

@@ -3,11 +3,11 @@
 from torch import Tensor
 
 from ..core.canvas.canvas import Canvas
-from ..core.images.io import to_pictures
+from ..core.images.io import to_pil
 from ..core.provenance import KEY, check_vqgan, read_note, weights_fingerprint, write_note
 from . import sockets
 from .codes import vqgan_input
-from .host import comfy as host
+from .host import comfy
 from .host.comfy import io
 from .host.handles import VQGANHandle
 from .host.images import from_image
@@ -38,9 +38,12 @@ class SavePicture(io.ComfyNode):
 
     @classmethod
     def execute(cls, vqgan: VQGANHandle, image: Tensor, canvas: Canvas, filename_prefix: str) -> io.NodeOutput:
-        mark, canvas = weights_fingerprint(vqgan.module), canvas if host.keeps_metadata() else canvas.with_origins(())
+        mark, canvas = (
+            weights_fingerprint(vqgan.module),
+            canvas if comfy.keeps_metadata() else canvas.with_provenance(()),
+        )
         notes = [write_note(canvas, number, mark) for number in range(len(canvas.indices))]
-        return io.NodeOutput(ui=host.save_pictures(to_pictures(from_image(image)), filename_prefix, KEY, notes, cls))
+        return io.NodeOutput(ui=comfy.save_pictures(to_pil(from_image(image)), filename_prefix, KEY, notes, cls))
 
 
 class LoadCanvasOfPicture(io.ComfyNode):
@@ -56,7 +59,7 @@ class LoadCanvasOfPicture(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=host.files_between(".png") or ["no picture saved yet"],
+                    options=comfy.files_between(".png") or ["no picture saved yet"],
                     tooltip="PNGs in the input and output folders. Press R after you saved one.",
                 ),
                 sockets.VQGAN.Input(
@@ -75,15 +78,15 @@ class LoadCanvasOfPicture(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, file: str | None) -> bool | str:
-        return host.missing_file(file, ".png") or True
+        return comfy.missing_file(file, ".png") or True
 
     @classmethod
     def fingerprint_inputs(cls, file: str, vqgan: VQGANHandle | None = None) -> int:
-        return host.file_between(file, ".png").stat().st_mtime_ns
+        return comfy.file_between(file, ".png").stat().st_mtime_ns
 
     @classmethod
     def execute(cls, file: str, vqgan: VQGANHandle | None = None) -> io.NodeOutput:
-        note = read_note(host.file_between(file, ".png"))
+        note = read_note(comfy.file_between(file, ".png"))
         if vqgan is not None:
             check_vqgan(note, vqgan.module, file)
-        return io.NodeOutput(note.canvas, note.canvas.origins[0])
+        return io.NodeOutput(note.canvas, note.canvas.provenance[0])

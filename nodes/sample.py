@@ -4,18 +4,18 @@ from torch import Tensor
 
 from ..core.canvas.canvas import Canvas
 from ..core.canvas.codec import decode_canvas
-from ..core.prepared import Guide
+from ..core.prepared import PreparedCondition
 from ..core.sampling.maps import painted_settings, statistics_masks
 from ..core.sampling.settings import SamplingSettings
 from ..core.sampling.windows import Sliding
 from . import sockets
-from .host import comfy as host
+from .host import comfy
 from .host.comfy import io
 from .host.handles import BundleHandle
 from .host.images import from_mask, to_image, to_mask
-from .host.sampling import finish, run, save_forecast
+from .host.sampling import finish, run, save_trace
 
-LARGEST_SEED = 2**53 - 1  # the front end counts in doubles
+MAX_SEED = 2**53 - 1  # the front end counts in doubles
 EXAMPLE = SamplingSettings()  # the widgets' defaults
 
 
@@ -50,7 +50,7 @@ class Settings(io.ComfyNode):
                     tooltip="Leave out codes less likely than this share of the most likely one; 0 is off.",
                 ),
                 io.Float.Input(
-                    "guidance", default=EXAMPLE.guidance, min=0.0, max=20.0, step=0.1, optional=True,
+                    "guidance", default=EXAMPLE.guidance_scale, min=0.0, max=20.0, step=0.1, optional=True,
                     tooltip="How strongly the edges pull, for models that have learned to do without them, such as "
                     "emoji-edges: 1 is off, 2 doubles what they change and takes twice the time.",
                 ),
@@ -62,9 +62,9 @@ class Settings(io.ComfyNode):
     def execute(
         cls, temperature: float, top_k: int, top_p: float, min_p: float, guidance: float | None = None
     ) -> io.NodeOutput:
-        guidance = EXAMPLE.guidance if guidance is None else guidance
+        guidance = EXAMPLE.guidance_scale if guidance is None else guidance
         return io.NodeOutput(
-            SamplingSettings(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, guidance=guidance)
+            SamplingSettings(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, guidance_scale=guidance)
         )
 
 
@@ -111,7 +111,7 @@ def model_input() -> io.Input:
 def seed_input() -> io.Input:
     """Where the random numbers come from."""
     return io.Int.Input(
-        "seed", default=0, min=0, max=LARGEST_SEED, control_after_generate=True,
+        "seed", default=0, min=0, max=MAX_SEED, control_after_generate=True,
         tooltip="The same seed and settings make the same picture. Picture 2 of several has the next seed, and so on.",
     )  # fmt: skip
 
@@ -199,7 +199,7 @@ class SampleCodes(io.ComfyNode):
         seed: int,
         pictures: int,
         preview_every: int,
-        condition: Guide | None = None,
+        condition: PreparedCondition | None = None,
         canvas: Canvas | None = None,
         settings: SamplingSettings | None = None,
         sliding: Sliding | None = None,
@@ -208,7 +208,7 @@ class SampleCodes(io.ComfyNode):
         made = decode_canvas(model.vqgan.ready_for(sampled.canvas), sampled.canvas)
         picture, config = to_image(made), model.bundle.vqgan.config
         entropy, surprise = statistics_masks(sampled.state, sampled.canvas, config.codebook_size, config.stride)
-        forecast = save_forecast(sampled, made, model.bundle.vqgan)
-        shown = host.finished_pictures(picture, cls, tessera_forecast=forecast)
+        trace = save_trace(sampled, made, model.bundle.vqgan)
+        shown = comfy.finished_pictures(picture, cls, tessera_forecast=trace)
         finish(sampled)
         return io.NodeOutput(picture, sampled.canvas, to_mask(entropy), to_mask(surprise), ui=shown)

@@ -4,12 +4,11 @@ from typing import get_args
 
 from ..core.canvas.canvas import Canvas
 from ..core.geometry import Wrap
-from ..core.prepared import Guide
-from ..core.sampling.estimate import described
+from ..core.prepared import PreparedCondition
 from ..core.sampling.settings import SamplingSettings
 from ..core.sampling.windows import Sliding
 from . import sockets
-from .host import comfy as host
+from .host import comfy
 from .host.comfy import io, ui
 from .host.handles import BundleHandle
 from .host.sampling import plan
@@ -79,12 +78,12 @@ class PlanRun(io.ComfyNode):
         cls,
         model: BundleHandle,
         pictures: int,
-        condition: Guide | None = None,
+        condition: PreparedCondition | None = None,
         canvas: Canvas | None = None,
         settings: SamplingSettings | None = None,
         sliding: Sliding | None = None,
     ) -> io.NodeOutput:
         planned = plan(model, condition, canvas, settings, sliding, pictures)
-        text, megabytes = described(planned), planned.memory / 2**20
-        host.say(text)
+        text, megabytes = planned.summary(), planned.memory / 2**20
+        comfy.say(text)
         return io.NodeOutput(text, planned.cells, planned.windows, planned.seconds, megabytes, ui=ui.PreviewText(text))

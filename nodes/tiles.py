@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from ..core.images.tiles import repeated
-from .host import comfy as host
+from ..core.images.tiles import repeat_image
+from .host import comfy
 from .host.comfy import io
 from .host.images import from_image, to_image
 
@@ -30,5 +30,5 @@ class TilePreview(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: Tensor, across: int, down: int) -> io.NodeOutput:
-        tiled = to_image(repeated(from_image(image), across, down))
-        return io.NodeOutput(tiled, ui=host.saved_pictures(tiled, cls))
+        tiled = to_image(repeat_image(from_image(image), across, down))
+        return io.NodeOutput(tiled, ui=comfy.saved_pictures(tiled, cls))

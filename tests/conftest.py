@@ -45,12 +45,12 @@ def tiny_bundle(kind: str, **prior_changes):
     """A small random bundle of one kind: 16 codes, cells of 4 pixels, a window of 4 x 4 cells."""
     from tessera.core.autoencoders.vqgan import VQGAN, VQGANConfig
     from tessera.core.bundle import Bundle
-    from tessera.core.conditions.config import PICTURES, ConditionConfig
+    from tessera.core.conditions.config import IMAGE_KINDS, ConditionConfig
     from tessera.core.priors.transformer import Transformer, TransformerConfig
 
     def vqgan(**changes) -> VQGAN:
         shape = {"channels": 32, "channel_mult": (1, 1, 2), "blocks_per_level": 1, "attention_levels": ()}
-        codes = {"latent_channels": 4, "code_width": 4, "codebook_size": 16}
+        codes = {"latent_channels": 4, "code_dim": 4, "codebook_size": 16}
         model = VQGAN(VQGANConfig(**{**shape, **codes, **changes}))
         torch.nn.init.normal_(model.codebook.embedding.weight)
         torch.nn.init.normal_(model.encoder.conv_out.weight, std=0.5)  # lively enough that several codes are used
@@ -58,14 +58,14 @@ def tiny_bundle(kind: str, **prior_changes):
         return model
 
     torch.manual_seed(0)
-    length = {"layout": 92}.get(kind, 16 if kind in (*PICTURES, "coordinates") else 1)
+    length = {"layout": 92}.get(kind, 16 if kind in (*IMAGE_KINDS, "coordinates") else 1)
     shape = {"layers": 2, "width": 32, "heads": 4, "codebook_size": 16, "vocab_size": 64, "window": 4}
     prior = Transformer(TransformerConfig(**{**shape, "prefix_length": length, **prior_changes}))
     for parameter in prior.parameters():  # as trained models, it has an opinion
         torch.nn.init.normal_(parameter, std=0.3)
     config = ConditionConfig(kind=kind, offset=16, labels=5, factor=2 if kind == "low-resolution" else 0)
     channels = {"segmentation": 5, "low-resolution": 3}.get(kind, 1)
-    own = vqgan(image_channels=channels, codebook_size=12).eval() if kind in PICTURES else None
+    own = vqgan(image_channels=channels, codebook_size=12).eval() if kind in IMAGE_KINDS else None
     return Bundle(vqgan().eval(), prior.eval(), config, own)
 
 

@@ -2,7 +2,7 @@
 
 The operations and their order are those of the released models, so that their weights fit:
 GroupNorm(32, eps 1e-6), swish, residual blocks, single-head attention over all positions,
-stride-2 convolution padded right and bottom only, nearest-neighbour upsampling.
+stride-2 convolution padded right and bottom only, nearest-neighbor upsampling.
 """
 
 import torch.nn.functional as F
@@ -69,7 +69,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Double height and width: nearest neighbour, then a 3x3 convolution."""
+    """Double height and width: nearest neighbor, then a 3x3 convolution."""
 
     def __init__(self, channels: int):
         super().__init__()

@@ -1,8 +1,8 @@
 """The codebook: latents to the nearest of K learned codes and back (paper section 3.1, eq. 2 and 4).
 
 Two ways to quantize behind one call, `quantized = codebook(latents)`:
-`Codebook` (nearest code; learned by gradient or by moving average, optionally on the unit sphere)
-and `GumbelCodebook` (a categorical choice relaxed by Gumbel noise while training).
+`VectorQuantizer` (nearest code; learned by gradient or by moving average, optionally on the unit sphere)
+and `GumbelQuantizer` (a categorical choice relaxed by Gumbel noise while training).
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class Quantized(NamedTuple):
     loss: Tensor  # scalar: the stop-gradient terms of eq. 4, or the KL term of the Gumbel codebook
 
 
-class Codebook(nn.Module):
+class VectorQuantizer(nn.Module):
     """Nearest-code quantization. With `codebook: ema` the codes follow the latents by moving average
-    (call `update` after each training step) and the codebook term of the loss is left out."""
+    (call `ema_update` after each training step) and the codebook term of the loss is left out."""
 
     def __init__(self, config: VQGANConfig):
         super().__init__()
         self.config = config
-        self.embedding = nn.Embedding(config.codebook_size, config.code_width)
+        self.embedding = nn.Embedding(config.codebook_size, config.code_dim)
         nn.init.uniform_(self.embedding.weight, -1 / config.codebook_size, 1 / config.codebook_size)
         if config.codebook == "ema":
             self.embedding.weight.requires_grad_(False)
@@ -74,31 +74,31 @@ class Codebook(nn.Module):
         return Quantized(straight_through, indices, loss)
 
     @torch.no_grad()
-    def start_from(self, latents: Tensor, generator: torch.Generator, rounds: int = 5) -> None:
+    def init_kmeans(self, latents: Tensor, generator: torch.Generator, rounds: int = 5) -> None:
         """Place the codes by k-means on the first batch's latents [N, D], instead of at random."""
         latents = F.normalize(latents, dim=1) if self.config.normalize_codes else latents
         size = self.config.codebook_size
-        codes = random_rows(latents, size, generator)
+        codes = _random_rows(latents, size, generator)
         # jitter keeps repeated rows apart when there are fewer latents than codes
         codes = codes + 1e-3 * latents.std() * torch.randn(codes.shape, generator=generator).to(codes)
         for _ in range(rounds):
-            counts, sums = assign(latents, codes)
+            counts, sums = _assign(latents, codes)
             codes = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], codes)
         self.embedding.weight.copy_(codes)
-        self.start_average()
+        self.reset_ema()
 
     @torch.no_grad()
-    def start_average(self) -> None:
+    def reset_ema(self) -> None:
         """Begin the moving average at the present codes; needed after codes were set from outside."""
         if self.config.codebook == "ema":
             self.ema_count.fill_(1.0)
             self.ema_sum.copy_(self.embedding.weight)
 
     @torch.no_grad()
-    def update(self, latents: Tensor) -> None:
+    def ema_update(self, latents: Tensor) -> None:
         """Move each code towards the mean of the latents [N, D] it was chosen for (EMA codebook)."""
         latents = F.normalize(latents, dim=1) if self.config.normalize_codes else latents
-        counts, sums = assign(latents.float(), self.codes)
+        counts, sums = _assign(latents.float(), self.codes)
         decay = self.config.ema_decay
         self.ema_count.lerp_(counts, 1 - decay)
         self.ema_sum.lerp_(sums, 1 - decay)
@@ -108,17 +108,17 @@ class Codebook(nn.Module):
         self.embedding.weight.copy_(self.ema_sum / smoothed[:, None])
 
     @torch.no_grad()
-    def restart(self, dead: Tensor, latents: Tensor, generator: torch.Generator) -> None:
+    def restart_codes(self, dead: Tensor, latents: Tensor, generator: torch.Generator) -> None:
         """Replace the codes where `dead` [K] bool by random latents of [N, D]."""
         latents = F.normalize(latents, dim=1) if self.config.normalize_codes else latents
-        replacement = random_rows(latents.float(), int(dead.sum()), generator)
+        replacement = _random_rows(latents.float(), int(dead.sum()), generator)
         self.embedding.weight[dead] = replacement
         if self.config.codebook == "ema":
             self.ema_sum[dead] = replacement
             self.ema_count[dead] = 1.0
 
 
-class GumbelCodebook(nn.Module):
+class GumbelQuantizer(nn.Module):
     """A categorical choice per cell. While training the choice is drawn with Gumbel noise and its
     gradient is that of the softmax at `temperature`; otherwise it is the most likely code. (The
     released code draws noise even when encoding for use, which makes its indices random.)"""
@@ -127,7 +127,7 @@ class GumbelCodebook(nn.Module):
         super().__init__()
         self.config = config
         self.proj = nn.Conv2d(config.latent_channels, config.codebook_size, 1)
-        self.embed = nn.Embedding(config.codebook_size, config.code_width)
+        self.embed = nn.Embedding(config.codebook_size, config.code_dim)
         self.temperature = 1.0
 
     @property
@@ -166,14 +166,14 @@ def check_indices(indices: Tensor, codebook_size: int) -> None:
         )
 
 
-def assign(latents: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+def _assign(latents: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
     """How many latents [N, D] each code is nearest to, [K], and their sums, [K, D]."""
     indices = nearest_code(latents, codes)
     counts = torch.bincount(indices, minlength=len(codes)).to(latents.dtype)
     return counts, torch.zeros_like(codes).index_add_(0, indices, latents)
 
 
-def random_rows(rows: Tensor, number: int, generator: torch.Generator) -> Tensor:
+def _random_rows(rows: Tensor, number: int, generator: torch.Generator) -> Tensor:
     """`number` rows of [N, D], without repeats as long as there are enough."""
     order = torch.randperm(len(rows), generator=generator)
     repeats = -(-number // len(rows))

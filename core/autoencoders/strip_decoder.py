@@ -24,7 +24,7 @@ from .vqgan import VQGAN, Decoder, VQGANConfig
 STRIP = 8 * 2**20  # bytes that one strip of a layer has about
 ATTENTION = 2 * 2**20  # numbers in the part of the attention matrix that is held at once
 WORKSPACE = 32 * 2**20  # bytes that the library keeps for convolutions
-PLENTY = 256 * 2**20  # bytes; below, a processor decodes pictures whole
+MIN_STRIP_MEMORY = 256 * 2**20  # bytes; below, a processor decodes pictures whole
 Prepare = Callable[[Tensor], Tensor]  # strip [C, n, W] -> what the convolution sees of it
 
 
@@ -59,7 +59,7 @@ def memory_for_decoding(device: torch.device) -> int:
     """Bytes that decoding in one piece may take: half of what is free on a GPU; 256 MB on a processor, where strips
     are no slower."""
     if device.type != "cuda":
-        return PLENTY
+        return MIN_STRIP_MEMORY
     reserved, used = torch.cuda.memory_reserved(device), torch.cuda.memory_allocated(device)
     return (torch.cuda.mem_get_info(device)[0] + reserved - used) // 2  # what torch holds in reserve is free too
 
@@ -71,7 +71,7 @@ def decode_in_strips(model: VQGAN, codes: Tensor, wrap: Wrap = "none") -> Tensor
     latents = model.post_quant_conv(codes.contiguous())
     images = latents.new_empty(batch, model.config.image_channels, height * stride, width * stride)
     for image, latent in zip(images, latents, strict=True):
-        Strips(wrap).decode(model.decoder, latent, image)
+        StripDecoder(wrap).decode(model.decoder, latent, image)
     return images
 
 
@@ -93,7 +93,7 @@ def decode_memory(config: VQGANConfig, height: int, width: int, strips: bool, el
     return most + (8 * STRIP + WORKSPACE if strips else 0)
 
 
-class Moments:
+class GroupMoments:
     """Mean and variance of the groups of a layer, gathered strip by strip; on the strips' device."""
 
     def __init__(self, groups: int = 32):
@@ -131,7 +131,7 @@ class Moments:
         return prepare
 
 
-class Strips:
+class StripDecoder:
     """Layers applied strip by strip to one picture [C, H, W], its borders as `wrap` says."""
 
     def __init__(self, wrap: Wrap):
@@ -146,12 +146,12 @@ class Strips:
         x, moments = self.residual(decoder.mid.block_2, x, moments)
         for level in reversed(decoder.up):
             x, moments = self.level(level, x, moments)
-        prepare, fold = moments.activation(decoder.norm_out), decoder.fold
+        prepare, patch_size = moments.activation(decoder.norm_out), decoder.patch_size
         for first, last in strips_of(x):
             strip = self.convolution(decoder.conv_out, self.around(x, first, last, prepare))
-            image[:, first * fold : last * fold] = F.pixel_shuffle(strip, fold)
+            image[:, first * patch_size : last * patch_size] = F.pixel_shuffle(strip, patch_size)
 
-    def level(self, level: Level, x: Tensor, moments: Moments) -> tuple[Tensor, Moments]:
+    def level(self, level: Level, x: Tensor, moments: GroupMoments) -> tuple[Tensor, GroupMoments]:
         """`Level.forward`."""
         halfway = None  # memory for one block after the other
         for i, block in enumerate(level.block):
@@ -164,12 +164,12 @@ class Strips:
         return self.upsample(level.upsample.conv, x) if hasattr(level, "upsample") else (x, moments)
 
     def residual(
-        self, block: ResidualBlock, x: Tensor, moments: Moments, halfway: Tensor | None = None
-    ) -> tuple[Tensor, Moments]:
+        self, block: ResidualBlock, x: Tensor, moments: GroupMoments, halfway: Tensor | None = None
+    ) -> tuple[Tensor, GroupMoments]:
         """`ResidualBlock.forward`, in place where channels stay."""
         halfway = new_output(x, block.conv1) if halfway is None else halfway
         inner = self.convolve(x, block.conv1, halfway, moments.activation(block.norm1))
-        prepare, after = inner.activation(block.norm2), Moments()
+        prepare, after = inner.activation(block.norm2), GroupMoments()
         shortcut = getattr(block, "nin_shortcut", None)
         out = x if shortcut is None else new_output(x, shortcut)
         for first, last in strips_of(halfway):
@@ -180,9 +180,9 @@ class Strips:
             out[:, first:last] = strip
         return out, after
 
-    def attend(self, block: AttentionBlock, x: Tensor, moments: Moments) -> Moments:
+    def attend(self, block: AttentionBlock, x: Tensor, moments: GroupMoments) -> GroupMoments:
         """`AttentionBlock.forward`, in place."""
-        prepare, after = moments.activation(block.norm, swish=False), Moments()
+        prepare, after = moments.activation(block.norm, swish=False), GroupMoments()
         normed = prepare(x)
         k, v = (unpadded(layer, normed).flatten(1).t() for layer in (block.k, block.v))  # [H * W, C]
         height, width = x.shape[1:]
@@ -195,10 +195,10 @@ class Strips:
             after.add(part)
         return after
 
-    def upsample(self, conv: nn.Conv2d, x: Tensor) -> tuple[Tensor, Moments]:
+    def upsample(self, conv: nn.Conv2d, x: Tensor) -> tuple[Tensor, GroupMoments]:
         """`Upsample.forward`."""
         channels, height, width = x.shape
-        out, moments = x.new_empty(conv.out_channels, 2 * height, 2 * width), Moments()
+        out, moments = x.new_empty(conv.out_channels, 2 * height, 2 * width), GroupMoments()
         for first, last in strips_of(out, even=True):
             # one row of x more on either side gives two rows, of which the convolution needs the nearer one
             around = self.around(x, first // 2, last // 2)
@@ -208,9 +208,9 @@ class Strips:
             out[:, first:last] = strip
         return out, moments
 
-    def convolve(self, x: Tensor, conv: nn.Conv2d, out: Tensor, prepare: Prepare | None = None) -> Moments:
+    def convolve(self, x: Tensor, conv: nn.Conv2d, out: Tensor, prepare: Prepare | None = None) -> GroupMoments:
         """A 3x3 convolution of what `prepare` makes of x, into `out`; its moments."""
-        moments = Moments()
+        moments = GroupMoments()
         for first, last in strips_of(out):
             strip = self.convolution(conv, self.around(x, first, last, prepare))
             moments.add(strip)
@@ -229,7 +229,7 @@ class Strips:
         return strip if self.wrap_rows or not above + below else F.pad(strip, (0, 0, above, below))
 
     def convolution(self, conv: nn.Conv2d, strip: Tensor) -> Tensor:
-        """A 3x3 convolution of rows that have their neighbours: [C, n + 2, W] -> [C', n, W]."""
+        """A 3x3 convolution of rows that have their neighbors: [C, n + 2, W] -> [C', n, W]."""
         if self.wrap_columns:
             return unpadded(conv, torch.cat([strip[:, :, -1:], strip, strip[:, :, :1]], 2))
         return F.conv2d(strip.unsqueeze(0), conv.weight, conv.bias, padding=(0, 1))[0]

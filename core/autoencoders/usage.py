@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 CODES_TILE, LATENTS_TILE = 2048, 512
 
 
-class CodeStatistics(NamedTuple):
+class CodebookUsage(NamedTuple):
     """How well a codebook is used; `perplexity` is exp(entropy), between 1 and K."""
 
     usage: float  # share of the codes used at least once, 0..1
@@ -22,10 +22,10 @@ class CodeStatistics(NamedTuple):
     dead: int  # codes never used
 
 
-def code_statistics(counts: Tensor) -> CodeStatistics:
+def codebook_usage(counts: Tensor) -> CodebookUsage:
     """Usage, perplexity and dead codes from how often each code was used, counts [K]."""
     counts = counts.double()
     dead = int((counts == 0).sum())
     probabilities = counts / counts.sum().clamp(min=1)
     entropy = -torch.special.xlogy(probabilities, probabilities).sum()
-    return CodeStatistics(1 - dead / len(counts), float(entropy.exp()), dead)
+    return CodebookUsage(1 - dead / len(counts), float(entropy.exp()), dead)

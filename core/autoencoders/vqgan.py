@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from .blocks import Downsample, Level, Middle, Upsample, group_norm
 from .precision import exact_float32
-from .quantizers import Codebook, GumbelCodebook, Quantized
+from .quantizers import GumbelQuantizer, Quantized, VectorQuantizer
 
-MOST_LEVELS, MOST_BLOCKS = 16, 64  # a file that asks for millions would never finish
+MAX_LEVELS, MAX_BLOCKS = 16, 64  # a file that asks for millions would never finish
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +31,9 @@ class VQGANConfig:
     blocks_per_level: int = 2
     attention_levels: tuple[int, ...] = (4,)  # indices into channel_mult
     latent_channels: int = 256  # between encoder and the 1x1 convolution
-    fold: int = 1  # pixels per side folded into channels at the door; 1 in every released model
+    patch_size: int = 1  # pixels per side folded into channels at the door; 1 in every released model
     codebook_size: int = 1024  # K
-    code_width: int = 256  # D
+    code_dim: int = 256  # D
     codebook: Literal["nearest", "ema", "gumbel"] = "nearest"
     normalize_codes: bool = False  # compare directions only: latents and codes on the unit sphere
     commitment_weight: float = 0.25  # beta, on |sg(z_q) - z|^2 of eq. 4 (released models: 1)
@@ -54,14 +54,14 @@ class VQGANConfig:
                 f"attention_levels {self.attention_levels} name a level that does not exist; "
                 f"use 0 to {len(self.channel_mult) - 1}"
             )
-        if len(self.channel_mult) > MOST_LEVELS or self.blocks_per_level > MOST_BLOCKS:
+        if len(self.channel_mult) > MAX_LEVELS or self.blocks_per_level > MAX_BLOCKS:
             raise ValueError(
                 f"{len(self.channel_mult)} levels of {self.blocks_per_level} blocks are too many; choose at most "
-                f"{MOST_LEVELS} of {MOST_BLOCKS}"
+                f"{MAX_LEVELS} of {MAX_BLOCKS}"
             )
         if self.codebook not in ("nearest", "ema", "gumbel"):
             raise ValueError(f"codebook '{self.codebook}' is unknown; use nearest, ema or gumbel")
-        positive = ("image_channels", "blocks_per_level", "latent_channels", "fold", "codebook_size", "code_width")
+        positive = ("image_channels", "blocks_per_level", "latent_channels", "patch_size", "codebook_size", "code_dim")
         for name in positive:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
@@ -69,7 +69,7 @@ class VQGANConfig:
     @property
     def stride(self) -> int:
         """Pixels per cell side."""
-        return self.fold * 2 ** (len(self.channel_mult) - 1)
+        return self.patch_size * 2 ** (len(self.channel_mult) - 1)
 
 
 class Encoder(nn.Module):
@@ -78,8 +78,8 @@ class Encoder(nn.Module):
     def __init__(self, config: VQGANConfig):
         super().__init__()
         widths = [config.channels * m for m in config.channel_mult]
-        self.fold = config.fold
-        self.conv_in = nn.Conv2d(config.image_channels * config.fold**2, config.channels, 3, padding=1)
+        self.patch_size = config.patch_size
+        self.conv_in = nn.Conv2d(config.image_channels * config.patch_size**2, config.channels, 3, padding=1)
         self.down = nn.ModuleList()
         previous = config.channels
         for i, width in enumerate(widths):
@@ -93,7 +93,7 @@ class Encoder(nn.Module):
         self.conv_out = nn.Conv2d(previous, config.latent_channels, 3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
-        x = self.conv_in(F.pixel_unshuffle(image, self.fold))
+        x = self.conv_in(F.pixel_unshuffle(image, self.patch_size))
         for level in self.down:
             x = level(x)
         x = self.mid(x)
@@ -106,7 +106,7 @@ class Decoder(nn.Module):
     def __init__(self, config: VQGANConfig):
         super().__init__()
         widths = [config.channels * m for m in config.channel_mult]
-        self.fold = config.fold
+        self.patch_size = config.patch_size
         self.conv_in = nn.Conv2d(config.latent_channels, widths[-1], 3, padding=1)
         self.mid = Middle(widths[-1])
         levels = []
@@ -119,13 +119,13 @@ class Decoder(nn.Module):
             previous = width
         self.up = nn.ModuleList(levels)
         self.norm_out = group_norm(previous)
-        self.conv_out = nn.Conv2d(previous, config.image_channels * config.fold**2, 3, padding=1)
+        self.conv_out = nn.Conv2d(previous, config.image_channels * config.patch_size**2, 3, padding=1)
 
     def forward(self, latents: Tensor) -> Tensor:
         x = self.mid(self.conv_in(latents))
         for level in reversed(self.up):
             x = level(x)
-        return F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(x))), self.fold)
+        return F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(x))), self.patch_size)
 
 
 class Reconstruction(NamedTuple):
@@ -148,10 +148,10 @@ class VQGAN(nn.Module):
         self.config = config
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
-        self.codebook = GumbelCodebook(config) if config.codebook == "gumbel" else Codebook(config)
-        codebook_input = config.latent_channels if config.codebook == "gumbel" else config.code_width
+        self.codebook = GumbelQuantizer(config) if config.codebook == "gumbel" else VectorQuantizer(config)
+        codebook_input = config.latent_channels if config.codebook == "gumbel" else config.code_dim
         self.quant_conv = nn.Conv2d(config.latent_channels, codebook_input, 1)
-        self.post_quant_conv = nn.Conv2d(config.code_width, config.latent_channels, 1)
+        self.post_quant_conv = nn.Conv2d(config.code_dim, config.latent_channels, 1)
 
     def encode(self, image: Tensor) -> Tensor:
         """Latents z = E(x): [B, C, H, W] in -1..1 -> [B, D, h, w].

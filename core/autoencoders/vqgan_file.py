@@ -50,7 +50,7 @@ def build_vqgan(file: ModelFile, part: str, config: Any) -> VQGAN:
     return model
 
 
-def load_vqgan(path: str | Path) -> VQGAN:
+def read_vqgan(path: str | Path) -> VQGAN:
     """The VQGAN of a "vqgan" or "bundle" file, ready for use. Raises ValueError as `read_model_file`."""
     file = read_model_file(path)
     return build_vqgan(file, "vqgan", part_config(file, "vqgan"))

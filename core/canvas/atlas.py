@@ -18,7 +18,7 @@ SIDE = 16  # codes a side that are decoded together, each as 2 x 2 cells
 def swatches(vqgan: VQGAN) -> Tensor:
     """What each code looks like among others: [K, C, stride, stride] in -1..1, on the CPU.
 
-    The decoder's norms and attention see the whole picture, so a code alone would lose its colours: codes are
+    The decoder's norms and attention see the whole picture, so a code alone would lose its colors: codes are
     decoded together, a block of 2 x 2 cells each, and cut out of the middle of their block.
     """
     size, stride = vqgan.config.codebook_size, vqgan.config.stride
@@ -28,9 +28,9 @@ def swatches(vqgan: VQGAN) -> Tensor:
     for some in mixed.split(SIDE**2):
         cells = some.repeat(-(-(SIDE**2) // len(some)))[: SIDE**2].view(1, SIDE, SIDE)
         blocks = cells.repeat_interleave(2, 1).repeat_interleave(2, 2)
-        picture = vqgan.decode_indices(blocks.to(vqgan.post_quant_conv.weight.device)).clamp(-1, 1).cpu()[0]
+        image = vqgan.decode_indices(blocks.to(vqgan.post_quant_conv.weight.device)).clamp(-1, 1).cpu()[0]
         # [C, 16 * 2s, 16 * 2s] -> [16 * 16, C, 2s, 2s]
-        patches = picture.view(-1, SIDE, 2 * stride, SIDE, 2 * stride).permute(1, 3, 0, 2, 4).flatten(0, 1)
+        patches = image.view(-1, SIDE, 2 * stride, SIDE, 2 * stride).permute(1, 3, 0, 2, 4).flatten(0, 1)
         inner = slice(stride // 2, stride // 2 + stride)
         found[some] = patches[: len(some), :, inner, inner].float()
     return found
@@ -44,7 +44,7 @@ def coprime(size: int) -> int:
     return step
 
 
-def atlas(vqgan: VQGAN, order: Order, canvas: Canvas | None = None) -> Tensor:
+def codebook_atlas(vqgan: VQGAN, order: Order, canvas: Canvas | None = None) -> Tensor:
     """All codes on one picture, row by row from the top left: [1, C, H, W] in -1..1.
 
     Args:
@@ -68,8 +68,8 @@ def atlas(vqgan: VQGAN, order: Order, canvas: Canvas | None = None) -> Tensor:
     return rows.reshape(1, channels, -1, columns * side)
 
 
-def colours_in(canvas: Canvas, images: Tensor, size: int, stride: int) -> Tensor:
-    """What codes look like in pictures that use them: the mean colour of each of `size` codes.
+def colors_in(canvas: Canvas, images: Tensor, size: int, stride: int) -> Tensor:
+    """What codes look like in pictures that use them: the mean color of each of `size` codes.
 
     Args:
         canvas: of [B, h, w] cells, all known.

@@ -29,23 +29,23 @@ class Canvas:
 
     indices: Tensor
     known: Tensor
-    overhang: tuple[float, float] = (0.0, 0.0)
+    padding: tuple[float, float] = (0.0, 0.0)
     wrap: Wrap = "none"
-    origins: tuple[str, ...] = ()
+    provenance: tuple[str, ...] = ()
 
     def __post_init__(self):
-        if not all(0 <= share < 1 for share in self.overhang):
-            raise ValueError(f"the overhang is {self.overhang}; choose shares of a cell from 0 to below 1")
+        if not all(0 <= share < 1 for share in self.padding):
+            raise ValueError(f"the overhang is {self.padding}; choose shares of a cell from 0 to below 1")
         if self.indices.ndim != 3 or self.indices.shape != self.known.shape or not self.indices.numel():
             raise ValueError(
                 f"a canvas needs indices and known of one shape [B, h, w] without a zero, "
                 f"got {tuple(self.indices.shape)} and {tuple(self.known.shape)}"
             )
-        if len(self.origins) not in (0, len(self.indices)):
+        if len(self.provenance) not in (0, len(self.indices)):
             raise ValueError(
-                f"{len(self.origins)} origins are given for {len(self.indices)} pictures; give each its own"
+                f"{len(self.provenance)} origins are given for {len(self.indices)} pictures; give each its own"
             )
-        check_wrap(self.wrap, self.overhang)
+        check_wrap(self.wrap, self.padding)
 
     @classmethod
     def empty(cls, batch: int, height: int, width: int) -> Canvas:
@@ -60,17 +60,17 @@ class Canvas:
         """All cells known: [B, h, w] int64, as `VQGAN.encode_indices` gives them."""
         return cls(indices.clone(), torch.ones_like(indices, dtype=torch.bool))
 
-    def with_overhang(self, overhang: tuple[float, float]) -> Canvas:
+    def with_padding(self, padding: tuple[float, float]) -> Canvas:
         """The same cells, the last row and column cut by so much."""
-        return replace(self.clone(), overhang=overhang)
+        return replace(self.clone(), padding=padding)
 
     def with_wrap(self, wrap: Wrap) -> Canvas:
         """The same cells; the picture goes on at these borders. ValueError where it overhangs there."""
         return replace(self.clone(), wrap=wrap)
 
-    def with_origins(self, origins: tuple[str, ...]) -> Canvas:
+    def with_provenance(self, provenance: tuple[str, ...]) -> Canvas:
         """The same cells; how each picture was painted."""
-        return replace(self.clone(), origins=origins)
+        return replace(self.clone(), provenance=provenance)
 
     def with_cells(self, indices: Tensor, known: Tensor) -> Canvas:
         """Other cells [B, h, w] in as many pictures of the same size, overhang, wrap and origin."""
@@ -104,9 +104,9 @@ class Canvas:
         self._check_inside(top, left, height, width)
         part = (slice(None), slice(top, top + height), slice(left, left + width))
         reaches = (top + height == self.size[0], left + width == self.size[1])
-        overhang = tuple(share if last else 0.0 for share, last in zip(self.overhang, reaches, strict=True))
+        padding = tuple(share if last else 0.0 for share, last in zip(self.padding, reaches, strict=True))
         wrap = wrap_of(self.wraps("width") and width == self.size[1], self.wraps("height") and height == self.size[0])
-        return Canvas(self.indices[part].clone(), self.known[part].clone(), overhang, wrap, self.origins)
+        return Canvas(self.indices[part].clone(), self.known[part].clone(), padding, wrap, self.provenance)
 
     def paste(self, other: Canvas, top: int, left: int) -> Canvas:
         """Lay the known cells of `other` over this canvas; its unknown cells change nothing.
@@ -131,7 +131,7 @@ class Canvas:
         """Shift down and right; what leaves on one side enters on the other. Cells that overhung are whole then."""
         shift, sides = (rows, columns), (1, 2)
         indices, known = self.indices.roll(shift, sides), self.known.roll(shift, sides)
-        return Canvas(indices, known, wrap=self.wrap, origins=self.origins)
+        return Canvas(indices, known, wrap=self.wrap, provenance=self.provenance)
 
     def repeat(self, batch: int) -> Canvas:
         """The same canvas `batch` times."""
@@ -139,8 +139,8 @@ class Canvas:
 
     def pick(self, which: Tensor) -> Canvas:
         """Some of the pictures: `which` int64 numbers of them, in any order."""
-        origins = tuple(self.origins[number] for number in which.tolist()) if self.origins else ()
-        return replace(self, indices=self.indices[which], known=self.known[which], origins=origins)
+        provenance = tuple(self.provenance[number] for number in which.tolist()) if self.provenance else ()
+        return replace(self, indices=self.indices[which], known=self.known[which], provenance=provenance)
 
     def join(self, others: list[Canvas]) -> Canvas:
         """Its pictures, then those of the others; ValueError for canvases of another size."""
@@ -148,9 +148,11 @@ class Canvas:
             sizes = ", ".join(f"{height}x{width}" for height, width in (c.size for c in (self, *others)))
             raise ValueError(f"canvases of {sizes} cells can't be joined; crop them to one size")
         every = (self, *others)
-        origins = sum((c.origins or ("",) * len(c.indices) for c in every), ()) if any(c.origins for c in every) else ()
+        provenance = (
+            sum((c.provenance or ("",) * len(c.indices) for c in every), ()) if any(c.provenance for c in every) else ()
+        )
         indices, known = torch.cat([c.indices for c in every]), torch.cat([c.known for c in every])
-        return replace(self, indices=indices, known=known, origins=origins)
+        return replace(self, indices=indices, known=known, provenance=provenance)
 
     def _check_inside(self, top: int, left: int, height: int, width: int) -> None:
         own_height, own_width = self.size
@@ -161,11 +163,11 @@ class Canvas:
             )
 
 
-def check_wrap(wrap: Wrap, overhang: tuple[float, float]) -> None:
+def check_wrap(wrap: Wrap, padding: tuple[float, float]) -> None:
     """Raise ValueError for an unknown wrap, and for a picture that ends within a cell where it would go on."""
     if wrap not in get_args(Wrap):
         raise ValueError(f"wrap is {wrap!r}; choose {', '.join(get_args(Wrap))}")
-    (bottom, right), height, width = overhang, wrap in ("y", "both"), wrap in ("x", "both")
+    (bottom, right), height, width = padding, wrap in ("y", "both"), wrap in ("x", "both")
     if (bottom and height) or (right and width):
         raise ValueError(
             f"the picture ends within a cell, so it can't wrap ({wrap}); make its "

@@ -11,7 +11,7 @@ from .canvas import Canvas
 
 def save_canvas(path: str | Path, canvas: Canvas) -> None:
     """Write a canvas."""
-    metadata = {"overhang": json.dumps(canvas.overhang), "wrap": canvas.wrap, "origins": json.dumps(canvas.origins)}
+    metadata = {"overhang": json.dumps(canvas.padding), "wrap": canvas.wrap, "origins": json.dumps(canvas.provenance)}
     save_tensors(path, "canvas", {"indices": canvas.indices, "known": canvas.known}, metadata)
 
 
@@ -20,8 +20,8 @@ def load_canvas(path: str | Path) -> Canvas:
     tensors, metadata = load_tensors(path, "canvas", {"indices", "known"})
     try:
         down, right = json.loads(metadata.get("overhang", "[0, 0]"))
-        overhang, wrap = (float(down), float(right)), metadata.get("wrap", "none")
-        origins = tuple(str(origin) for origin in json.loads(metadata.get("origins", "[]")))
-        return Canvas(tensors["indices"].long(), tensors["known"].bool(), overhang, wrap, origins)
+        padding, wrap = (float(down), float(right)), metadata.get("wrap", "none")
+        provenance = tuple(str(origin) for origin in json.loads(metadata.get("origins", "[]")))
+        return Canvas(tensors["indices"].long(), tensors["known"].bool(), padding, wrap, provenance)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{Path(path).name} is not a saved canvas ({error}); choose another file") from error

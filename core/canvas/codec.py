@@ -13,7 +13,7 @@ from ..images.resize import pad_to_multiple
 from .canvas import Canvas, check_wrap
 
 
-def overhang_of(height: int, width: int, stride: int) -> tuple[float, float]:
+def padding_of(height: int, width: int, stride: int) -> tuple[float, float]:
     """How much of the last row and column of cells lies beyond a picture of so many pixels, in shares of a cell."""
     return (-height % stride) / stride, (-width % stride) / stride
 
@@ -21,12 +21,12 @@ def overhang_of(height: int, width: int, stride: int) -> tuple[float, float]:
 def empty_canvas(height: int, width: int, stride: int) -> Canvas:
     """A canvas for a picture of so many pixels, all unknown."""
     canvas = Canvas.empty(1, -(-height // stride), -(-width // stride))
-    return canvas.with_overhang(overhang_of(height, width, stride))
+    return canvas.with_padding(padding_of(height, width, stride))
 
 
-def trimmed(images: Tensor, overhang: tuple[float, float], stride: int) -> Tensor:
+def crop_padding(images: Tensor, padding: tuple[float, float], stride: int) -> Tensor:
     """Cut off what overhangs: [..., h*stride, w*stride] -> [..., H, W]."""
-    bottom, right = (round(share * stride) for share in overhang)
+    bottom, right = (round(share * stride) for share in padding)
     return images[..., : images.shape[-2] - bottom, : images.shape[-1] - right]
 
 
@@ -55,7 +55,7 @@ def encode_latents(vqgan: VQGAN, images: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def quantize_latents(vqgan: VQGAN, latents: Tensor, overhang: tuple[float, float] = (0.0, 0.0)) -> Canvas:
+def quantize_latents(vqgan: VQGAN, latents: Tensor, padding: tuple[float, float] = (0.0, 0.0)) -> Canvas:
     """The canvas of the nearest codes (eq. 2): [B, D, h, w] -> [B, h, w] cells.
 
     Raises:
@@ -63,18 +63,18 @@ def quantize_latents(vqgan: VQGAN, latents: Tensor, overhang: tuple[float, float
     """
     check_latents(latents, vqgan.quant_conv.out_channels)
     indices = vqgan.quantize(latents.to(vqgan.quant_conv.weight)).indices
-    return Canvas.filled(indices.cpu()).with_overhang(overhang)
+    return Canvas.filled(indices.cpu()).with_padding(padding)
 
 
 def encode_canvas(vqgan: VQGAN, images: Tensor) -> Canvas:
     """A canvas with all cells known of pictures [B, 1 or 3, H, W] in -1..1; errors as `encode_latents`."""
-    overhang = overhang_of(*images.shape[-2:], vqgan.config.stride)
-    return quantize_latents(vqgan, encode_latents(vqgan, images), overhang)
+    padding = padding_of(*images.shape[-2:], vqgan.config.stride)
+    return quantize_latents(vqgan, encode_latents(vqgan, images), padding)
 
 
 @torch.inference_mode()
 def decode_latents(
-    vqgan: VQGAN, latents: Tensor, overhang: tuple[float, float] = (0.0, 0.0), wrap: Wrap = "none"
+    vqgan: VQGAN, latents: Tensor, padding: tuple[float, float] = (0.0, 0.0), wrap: Wrap = "none"
 ) -> Tensor:
     """Latents as they are, or codes: [B, D, h, w] -> [B, C, H, W] clamped to -1..1, on the CPU.
 
@@ -83,16 +83,16 @@ def decode_latents(
     Raises:
         ValueError: latents of another width, empty or not finite, or a picture that overhangs where it wraps.
     """
-    check_wrap(wrap, overhang)
+    check_wrap(wrap, padding)
     check_latents(latents, vqgan.post_quant_conv.in_channels)
     weight = vqgan.post_quant_conv.weight
     decoded = [decode_codes(vqgan, latent.to(weight), wrap).clamp_(-1, 1).cpu() for latent in latents.split(1)]
     decoded = torch.cat(decoded) if len(decoded) > 1 else decoded[0]  # a copy of one large picture would be a waste
-    return trimmed(decoded, overhang, vqgan.config.stride)
+    return crop_padding(decoded, padding, vqgan.config.stride)
 
 
 @torch.inference_mode()
-def look_up(vqgan: VQGAN, canvas: Canvas) -> Tensor:
+def lookup_codes(vqgan: VQGAN, canvas: Canvas) -> Tensor:
     """The codes of a canvas, [B, D, h, w] on the CPU; ValueError for one that the VQGAN does not have."""
     return vqgan.codebook.lookup(canvas.indices.to(vqgan.post_quant_conv.weight.device)).cpu()
 
@@ -106,13 +106,13 @@ def decode_canvas(vqgan: VQGAN, canvas: Canvas) -> Tensor:
     """
     stride = vqgan.config.stride
     device = vqgan.post_quant_conv.weight.device
-    indices = torch.stack([stand_ins(*pair) for pair in zip(canvas.indices, canvas.known, strict=True)])
+    indices = torch.stack([fill_unknown(*pair) for pair in zip(canvas.indices, canvas.known, strict=True)])
     images = decode_latents(vqgan, vqgan.codebook.lookup(indices.to(device)), wrap=canvas.wrap)
     known = canvas.known.cpu().repeat_interleave(stride, 1).repeat_interleave(stride, 2)  # [B, H, W]
-    return trimmed(images.mul_(known.unsqueeze(1)), canvas.overhang, stride)
+    return crop_padding(images.mul_(known.unsqueeze(1)), canvas.padding, stride)
 
 
-def stand_ins(indices: Tensor, known: Tensor) -> Tensor:
+def fill_unknown(indices: Tensor, known: Tensor) -> Tensor:
     """One picture's indices [h, w] with known codes, taken in turn, in its unknown cells.
 
     The decoder's norms and attention see the whole canvas; with codes like those of the picture where nothing

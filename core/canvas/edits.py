@@ -30,7 +30,7 @@ def keep_side(canvas: Canvas, side: Side, share: float) -> Canvas:
     return canvas.forget(lost.expand(canvas.size))
 
 
-def painted_cells(canvas: Canvas, mask: Tensor, share: float, grow: int = 0) -> Tensor:
+def masked_cells(canvas: Canvas, mask: Tensor, share: float, grow: int = 0) -> Tensor:
     """Which cells a mask means, [1 or B, h, w] bool.
 
     Args:
@@ -46,7 +46,7 @@ def painted_cells(canvas: Canvas, mask: Tensor, share: float, grow: int = 0) -> 
     return F.max_pool2d(cells, 2 * grow + 1, stride=1, padding=grow).bool()
 
 
-def surround(canvas: Canvas, top: int, right: int, bottom: int, left: int) -> Canvas:
+def pad_unknown(canvas: Canvas, top: int, right: int, bottom: int, left: int) -> Canvas:
     """Unknown cells all around: outpainting. A side that grows no longer overhangs, and no longer wraps.
 
     Raises:
@@ -56,9 +56,9 @@ def surround(canvas: Canvas, top: int, right: int, bottom: int, left: int) -> Ca
         raise ValueError(f"a canvas can't grow by {top}, {right}, {bottom}, {left} cells; use 0 or more on each side")
     height, width = canvas.size
     larger = Canvas.empty(len(canvas.indices), top + height + bottom, left + width + right)
-    overhang = (0.0 if bottom else canvas.overhang[0], 0.0 if right else canvas.overhang[1])
+    padding = (0.0 if bottom else canvas.padding[0], 0.0 if right else canvas.padding[1])
     wrap = wrap_of(canvas.wraps("width") and not left + right, canvas.wraps("height") and not top + bottom)
-    return larger.paste(canvas, top, left).with_overhang(overhang).with_wrap(wrap)
+    return larger.paste(canvas, top, left).with_padding(padding).with_wrap(wrap)
 
 
 @torch.inference_mode()

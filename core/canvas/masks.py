@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .canvas import Canvas
-from .codec import trimmed
+from .codec import crop_padding
 
 FINE = 16  # steps a cell's side is cut into, to place a mask on a canvas that overhangs
 
@@ -23,7 +23,7 @@ def mask_to_cells(mask: Tensor, canvas: Canvas) -> Tensor:
         )
     if not torch.isfinite(mask).all():
         raise ValueError("the mask contains NaN or infinite values; check the node it comes from")
-    bottom, right = (round(share * FINE) for share in canvas.overhang)
+    bottom, right = (round(share * FINE) for share in canvas.padding)
     height, width = canvas.size
     fine = F.interpolate(mask.float().unsqueeze(1), (height * FINE - bottom, width * FINE - right), mode="area")
     return F.avg_pool2d(F.pad(fine, (0, right, 0, bottom), mode="replicate"), FINE).squeeze(1)
@@ -32,7 +32,7 @@ def mask_to_cells(mask: Tensor, canvas: Canvas) -> Tensor:
 def cells_to_mask(cells: Tensor, canvas: Canvas, stride: int) -> Tensor:
     """Numbers of cells as squares of `stride` pixels: [B, h, w] -> [B, H, W], as large as the decoded picture."""
     squares = cells.repeat_interleave(stride, 1).repeat_interleave(stride, 2)
-    return trimmed(squares, canvas.overhang, stride)
+    return crop_padding(squares, canvas.padding, stride)
 
 
 def unknown_mask(canvas: Canvas, stride: int) -> Tensor:

@@ -12,7 +12,7 @@ from ..conditions.control import ControlARConfig, ControlAREncoder
 from ..priors.llama import Llama, LlamaConfig
 from ..storage.model_file import config_from
 from .llamagen import part_of, plan_llama
-from .taming import Plan
+from .taming import ModelPlan
 from .tensor_names import Rules, Source, count, map_names
 
 CONTROL = "condition_mlp.cap_proj.fc1.weight"  # a name that only these files have
@@ -46,7 +46,7 @@ def is_controlar(names: set[str]) -> bool:
     return CONTROL in names
 
 
-def plan_controlar(source: Source) -> tuple[Plan, Plan]:
+def plan_controlar(source: Source) -> tuple[ModelPlan, ModelPlan]:
     """How to make the prior and the control encoder of a file; ValueError where it is not such a file."""
     plan = plan_llama(source, grid_of(source), OTHERS)
     own = {name: shape for name, shape in source.shapes.items() if re.match(OTHERS[0][0], name)}
@@ -68,8 +68,8 @@ def plan_controlar(source: Source) -> tuple[Plan, Plan]:
     }
     control = config_from(ControlARConfig, values, source.name)
     return (
-        Plan(Llama, config_from(LlamaConfig, prior, source.name), plan.parts),
-        Plan(ControlAREncoder, control, parts),
+        ModelPlan(Llama, config_from(LlamaConfig, prior, source.name), plan.parts),
+        ModelPlan(ControlAREncoder, control, parts),
     )
 
 

@@ -9,7 +9,7 @@ WEIGHTS = (
     "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors",
     "diffusion_pytorch_model.bin", "diffusion_pytorch_model.fp16.bin",
 )  # fmt: skip
-LARGEST_CONFIG = 64 * 2**10  # bytes
+MAX_CONFIG_BYTES = 64 * 2**10  # bytes
 # What the tensors don't show and our VQGAN can't do otherwise
 EXPECTED = {"_class_name": "VQModel", "norm_num_groups": 32, "norm_type": "group", "act_fn": "silu"}
 
@@ -40,7 +40,7 @@ def diffusers_weights(path: Path) -> Path:
 def check_config(path: Path) -> None:
     """ValueError if a config.json describes no VQGAN of this family."""
     name = f"{path.parent.name}/{path.name}"
-    if path.stat().st_size > LARGEST_CONFIG:
+    if path.stat().st_size > MAX_CONFIG_BYTES:
         raise ValueError(f"{name} has {path.stat().st_size} bytes, too many; fetch it again")
     try:
         config = dict(json.loads(path.read_text(encoding="utf-8")))

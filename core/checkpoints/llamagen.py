@@ -12,8 +12,8 @@ import re
 from ..priors.any_order import AnyOrderLlama
 from ..priors.llama import Llama, LlamaConfig
 from ..storage.model_file import config_from
-from .taming import Plan
-from .tensor_names import Part, Parts, Rules, Source, count, map_names, stacked
+from .taming import ModelPlan
+from .tensor_names import Rules, Source, TensorSource, TensorSources, count, map_names, stack_parts
 
 CELL = 16  # pixels a side, of every released transformer's tokenizer
 TRANSFORMER = "layers.0.attention.wqkv.weight"  # a name that only these files have
@@ -35,7 +35,7 @@ def is_transformer(names: set[str]) -> bool:
     return TRANSFORMER in names
 
 
-def plan_llama(source: Source, window: int | None = None, extra: Rules = ()) -> Plan:
+def plan_llama(source: Source, window: int | None = None, extra: Rules = ()) -> ModelPlan:
     """How to make the prior of a transformer's file.
 
     Args:
@@ -50,23 +50,23 @@ def plan_llama(source: Source, window: int | None = None, extra: Rules = ()) -> 
     if LABELS in parts:  # one table of ours: codes, then labels
         tables = [parts["tok_embeddings.weight"], parts.pop(LABELS)]
         shape = (config.vocab_size, config.width)
-        parts["tok_embeddings.weight"] = Part(shape, lambda: stacked(shape, tables))
-    return Plan(Llama, config, parts)
+        parts["tok_embeddings.weight"] = TensorSource(shape, lambda: stack_parts(shape, tables))
+    return ModelPlan(Llama, config, parts)
 
 
-def plan_any_order(source: Source, window: int | None = None) -> Plan:
+def plan_any_order(source: Source, window: int | None = None) -> ModelPlan:
     """`plan_llama` for RandAR, whose queries come from one more tensor; all released ones have 16 cells a side."""
     plan = plan_llama(source, window or 16, [(QUERY, "")])
     parts = {f"llama.{name}": part for name, part in plan.parts.items()} | {"query": part_of(source, QUERY)}
-    return Plan(AnyOrderLlama, plan.config, parts)
+    return ModelPlan(AnyOrderLlama, plan.config, parts)
 
 
-def part_of(source: Source, name: str) -> Part:
+def part_of(source: Source, name: str) -> TensorSource:
     """One tensor as it is."""
-    return Part(source.shapes[name], lambda: source.read(name))
+    return TensorSource(source.shapes[name], lambda: source.read(name))
 
 
-def llama_config(parts: Parts, name: str, window: int) -> LlamaConfig:
+def llama_config(parts: TensorSources, name: str, window: int) -> LlamaConfig:
     """Read a transformer's configuration off its tensors' shapes; ValueError if one is missing or impossible."""
 
     def shape(of: str) -> tuple[int, ...]:

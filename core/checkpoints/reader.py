@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..storage.header import check_header
-from .torch_format import Place, find_tensors, read_place, stream_contents, zip_contents
+from .torch_format import TensorLocation, locate_tensors, read_tensor, stream_contents, zip_contents
 
 SAFETENSORS_TYPES = {
     "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64, "I64": torch.int64,
@@ -31,10 +31,10 @@ SAFETENSORS_TYPES = {
 }  # fmt: skip
 
 
-MOST_TENSORS = 20_000
+MAX_TENSORS = 20_000
 
 
-LONGEST_NAME = 300  # characters
+MAX_NAME_LENGTH = 300  # characters
 
 
 BROKEN = (
@@ -52,14 +52,14 @@ class Checkpoint:
     """
 
     def __init__(
-        self, path: Path, shapes: dict[str, tuple[int, ...]], read: Callable[[str], Tensor], besides: list[str]
+        self, path: Path, shapes: dict[str, tuple[int, ...]], read: Callable[[str], Tensor], other_entries: list[str]
     ):
-        if len(shapes) > MOST_TENSORS:
-            raise ValueError(f"it holds {len(shapes)} tensors, more than the {MOST_TENSORS} of any model known here")
+        if len(shapes) > MAX_TENSORS:
+            raise ValueError(f"it holds {len(shapes)} tensors, more than the {MAX_TENSORS} of any model known here")
         for name in shapes:
-            if len(name) > LONGEST_NAME or not name.isprintable():
+            if len(name) > MAX_NAME_LENGTH or not name.isprintable():
                 raise ValueError(f"it has a tensor named {name[:40]!r}..., which no program writes")
-        self.path, self.shapes, self.read, self.besides = path, shapes, read, besides
+        self.path, self.shapes, self.read, self.other_entries = path, shapes, read, other_entries
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
@@ -91,9 +91,9 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
 
 def open_torch(path: Path, contents: Callable) -> Checkpoint:
     """`contents` is the function of `torch_file` for this format."""
-    places, besides = find_tensors(*contents(path), path.stat().st_size)
+    places, other_entries = locate_tensors(*contents(path), path.stat().st_size)
     shapes = {name: place.shape for name, place in places.items()}
-    return Checkpoint(path, shapes, lambda name: read_place(path, places[name]), besides)
+    return Checkpoint(path, shapes, lambda name: read_tensor(path, places[name]), other_entries)
 
 
 def open_safetensors(path: Path) -> Checkpoint:
@@ -113,14 +113,14 @@ def open_safetensors(path: Path) -> Checkpoint:
     size = path.stat().st_size
     if any(place.offset + place.bytes > size for place in places.values()):  # said twice, differently
         raise ValueError("its header claims more than the file holds")
-    besides = [f"metadata {key[:80]!r}" for key in metadata]
-    besides += [name[:80] for name in header if name not in places and name != "__metadata__"]
+    other_entries = [f"metadata {key[:80]!r}" for key in metadata]
+    other_entries += [name[:80] for name in header if name not in places and name != "__metadata__"]
     shapes = {name: place.shape for name, place in places.items()}
-    return Checkpoint(path, shapes, lambda name: read_place(path, places[name]), besides)
+    return Checkpoint(path, shapes, lambda name: read_tensor(path, places[name]), other_entries)
 
 
-def place_of(entry: dict, start: int) -> Place:
+def place_of(entry: dict, start: int) -> TensorLocation:
     """Where a tensor of a safetensors file lies whose numbers begin at `start`."""
     shape = tuple(entry["shape"])
     stride = tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
-    return Place(start + entry["data_offsets"][0], SAFETENSORS_TYPES[entry["dtype"]], 0, shape, stride)
+    return TensorLocation(start + entry["data_offsets"][0], SAFETENSORS_TYPES[entry["dtype"]], 0, shape, stride)

@@ -7,10 +7,10 @@ what would have been called with what. So no file, however hostile, can make any
 torch's own careful reader (`torch.load(weights_only=True)`) comes to the same, but refuses a whole checkpoint
 for one harmless class, such as Lightning's callbacks, unless that class is declared first; the calls that
 list and declare them are missing in older torches and don't know the older file format; and it reads every
-tensor, the optimiser's too, before one can be used. This works alike with every torch, and says where the
+tensor, the optimizer's too, before one can be used. This works alike with every torch, and says where the
 tensors lie instead of reading them.
 
-Time and memory are bounded whatever the file says: one pass over at most `MOST_STEPS` instructions, each of
+Time and memory are bounded whatever the file says: one pass over at most `MAX_STEPS` instructions, each of
 which makes at most one object; nothing is copied, printed, compared or hashed that could be deeply nested.
 """
 
@@ -20,8 +20,8 @@ import pickletools
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple
 
-MOST_STEPS = 1_000_000  # a checkpoint of 1000 tensors and their optimiser states takes about 150,000
-LARGEST_KEY = 2**31  # whole numbers as keys; larger ones could be chosen to collide
+MAX_STEPS = 1_000_000  # a checkpoint of 1000 tensors and their optimizer states takes about 150,000
+MAX_KEY = 2**31  # whole numbers as keys; larger ones could be chosen to collide
 
 
 class Global(NamedTuple):
@@ -79,8 +79,8 @@ def interpret(file: BinaryIO) -> Any:
         return items[::-1]
 
     for step, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-        if step >= MOST_STEPS:
-            raise ValueError(f"its pickle has more than {MOST_STEPS} instructions")
+        if step >= MAX_STEPS:
+            raise ValueError(f"its pickle has more than {MAX_STEPS} instructions")
         match opcode.name:
             case name if name in PLAIN:
                 stack.append(argument)
@@ -174,7 +174,7 @@ PLAIN = {
 
 def place(number: int) -> int:
     """A place of the memo."""
-    if not 0 <= number < 2 * LARGEST_KEY:
+    if not 0 <= number < 2 * MAX_KEY:
         raise ValueError("its pickle remembers something at a place that no pickle has")
     return number
 
@@ -201,7 +201,7 @@ def fill(target: Any, items: list[Any]) -> None:
     if not isinstance(entries, dict) or len(items) % 2:
         raise ValueError("its pickle fills a dictionary that is none, or with half a pair")
     for key, value in zip(items[::2], items[1::2], strict=True):
-        if isinstance(key, str | bytes | Global | None) or (isinstance(key, int) and abs(key) < LARGEST_KEY):
+        if isinstance(key, str | bytes | Global | None) or (isinstance(key, int) and abs(key) < MAX_KEY):
             entries[key] = value
 
 

@@ -21,17 +21,17 @@ from torch import Tensor, nn
 
 from ..autoencoders.vqgan import VQGAN, VQGANConfig
 from ..bundle import Bundle
-from ..bundle_file import joined
-from ..conditions.config import PICTURES, ConditionConfig, ConditionKind
+from ..bundle_file import make_bundle
+from ..conditions.config import IMAGE_KINDS, ConditionConfig, ConditionKind
 from ..conditions.layout import PREFIX_LENGTH as LAYOUT_LENGTH
 from ..priors.transformer import Transformer, TransformerConfig
-from ..storage.model_file import build_empty, check_fit, config_from
+from ..storage.model_file import build_empty, check_shapes, config_from
 from .reader import Checkpoint
 from .taming_yaml import ModelYaml, branch, check_agreement, heads_of_yaml, kind_of_yaml, start_token
 from .tensor_names import (
-    Part,
-    Parts,
     Source,
+    TensorSource,
+    TensorSources,
     count,
     is_llamagen_tokenizer,
     keep_used_codes,
@@ -49,21 +49,21 @@ FIRST_STAGE, CONDITION_STAGE, TRANSFORMER = "first_stage_model.", "cond_stage_mo
 OnRead = Callable[[int], object]
 
 
-class Plan(NamedTuple):
+class ModelPlan(NamedTuple):
     """A model to be: its configuration and where its tensors come from."""
 
     module: type[nn.Module]
     config: Any
-    parts: Parts
+    parts: TensorSources
 
 
 class BundlePlan(NamedTuple):
     """A bundle to be."""
 
-    vqgan: Plan
-    prior: Plan
+    vqgan: ModelPlan
+    prior: ModelPlan
     condition: ConditionConfig
-    condition_vqgan: Plan | None
+    condition_vqgan: ModelPlan | None
 
 
 def released_vqgan(checkpoint: Checkpoint, prefix: str = "") -> VQGAN:
@@ -72,7 +72,7 @@ def released_vqgan(checkpoint: Checkpoint, prefix: str = "") -> VQGAN:
     Raises:
         ValueError: not a VQGAN, or missing, unknown or misshapen tensors, by name.
     """
-    return carry_out(plan_vqgan(checkpoint, prefix), checkpoint.path.name)
+    return materialize(plan_vqgan(checkpoint, prefix), checkpoint.path.name)
 
 
 def released_bundle(
@@ -86,17 +86,17 @@ def released_bundle(
     Args:
         model: the YAML beside it, or None.
         kind: of the condition, where neither YAML nor shapes tell.
-        on_read: as for `carry_out`.
+        on_read: as for `materialize`.
     Raises:
         ValueError: as `released_vqgan`; the kind of condition can't be told; or it needs what is not known here.
     """
     plan, name = plan_bundle(checkpoint, model, kind), checkpoint.path.name
-    condition_vqgan = carry_out(plan.condition_vqgan, name, on_read) if plan.condition_vqgan else None
-    vqgan, prior = (carry_out(part, name, on_read) for part in (plan.vqgan, plan.prior))
-    return joined(name, vqgan, prior, plan.condition, condition_vqgan)
+    condition_vqgan = materialize(plan.condition_vqgan, name, on_read) if plan.condition_vqgan else None
+    vqgan, prior = (materialize(part, name, on_read) for part in (plan.vqgan, plan.prior))
+    return make_bundle(name, vqgan, prior, plan.condition, condition_vqgan)
 
 
-def plan_vqgan(checkpoint: Checkpoint, prefix: str = "", model: ModelYaml | None = None) -> Plan:
+def plan_vqgan(checkpoint: Checkpoint, prefix: str = "", model: ModelYaml | None = None) -> ModelPlan:
     """What `released_vqgan` makes; `model` is the YAML of this VQGAN, to be compared."""
     source = Source(checkpoint, prefix)
     parts = vqgan_parts(source)
@@ -105,7 +105,7 @@ def plan_vqgan(checkpoint: Checkpoint, prefix: str = "", model: ModelYaml | None
         check_vqgan_yaml(model, model.params, config, source.name)
     parts = keep_used_codes(source, parts)
     kept = next(part.shape[0] for n, part in parts.items() if n.startswith("codebook.") and n.endswith(".weight"))
-    return Plan(VQGAN, config_from(VQGANConfig, {**vars(config), "codebook_size": kept}, source.name), parts)
+    return ModelPlan(VQGAN, config_from(VQGANConfig, {**vars(config), "codebook_size": kept}, source.name), parts)
 
 
 def vqgan_config(shapes: dict[str, tuple[int, ...]], name: str, normalize_codes: bool = False) -> VQGANConfig:
@@ -132,7 +132,7 @@ def vqgan_config(shapes: dict[str, tuple[int, ...]], name: str, normalize_codes:
     blocks = count(shapes, r"encoder\.down\.0\.block\.(\d+)\.", name)
     widths = [shape(f"encoder.down.{i}.block.{blocks - 1}.conv2.weight", 4)[0] for i in range(levels)]
     gumbel = "codebook.proj.weight" in shapes
-    codebook_size, code_width = shape("codebook.embed.weight" if gumbel else "codebook.embedding.weight", 2)
+    codebook_size, code_dim = shape("codebook.embed.weight" if gumbel else "codebook.embedding.weight", 2)
     values = {
         "image_channels": image_channels,
         "channels": channels,
@@ -141,7 +141,7 @@ def vqgan_config(shapes: dict[str, tuple[int, ...]], name: str, normalize_codes:
         "attention_levels": tuple(i for i in range(levels) if f"encoder.down.{i}.attn.0.norm.weight" in shapes),
         "latent_channels": latent_channels,
         "codebook_size": codebook_size,
-        "code_width": code_width,
+        "code_dim": code_dim,
         "codebook": "gumbel" if gumbel else "nearest",
         "normalize_codes": normalize_codes,
         "commitment_weight": 0.25 if normalize_codes else 1.0,  # taming's loss has beta on the other term
@@ -162,7 +162,7 @@ def plan_bundle(checkpoint: Checkpoint, model: ModelYaml | None, kind: Condition
     kind = kind or (kind_of_yaml(model) if model else None)
     kind = kind or kind_of_shapes(checkpoint, condition_shape, context, model)
     condition_vqgan, prefix_length = None, {"class": 1, "none": 1, "layout": LAYOUT_LENGTH}.get(kind, WINDOW**2)
-    if kind in PICTURES:
+    if kind in IMAGE_KINDS:
         shared = params.get("cond_stage_config") == "__is_first_stage__"
         condition_vqgan = plan_vqgan(checkpoint, FIRST_STAGE if shared else CONDITION_STAGE)
         prefix_length = (WINDOW * vqgan.config.stride // condition_vqgan.config.stride) ** 2
@@ -196,7 +196,7 @@ def refuse_unknown(checkpoint: Checkpoint, params: dict) -> None:
         raise ValueError(f"{name} shrinks its condition pictures to {size} pixels (downsample_cond_size), unknown here")
 
 
-def plan_transformer(source: Source, model: ModelYaml | None, codes: int, prefix_length: int) -> Plan:
+def plan_transformer(source: Source, model: ModelYaml | None, codes: int, prefix_length: int) -> ModelPlan:
     """The transformer among a checkpoint's tensors."""
     name, parts = source.name, transformer_parts(source)
     shapes = [parts[n].shape if n in parts else () for n in ("tok_emb.weight", "pos_emb", "head.weight")]
@@ -228,9 +228,9 @@ def plan_transformer(source: Source, model: ModelYaml | None, codes: int, prefix
             "give the YAML that came with it"
         )
     positions, head = parts["pos_emb"], parts["head.weight"]
-    parts["pos_emb"] = Part((1, config.context, width), lambda: fit_positions(positions.read(), config.context))
-    parts["head.weight"] = Part((config.codebook_size, width), lambda: head.read()[: config.codebook_size])
-    return Plan(Transformer, config, parts)
+    parts["pos_emb"] = TensorSource((1, config.context, width), lambda: fit_positions(positions.read(), config.context))
+    parts["head.weight"] = TensorSource((config.codebook_size, width), lambda: head.read()[: config.codebook_size])
+    return ModelPlan(Transformer, config, parts)
 
 
 def fit_positions(positions: Tensor, context: int) -> Tensor:
@@ -270,7 +270,7 @@ def kind_of_shapes(
     raise ValueError(f"{checkpoint.path.name} does not tell what guides it; {cure}")
 
 
-def labels_of(kind: ConditionKind, params: dict, prior: TransformerConfig, condition: Plan | None) -> int:
+def labels_of(kind: ConditionKind, params: dict, prior: TransformerConfig, condition: ModelPlan | None) -> int:
     """How many labels the condition has."""
     given = branch(params, "cond_stage_config", "params")
     match kind:
@@ -285,7 +285,7 @@ def labels_of(kind: ConditionKind, params: dict, prior: TransformerConfig, condi
 
 def check_vqgan_yaml(model: ModelYaml, params: dict, config: VQGANConfig, name: str) -> None:
     """ValueError if a VQGAN's entry of a YAML speaks of another one."""
-    found = {"n_embed": config.codebook_size, "embed_dim": config.code_width}
+    found = {"n_embed": config.codebook_size, "embed_dim": config.code_dim}
     if not params.get("remap"):
         check_agreement(model, params, found, name)
     network = {
@@ -297,15 +297,15 @@ def check_vqgan_yaml(model: ModelYaml, params: dict, config: VQGANConfig, name: 
     check_agreement(model, branch(params, "ddconfig"), network, name)
 
 
-def carry_out(plan: Plan, name: str, on_read: OnRead | None = None) -> Any:
+def materialize(plan: ModelPlan, name: str, on_read: OnRead | None = None) -> Any:
     """Make the planned model, reading each tensor once.
 
     Args:
         on_read: told the bytes of each tensor as it arrives in memory.
     Raises:
-        ValueError: as `fitting`.
+        ValueError: as `build_checked`.
     """
-    model, tensors = fitting(plan, name), {}
+    model, tensors = build_checked(plan, name), {}
     # the largest first: what conversion to float32 gives back then has room for the next one
     for ours, part in sorted(plan.parts.items(), key=lambda item: -math.prod(item[1].shape)):
         tensors[ours] = part.read()
@@ -315,12 +315,12 @@ def carry_out(plan: Plan, name: str, on_read: OnRead | None = None) -> Any:
     return model.eval().requires_grad_(False)
 
 
-def fitting(plan: Plan, name: str) -> Any:
+def build_checked(plan: ModelPlan, name: str) -> Any:
     """The planned model without memory, once it is sure that its tensors fit.
 
     Raises:
         ValueError: missing, unexpected or misshapen tensors of the file `name`, by name.
     """
     model = build_empty(plan.module, plan.config, name)
-    check_fit(model, {n: part.shape for n, part in plan.parts.items()}, name)
+    check_shapes(model, {n: part.shape for n, part in plan.parts.items()}, name)
     return model

@@ -13,8 +13,8 @@ import yaml
 
 from ..conditions.config import ConditionKind
 
-LARGEST_YAML = 256 * 2**10  # bytes; released ones have 2 to 10 thousand
-DEEPEST = 50  # levels of nesting
+MAX_YAML_BYTES = 256 * 2**10  # bytes; released ones have 2 to 10 thousand
+MAX_DEPTH = 50  # levels of nesting
 ModelKind = Literal["vqgan", "transformer"]
 TARGETS: dict[ModelKind, set[str]] = {
     "vqgan": {
@@ -52,8 +52,8 @@ class PlainLoader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("it uses aliases, which no released file does")
-        if self.depth > DEEPEST:
-            raise yaml.YAMLError(f"it is nested more than {DEEPEST} levels deep")
+        if self.depth > MAX_DEPTH:
+            raise yaml.YAMLError(f"it is nested more than {MAX_DEPTH} levels deep")
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -70,7 +70,7 @@ def read_yaml(path: str | Path) -> ModelYaml:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; give the YAML file that came with the checkpoint")
-    if path.stat().st_size > LARGEST_YAML:
+    if path.stat().st_size > MAX_YAML_BYTES:
         raise ValueError(f"{path.name} has {path.stat().st_size} bytes, too many for a model's YAML; choose another")
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), PlainLoader)

@@ -20,14 +20,14 @@ Shape = tuple[int, ...]
 Rules = list[tuple[str, str]]  # pattern of a released name -> our name; "" sets the tensor aside
 
 
-class Part(NamedTuple):
+class TensorSource(NamedTuple):
     """A tensor to be: its shape, and what reads it."""
 
     shape: Shape
     read: Callable[[], Tensor]
 
 
-Parts = dict[str, Part]  # by our names
+TensorSources = dict[str, TensorSource]  # by our names
 
 VQGAN_RULES: Rules = [
     (r"(encoder|decoder|quant_conv|post_quant_conv)\.(.+)", r"\1.\2"),
@@ -90,7 +90,7 @@ class Source:
         return in_float32(self.checkpoint.read(self.prefix + name))
 
 
-def vqgan_parts(source: Source) -> Parts:
+def vqgan_parts(source: Source) -> TensorSources:
     """A VQGAN's tensors by our names; ValueError for names that are not known here."""
     if is_llamagen_tokenizer(source):
         names = llamagen_names(source)
@@ -99,10 +99,12 @@ def vqgan_parts(source: Source) -> Parts:
         names = {name: diffusers_name(name, levels) for name in map_names(source, DIFFUSERS_RULES)}
     else:
         names = map_names(source, VQGAN_RULES)
-    parts = {ours: Part(source.shapes[name], lambda name=name: source.read(name)) for name, ours in names.items()}
+    parts = {
+        ours: TensorSource(source.shapes[name], lambda name=name: source.read(name)) for name, ours in names.items()
+    }
     # diffusers has linear layers where ours are 1x1 convolutions
     layers = [n for n, part in parts.items() if re.search(r"\.attn(_1|\.\d+)\..+\.weight$", n) and len(part.shape) == 2]
-    parts |= {n: Part((*parts[n].shape, 1, 1), lambda p=parts[n]: p.read()[..., None, None]) for n in layers}
+    parts |= {n: TensorSource((*parts[n].shape, 1, 1), lambda p=parts[n]: p.read()[..., None, None]) for n in layers}
     return parts | silent_middle_attention(parts)
 
 
@@ -120,19 +122,21 @@ def llamagen_names(source: Source) -> dict[str, str]:
     }
 
 
-def silent_middle_attention(parts: Parts) -> Parts:
+def silent_middle_attention(parts: TensorSources) -> TensorSources:
     """Attention that adds nothing, for releases without any in the middle ("attn_type: none")."""
-    silent: Parts = {}
+    silent: TensorSources = {}
     for half in ("encoder", "decoder"):
         block, attention = parts.get(f"{half}.mid.block_1.conv2.weight"), f"{half}.mid.attn_1."
         if block is None or any(name.startswith(attention) for name in parts):
             continue
         width = block.shape[0]
         for layer in ("q", "k", "v", "proj_out"):
-            silent[f"{attention}{layer}.weight"] = Part((width, width, 1, 1), lambda w=width: torch.zeros(w, w, 1, 1))
-            silent[f"{attention}{layer}.bias"] = Part((width,), lambda w=width: torch.zeros(w))
-        silent[f"{attention}norm.weight"] = Part((width,), lambda w=width: torch.ones(w))
-        silent[f"{attention}norm.bias"] = Part((width,), lambda w=width: torch.zeros(w))
+            silent[f"{attention}{layer}.weight"] = TensorSource(
+                (width, width, 1, 1), lambda w=width: torch.zeros(w, w, 1, 1)
+            )
+            silent[f"{attention}{layer}.bias"] = TensorSource((width,), lambda w=width: torch.zeros(w))
+        silent[f"{attention}norm.weight"] = TensorSource((width,), lambda w=width: torch.ones(w))
+        silent[f"{attention}norm.bias"] = TensorSource((width,), lambda w=width: torch.zeros(w))
     return silent
 
 
@@ -148,7 +152,7 @@ def diffusers_name(name: str, levels: int) -> str:
     return f"{stem}.{kind}"
 
 
-def keep_used_codes(source: Source, parts: Parts) -> Parts:
+def keep_used_codes(source: Source, parts: TensorSources) -> TensorSources:
     """A codebook of the codes a transformer speaks of (the released `remap`): index i is code used[i].
 
     The released encoder still chooses among all codes and replaces those not in use at random; ours
@@ -164,20 +168,22 @@ def keep_used_codes(source: Source, parts: Parts) -> Parts:
     if int(used.min()) < 0 or int(used.max()) >= total:
         raise ValueError(f"{source.name}: quantize.used names codes that are not there; fetch it again")
     used = used.long()
-    kept = {n: Part((len(used), *parts[n].shape[1:]), lambda p=parts[n]: p.read()[used]) for n in codes}
+    kept = {n: TensorSource((len(used), *parts[n].shape[1:]), lambda p=parts[n]: p.read()[used]) for n in codes}
     return parts | kept
 
 
-def transformer_parts(source: Source) -> Parts:
+def transformer_parts(source: Source) -> TensorSources:
     """A transformer's tensors by our names, queries, keys and values joined; ValueError for unknown names."""
     names = map_names(source, TRANSFORMER_RULES)
-    parts = {ours: Part(source.shapes[name], lambda name=name: source.read(name)) for name, ours in names.items()}
+    parts = {
+        ours: TensorSource(source.shapes[name], lambda name=name: source.read(name)) for name, ours in names.items()
+    }
     for i in range(count(source.shapes, r"blocks\.(\d+)\.", source.name)):
         fuse_qkv(parts, f"blocks.{i}.attn.")
     return parts
 
 
-def fuse_qkv(parts: Parts, prefix: str) -> None:
+def fuse_qkv(parts: TensorSources, prefix: str) -> None:
     """Three products become one: stack queries, keys and values in this order."""
     for kind in ("weight", "bias"):
         three = [parts.get(f"{prefix}{part}.{kind}") for part in ("query", "key", "value")]
@@ -185,10 +191,12 @@ def fuse_qkv(parts: Parts, prefix: str) -> None:
             for part in ("query", "key", "value"):
                 del parts[f"{prefix}{part}.{kind}"]
             shape = (sum(part.shape[0] for part in three), *three[0].shape[1:])
-            parts[f"{prefix}qkv.{kind}"] = Part(shape, lambda shape=shape, three=three: stacked(shape, three))
+            parts[f"{prefix}qkv.{kind}"] = TensorSource(
+                shape, lambda shape=shape, three=three: stack_parts(shape, three)
+            )
 
 
-def stacked(shape: Shape, parts: list[Part]) -> Tensor:
+def stack_parts(shape: Shape, parts: list[TensorSource]) -> Tensor:
     """Parts one below the other, in float32; each is in memory twice no longer than it is being read."""
     whole, row = torch.empty(shape), 0
     for part in parts:

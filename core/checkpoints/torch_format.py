@@ -18,10 +18,10 @@ from typing import Any, BinaryIO, NamedTuple
 import torch
 from torch import Tensor
 
-from ..storage.header import LARGEST_STRUCTURE
+from ..storage.header import MAX_STRUCTURE_BYTES
 from .safe_pickle import Call, Global, Persistent, read_pickle
 
-LARGEST_NUMBER = 2**48  # of a shape, stride or offset
+MAX_NUMBER = 2**48  # of a shape, stride or offset
 
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first number of torch's older format
@@ -51,7 +51,7 @@ STORAGE_TYPES = {
 Locate = Callable[[str], tuple[int, int]]  # a storage's key -> its offset in the file and its length, bytes
 
 
-class Place(NamedTuple):
+class TensorLocation(NamedTuple):
     """Where a tensor's numbers lie."""
 
     offset: int  # of the storage in the file, bytes
@@ -66,7 +66,7 @@ class Place(NamedTuple):
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-class Cautious:
+class BoundedReader:
     """A file that reads no more at once than a structure needs, since a length in a zip file may lie."""
 
     def __init__(self, file: BinaryIO):
@@ -75,8 +75,8 @@ class Cautious:
 
     def read(self, size: int = -1) -> bytes:
         """As of a file; ValueError where that would be too much."""
-        data = self.file.read(min(size, LARGEST_STRUCTURE) if size >= 0 else LARGEST_STRUCTURE)
-        if size > LARGEST_STRUCTURE or (size < 0 and len(data) == LARGEST_STRUCTURE):
+        data = self.file.read(min(size, MAX_STRUCTURE_BYTES) if size >= 0 else MAX_STRUCTURE_BYTES)
+        if size > MAX_STRUCTURE_BYTES or (size < 0 and len(data) == MAX_STRUCTURE_BYTES):
             raise ValueError(f"its structure alone claims {size if size >= 0 else len(data)} bytes or more")
         return data
 
@@ -85,7 +85,7 @@ def zip_contents(path: Path) -> tuple[Any, Locate]:
     """torch's format since 1.6: an uncompressed zip with `data.pkl` and one entry for each storage."""
     size = path.stat().st_size
     entries: dict[str, zipfile.ZipInfo] = {}
-    with path.open("rb") as file, zipfile.ZipFile(Cautious(file)) as archive:
+    with path.open("rb") as file, zipfile.ZipFile(BoundedReader(file)) as archive:
         for entry in archive.infolist():
             if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
                 raise ValueError(f"entry {entry.filename[:80]!r} is compressed, which torch never does")
@@ -121,7 +121,7 @@ def stream_contents(path: Path) -> tuple[Any, Locate]:
     size = path.stat().st_size
     places: dict[str, tuple[int, int]] = {}
     with path.open("rb") as file:
-        head = io.BytesIO(file.read(LARGEST_STRUCTURE))
+        head = io.BytesIO(file.read(MAX_STRUCTURE_BYTES))
         if read_pickle(head) != LEGACY_MAGIC:
             raise ValueError("it is a bare pickle, not a torch checkpoint")
         read_pickle(head)  # protocol version
@@ -150,7 +150,7 @@ def stream_contents(path: Path) -> tuple[Any, Locate]:
     return data, locate
 
 
-def find_tensors(data: Any, locate: Locate, size: int) -> tuple[dict[str, Place], list[str]]:
+def locate_tensors(data: Any, locate: Locate, size: int) -> tuple[dict[str, TensorLocation], list[str]]:
     """The tensors that a checkpoint's structure names, and the names of what else it holds.
 
     Raises:
@@ -162,14 +162,14 @@ def find_tensors(data: Any, locate: Locate, size: int) -> tuple[dict[str, Place]
         raise ValueError(f"it holds a {type(data).__name__}, not tensors by name")
     key = next((k for k in STATE_KEYS if isinstance(data.get(k), dict)), None)
     state = data if key is None else data[key]
-    places = {n: p for n, v in state.items() if isinstance(n, str) and (p := find(v, locate)) is not None}
+    places = {n: p for n, v in state.items() if isinstance(n, str) and (p := _locate_tensor(v, locate)) is not None}
     claimed = sum(place.bytes for place in places.values())
     if claimed > 2 * size:  # twice: a transformer's condition may be made by its first stage, stored once
         raise ValueError(f"its tensors claim {claimed} bytes, the file has {size}")
     return places, [str(k)[:80] for k in data if k != key and k not in places]
 
 
-def find(value: Any, locate: Locate) -> Place | None:
+def _locate_tensor(value: Any, locate: Locate) -> TensorLocation | None:
     """Where the tensor lies that `value` describes; None if it describes something else.
 
     Raises:
@@ -185,7 +185,7 @@ def find(value: Any, locate: Locate) -> Place | None:
     if not is_storage(storage):
         raise ValueError("a tensor has no storage")
     numbers = [first, *shape, *stride] if isinstance(shape, tuple) and isinstance(stride, tuple) else [None]
-    if any(type(n) is not int or not 0 <= n < LARGEST_NUMBER for n in numbers) or len(shape) != len(stride):
+    if any(type(n) is not int or not 0 <= n < MAX_NUMBER for n in numbers) or len(shape) != len(stride):
         raise ValueError("a tensor's shape is not made of whole numbers")
     if len(shape) > 8:
         raise ValueError(f"a tensor has {len(shape)} dimensions")
@@ -200,7 +200,7 @@ def find(value: Any, locate: Locate) -> Place | None:
         raise ValueError(f"a tensor of shape {shape} claims {(last + 1) * width} bytes of a storage of {length}")
     if math.prod(shape) > last + 1:  # numbers used several times over: a small file that fills the memory
         raise ValueError(f"a tensor of shape {shape} repeats the {length} bytes of its storage")
-    return Place(offset, STORAGE_TYPES[storage.identity[1].name], first, shape, stride)
+    return TensorLocation(offset, STORAGE_TYPES[storage.identity[1].name], first, shape, stride)
 
 
 def is_call(value: Any, functions: set[Global]) -> bool:
@@ -243,7 +243,7 @@ def storages(data: Any) -> list[Persistent]:
     return found
 
 
-def read_place(path: Path, place: Place) -> Tensor:
+def read_tensor(path: Path, place: TensorLocation) -> Tensor:
     """Read one tensor, contiguous, with memory of its own."""
     if not place.bytes:
         return torch.empty(place.shape, dtype=place.dtype)

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from ..loading import is_ours, open_foreign
+from ..loading import is_native, open_released
 from ..storage.model_file import (
     ModelFile,
     build_empty,
@@ -33,9 +33,9 @@ def open_clip(path: str | Path, text_path: str | Path | None = None, activation:
         FileNotFoundError: no such file.
         ValueError: broken, hostile, or no CLIP that can be used here; one sentence that names the file.
     """
-    if is_ours(path):
+    if is_native(path):
         return _build(read_model_file(path))
-    files = [open_foreign(part) for part in (path, text_path) if part]
+    files = [open_released(part) for part in (path, text_path) if part]
     clip = read_clip(files, activation)
     tokenizer = released_tokenizer(clip.config.context)
     if tokenizer.vocab_size != clip.config.vocab_size:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoints.reader import Checkpoint
-from ..storage.model_file import build_empty, check_fit, config_from, in_float32
+from ..storage.model_file import build_empty, check_shapes, config_from, in_float32
 from .encoder import CLIP, CLIPConfig
 from .tokenizer import Tokenizer
 
@@ -112,7 +112,7 @@ def read_clip(files: Sequence[Checkpoint], activation: Activation = "auto") -> C
         activation = _guess_activation(files, config)
     config = config_from(CLIPConfig, vars(config) | {"activation": activation}, name)
     model = build_empty(CLIP, config, name)
-    check_fit(model, shapes, name)
+    check_shapes(model, shapes, name)
     model.load_state_dict({ours: part.read() for ours, part in parts.items()}, assign=True)
     return model.eval().requires_grad_(False)
 

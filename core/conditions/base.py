@@ -36,7 +36,7 @@ class TokenCondition:
 
 
 @dataclass(frozen=True)
-class NoCondition:
+class StartToken:
     """Nothing guides the picture: a single start token."""
 
     token: int = 0

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 ConditionKind = Literal["edges", "depth", "segmentation", "low-resolution", "class", "coordinates", "layout", "none"]
-
-
-PICTURES = ("edges", "depth", "segmentation", "low-resolution")  # kinds with a VQGAN of their own
+IMAGE_KINDS = ("edges", "depth", "segmentation", "low-resolution")  # kinds with a VQGAN of their own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,14 +19,15 @@ class ConditionConfig:
     offset: first vocabulary row of the condition's tokens; 0 where they share rows with the picture's codes.
     labels: how many classes or segments there are; for "coordinates", into how many steps they are cut.
     factor: for "low-resolution", how many times as large the new picture's sides are.
-    free: for "edges", whether the prior has also learned pictures without them, and then paints as it likes.
+    unconditional: for "edges", whether the prior was trained with condition dropout, so that it can also sample
+        unconditionally.
     """
 
     kind: ConditionKind
     offset: int = 0
     labels: int = 0
     factor: int = 0
-    free: bool = False
+    unconditional: bool = False
 
     def __post_init__(self):
         if self.kind not in get_args(ConditionKind):
@@ -37,7 +36,7 @@ class ConditionConfig:
             raise ValueError(f"a condition of kind {self.kind} needs to know how many labels there are")
         if self.kind == "low-resolution" and self.factor < 1:
             raise ValueError("a condition of kind low-resolution needs a factor of at least 1, such as 4")
-        if self.free and self.kind != "edges":
-            raise ValueError(f"a prior guided by {self.kind} can't be free of it; only edges can be left out")
+        if self.unconditional and self.kind != "edges":
+            raise ValueError(f"a prior guided by {self.kind} can't sample without it; only edges can be left out")
         if self.offset < 0:
             raise ValueError(f"the condition's offset is {self.offset}; choose a row of the vocabulary, from 0")

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ..geometry import Window
 
-MOST_OBJECTS = 30
-PREFIX_LENGTH = 3 * MOST_OBJECTS + 2
+MAX_OBJECTS = 30
+PREFIX_LENGTH = 3 * MAX_OBJECTS + 2
 
 
 class Box(NamedTuple):
@@ -37,8 +37,8 @@ def layout_tokens(boxes: list[Box], vocabulary: int, crop: Box | None = None) ->
     Raises:
         ValueError: too many boxes, an unknown label, or a box outside the picture.
     """
-    if len(boxes) > MOST_OBJECTS:
-        raise ValueError(f"the layout has {len(boxes)} boxes; at most {MOST_OBJECTS} fit, remove some")
+    if len(boxes) > MAX_OBJECTS:
+        raise ValueError(f"the layout has {len(boxes)} boxes; at most {MAX_OBJECTS} fit, remove some")
     nothing = vocabulary - 1
     crop = crop or Box(0, 0, 0, 1, 1)
     tokens = []
@@ -50,7 +50,7 @@ def layout_tokens(boxes: list[Box], vocabulary: int, crop: Box | None = None) ->
             raise ValueError(f"label {box.label} does not exist; choose 0 to {nothing - 1}")
         if overlap(box, crop):
             tokens += [box.label, *corners(box, vocabulary)]
-    tokens += [nothing] * (3 * MOST_OBJECTS - len(tokens))
+    tokens += [nothing] * (3 * MAX_OBJECTS - len(tokens))
     return torch.tensor([[*tokens, *corners(crop, vocabulary)]])
 
 

@@ -6,10 +6,10 @@ from torch import Tensor
 
 from ..images.io import to_tensor
 from .layout import Box
-from .maps import colors_of_labels
+from .maps import colorize_labels
 
 GROUND = (64, 64, 64)
-COLORS = 256  # after so many labels the colours come again
+COLORS = 256  # after so many labels the colors come again
 
 
 def parse_boxes(text: str) -> list[Box]:
@@ -39,8 +39,8 @@ def parse_boxes(text: str) -> list[Box]:
 def boxes_view(boxes: list[Box], height: int, width: int) -> Tensor:
     """The boxes with their labels' numbers, later ones over earlier ones, in shades that differ from label to label:
     [1, 3, height, width] in -1..1."""
-    picture = Image.new("RGB", (width, height), GROUND)
-    draw, font = ImageDraw.Draw(picture, "RGBA"), ImageFont.load_default(max(10, min(height, width) // 14))
+    image = Image.new("RGB", (width, height), GROUND)
+    draw, font = ImageDraw.Draw(image, "RGBA"), ImageFont.load_default(max(10, min(height, width) // 14))
     for box in boxes:
         color = color_of(box.label)
         left, top = round(box.left * width), round(box.top * height)
@@ -48,10 +48,10 @@ def boxes_view(boxes: list[Box], height: int, width: int) -> Tensor:
         corners = (left, top, max(left, right), max(top, bottom))
         draw.rectangle(corners, fill=(*color, 110), outline=(*color, 255), width=max(1, min(height, width) // 100))
         draw.text((left + 6, top + 4), str(box.label), fill="white", font=font)
-    return to_tensor(picture)
+    return to_tensor(image)
 
 
 def color_of(label: int) -> tuple[int, int, int]:
-    """A label's colour, 0..255."""
-    shade = colors_of_labels(torch.tensor([[[label % COLORS]]]), COLORS).flatten()
+    """A label's color, 0..255."""
+    shade = colorize_labels(torch.tensor([[[label % COLORS]]]), COLORS).flatten()
     return tuple(((shade + 1) * 127.5).round().int().tolist())

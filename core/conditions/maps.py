@@ -58,22 +58,22 @@ def segmentation(labels: Tensor, classes: int) -> Tensor:
 
 
 def labels_from_colors(images: Tensor, palette: Tensor) -> Tensor:
-    """The label whose palette colour is nearest to each pixel: [B, 3, H, W] in -1..1, palette [n, 3] in
+    """The label whose palette color is nearest to each pixel: [B, 3, H, W] in -1..1, palette [n, 3] in
     0..255 -> [B, H, W] int64 in 0..n-1."""
     check_images(images, "the segmentation picture")
     pixels = ((images.float().clamp(-1, 1) + 1) * 127.5).movedim(1, -1)  # [B, H, W, 3]
     palette = palette.to(pixels)
     best = pixels.new_full(pixels.shape[:3], torch.inf)
     labels = torch.zeros(pixels.shape[:3], dtype=torch.int64, device=pixels.device)
-    for label, color in enumerate(palette):  # a colour at a time: the full table would be n times the picture
+    for label, color in enumerate(palette):  # a color at a time: the full table would be n times the picture
         distance = (pixels - color).square().sum(-1)
         labels[distance < best] = label
         best = torch.minimum(best, distance)
     return labels
 
 
-def labels_of_picture(images: Tensor, palette: Tensor | None, classes: int, first: int = 0) -> Tensor:
-    """A picture of a label map as labels, by its gray levels or by the nearest colour of a palette.
+def labels_from_image(images: Tensor, palette: Tensor | None, classes: int, first: int = 0) -> Tensor:
+    """A picture of a label map as labels, by its gray levels or by the nearest color of a palette.
 
     Args:
         images: [B, 1 or 3, H, W] in -1..1.
@@ -83,7 +83,7 @@ def labels_of_picture(images: Tensor, palette: Tensor | None, classes: int, firs
     Returns:
         [B, H, W] int64.
     Raises:
-        ValueError: a palette with too few pixels, or colours without one.
+        ValueError: a palette with too few pixels, or colors without one.
     """
     if palette is None:
         return labels_from_gray(images, first)
@@ -93,7 +93,7 @@ def labels_of_picture(images: Tensor, palette: Tensor | None, classes: int, firs
     return labels_from_colors(images, colors[:classes])
 
 
-def inverted(images: Tensor) -> Tensor:
+def invert(images: Tensor) -> Tensor:
     """Bright becomes dark: [B, C, H, W] in -1..1 -> same."""
     return -images
 
@@ -102,10 +102,10 @@ def labels_from_gray(images: Tensor, first: int = 0) -> Tensor:
     """Labels written as gray levels 0..255: [B, 1 or 3, H, W] in -1..1 -> [B, H, W] int64.
 
     Args:
-        first: the model's label that black stands for. COCO-Stuff's maps count from 0 and mark what is unlabelled by
+        first: the model's label that black stands for. COCO-Stuff's maps count from 0 and mark what is unlabeled by
             255; models of 183 labels count from 1 and keep 0 for it. With 1, both are moved there.
     Raises:
-        ValueError: colours, or another number than 0 or 1.
+        ValueError: colors, or another number than 0 or 1.
     """
     check_images(images, "the segmentation picture")
     if first not in (0, 1):
@@ -119,8 +119,8 @@ def labels_from_gray(images: Tensor, first: int = 0) -> Tensor:
     return (levels[:, 0] + first) % 256
 
 
-def colors_of_labels(labels: Tensor, classes: int) -> Tensor:
-    """Label maps to look at, neighbouring numbers in colours far apart: [B, H, W] int64 -> [B, 3, H, W] in -1..1."""
+def colorize_labels(labels: Tensor, classes: int) -> Tensor:
+    """Label maps to look at, neighboring numbers in colors far apart: [B, H, W] int64 -> [B, 3, H, W] in -1..1."""
     hues = torch.arange(classes) * 0.618 * 2 * math.pi  # golden ratio: no two come close
     phases = torch.tensor([0.0, 2.0, 4.0]) * math.pi / 3
     palette = torch.cos(hues[:, None] - phases)  # [classes, 3]
@@ -139,17 +139,17 @@ def low_resolution(images: Tensor, factor: int) -> Tensor:
         raise ValueError(f"factor {factor} does not fit a {width}x{height} picture; choose 1 to {min(height, width)}")
     small = (height // factor, width // factor)
     pixels = ((images + 1) * 127.5).clamp(0, 255).byte()  # cut off, not rounded, as in the original
-    return (resized(resized(pixels, small), (height, width)) / 127.5 - 1).to(images)
+    return (resize(resize(pixels, small), (height, width)) / 127.5 - 1).to(images)
 
 
-def enlarged(images: Tensor, size: tuple[int, int]) -> Tensor:
+def enlarge(images: Tensor, size: tuple[int, int]) -> Tensor:
     """A small picture at the size of the one to be made, as `low_resolution` does it: [B, C, h, w] -> [B, C, *size]."""
     check_images(images, "the small picture")
     pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().byte()
-    return (resized(pixels, size) / 127.5 - 1).to(images)
+    return (resize(pixels, size) / 127.5 - 1).to(images)
 
 
-def resized(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     """Bicubic by Pillow, whose filter the original's conditions have: uint8 [B, C, h, w] -> uint8 [B, C, *size]."""
     height, width = size
     planes = [Image.fromarray(plane.numpy()) for plane in pixels.flatten(0, 1).cpu()]

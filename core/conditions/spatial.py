@@ -14,7 +14,7 @@ from .base import Condition
 
 
 @dataclass(frozen=True)
-class ImageCondition:
+class SpatialCondition:
     """A condition picture as codes r of its own VQGAN: the codes under the window, row by row.
 
     indices: [B or 1, h_c, w_c] int64, covering the same picture as the canvas, at its own stride.
@@ -26,7 +26,7 @@ class ImageCondition:
     indices: Tensor
     canvas_size: tuple[int, int]
     offset: int = 0
-    contrast: Condition | None = None
+    unconditional: Condition | None = None
 
     def __post_init__(self):
         (rows, columns), (height, width) = self.indices.shape[1:], self.canvas_size

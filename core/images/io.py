@@ -8,10 +8,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 NOISE = 50  # levels from pixel to pixel, more than a picture has
-LARGEST_PICTURE = 64_000_000  # pixels; beyond that a picture is refused before it is unpacked
+MAX_PIXELS = 64_000_000  # pixels; beyond that a picture is refused before it is unpacked
 
 
-def read_picture(path: str | Path) -> Image.Image:
+def open_image(path: str | Path) -> Image.Image:
     """Open a picture file as RGB, or as RGBA where a pixel of it is transparent, turned as its camera says.
 
     Gray of more than 8 bits is brought to 8 (`gray_bytes`), and depth packed into RGBA is unpacked (`packed_floats`).
@@ -77,7 +77,7 @@ def packed_floats(rgba: np.ndarray) -> np.ndarray | None:
 
 
 def byte_steps(channel: np.ndarray | Tensor) -> float:
-    """How far neighbours of [..., H, W] in 0..255 are apart in the mean; 85 for bytes drawn at random."""
+    """How far neighbors of [..., H, W] in 0..255 are apart in the mean; 85 for bytes drawn at random."""
     steps = np.abs(np.diff(np.asarray(channel, dtype=np.float32), axis=-1))
     return float(steps.mean()) if steps.size else 0.0
 
@@ -86,9 +86,9 @@ def check_size(name: str | Path, width: int, height: int) -> None:
     """Raise ValueError for a picture without pixels or with more than LARGEST_PICTURE."""
     if width < 1 or height < 1:
         raise ValueError(f"{name} is {width}x{height} pixels; a picture needs at least one pixel")
-    if width * height > LARGEST_PICTURE:
+    if width * height > MAX_PIXELS:
         raise ValueError(
-            f"{name} is {width}x{height} pixels, more than {LARGEST_PICTURE // 10**6} million; scale it down first"
+            f"{name} is {width}x{height} pixels, more than {MAX_PIXELS // 10**6} million; scale it down first"
         )
 
 
@@ -101,7 +101,7 @@ def to_tensor(picture: Image.Image) -> Tensor:
     return pixels.permute(2, 0, 1).unsqueeze(0).float() / 127.5 - 1
 
 
-def to_pictures(images: Tensor) -> list[Image.Image]:
+def to_pil(images: Tensor) -> list[Image.Image]:
     """[B, 1 or 3, H, W] in -1..1, clamped -> RGB pictures."""
     pixels = ((images.float().clamp(-1, 1) + 1) * 127.5).round().byte()
     pixels = pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).cpu().numpy()  # [B, H, W, 3]

@@ -29,7 +29,7 @@ def build_lpips() -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-SMALLEST_FOR_LPIPS = 16  # pixels a side, or nothing is left after VGG's poolings
+MIN_LPIPS_SIDE = 16  # pixels a side, or nothing is left after VGG's poolings
 
 
 lpips_network = lru_cache(1)(build_lpips)  # once; a failure is tried again
@@ -45,10 +45,9 @@ def lpips(a: Tensor, b: Tensor) -> Tensor:
         PerceptualLossUnavailable: no `lpips` package, or no way to its weights.
         ValueError: pictures too small for it.
     """
-    if min(a.shape[-2:]) < SMALLEST_FOR_LPIPS:
+    if min(a.shape[-2:]) < MIN_LPIPS_SIDE:
         raise ValueError(
-            f"LPIPS can't compare pictures of {a.shape[-1]}x{a.shape[-2]} pixels; "
-            f"give at least {SMALLEST_FOR_LPIPS} a side"
+            f"LPIPS can't compare pictures of {a.shape[-1]}x{a.shape[-2]} pixels; give at least {MIN_LPIPS_SIDE} a side"
         )
     network = lpips_network().to(a.device)
     pairs = zip(a.clamp(-1, 1).split(1), b.clamp(-1, 1).split(1), strict=True)

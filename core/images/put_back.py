@@ -105,7 +105,7 @@ def faded(mask: Tensor, pixels: int) -> Tensor:
 
 
 def _reach(x: Tensor, pixels: int, along: int) -> Tensor:
-    """At each pixel of [B, 1, H, W] the largest of its neighbours along one direction, weighed by how near they are."""
+    """At each pixel of [B, 1, H, W] the largest of its neighbors along one direction, weighed by how near they are."""
     result, length = x.clone(), x.shape[along]
     for offset in range(1, min(pixels, length - 1) + 1):
         weight = 0.5 + 0.5 * math.cos(math.pi * offset / (pixels + 1))

@@ -12,22 +12,22 @@ Fit = Literal["square", "whole picture", "original size"]
 LONGEST = 4  # times its shorter side
 
 
-def scaled(images: Tensor, size: tuple[int, int]) -> Tensor:
+def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     """[B, C, H, W] -> [B, C, *size], bicubic, clamped to -1..1."""
     return F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
 
 
-def scaled_lines(images: Tensor, size: tuple[int, int]) -> Tensor:
+def resize_lines(images: Tensor, size: tuple[int, int]) -> Tensor:
     """The same for bright lines, which keep their brightness: where several pixels become one, the brightest counts."""
     return F.adaptive_max_pool2d(images, size)
 
 
-def scaled_labels(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """The same for colours that stand for something and must not be mixed: the nearest pixel."""
+def resize_labels(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """The same for colors that stand for something and must not be mixed: the nearest pixel."""
     return F.interpolate(images, size, mode="nearest-exact")
 
 
-def fit(images: Tensor, how: Fit, side: int, scale: Callable[[Tensor, tuple[int, int]], Tensor] = scaled) -> Tensor:
+def fit(images: Tensor, how: Fit, side: int, scale: Callable[[Tensor, tuple[int, int]], Tensor] = resize) -> Tensor:
     """Scale pictures for a window of `side` pixels.
 
     Args:
@@ -59,7 +59,7 @@ def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
     return F.pad(images, (0, -width % multiple, 0, -height % multiple), mode="replicate")
 
 
-def fit_square(images: Tensor, side: int, scale: Callable[[Tensor, tuple[int, int]], Tensor] = scaled) -> Tensor:
+def fit_square(images: Tensor, side: int, scale: Callable[[Tensor, tuple[int, int]], Tensor] = resize) -> Tensor:
     """Scale so that the shorter side is `side` pixels and cut the middle square: [B, C, side, side]."""
     images = middle(images)
     size = covering(images, side)

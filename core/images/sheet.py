@@ -1,4 +1,4 @@
-"""Contact sheets: labelled rows of pictures on one page."""
+"""Contact sheets: labeled rows of pictures on one page."""
 
 import math
 
@@ -24,14 +24,14 @@ def contact_sheet(rows: list[tuple[str, list[Image.Image]]], side: int = 192) ->
     return sheet
 
 
-def labelled_sheet(labels: list[str], pictures: list[Image.Image], side: int = 256) -> Image.Image:
+def labeled_sheet(labels: list[str], pictures: list[Image.Image], side: int = 256) -> Image.Image:
     """One row for each label, with its equal share of the pictures."""
     columns = len(pictures) // len(labels)
     rows = [(label, pictures[i * columns : (i + 1) * columns]) for i, label in enumerate(labels)]
     return contact_sheet(rows, side)
 
 
-def labelled_tiles(labels: list[str], pictures: list[Image.Image], side: int = 192) -> Image.Image:
+def labeled_tiles(labels: list[str], pictures: list[Image.Image], side: int = 192) -> Image.Image:
     """Pictures of one size in about as many rows as columns, each below its own label."""
     columns = math.ceil(math.sqrt(len(pictures)))
     tiles = [contact_sheet([(label, [picture])], side) for label, picture in zip(labels, pictures, strict=True)]

@@ -8,7 +8,7 @@ from torch import Tensor
 from .io import check_size
 
 
-def tiled(images: Tensor, gap: int = 4) -> Tensor:
+def tile_images(images: Tensor, gap: int = 4) -> Tensor:
     """Pictures side by side in rows, about as many rows as columns: [B, C, H, W] in -1..1 -> [1, C, H', W'].
 
     Args:
@@ -22,7 +22,7 @@ def tiled(images: Tensor, gap: int = 4) -> Tensor:
     return sheet.reshape(1, channels, rows * height, columns * width)[..., :-gap, :-gap]
 
 
-def repeated(images: Tensor, across: int, down: int) -> Tensor:
+def repeat_image(images: Tensor, across: int, down: int) -> Tensor:
     """Each picture beside and below itself, as a texture on a wall: [B, C, H, W] -> [B, C, down * H, across * W].
 
     Raises:

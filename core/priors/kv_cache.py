@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from .token_decoder import Decoder
+    from .token_decoder import TokenDecoder
 
 
 class LayerCache(NamedTuple):
@@ -82,7 +82,7 @@ class KVCache:
     def __init__(self, shared: Tensor, own: Tensor, length: int):
         self.shared, self.own, self.length = shared, own, length  # one row of each for a layer
         self.layers = [LayerCache(*pair) for pair in zip(shared, own, strict=True)]
-        self.decoder: Decoder | None = None  # made when the first single token comes, unless one is given
+        self.decoder: TokenDecoder | None = None  # made when the first single token comes, unless one is given
 
     @classmethod
     def empty(cls, layers: int, batch: int, heads: int, room: int, width: int, like: Tensor) -> KVCache:

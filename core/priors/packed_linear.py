@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 BLOCKS = 16  # of a weight matrix for one or two rows; the processor's threads share them
 
 
-def few_rows(layer: nn.Linear, rows: int) -> Callable[[Tensor], Tensor]:
+def pack_linear(layer: nn.Linear, rows: int) -> Callable[[Tensor], Tensor]:
     """`layer` for inputs [rows, C_in], laid out for speed on a processor; its weights must not change.
 
     One or two rows go as they are or block by block, whichever reads the matrix with all threads. More get the layout
@@ -27,14 +27,14 @@ def few_rows(layer: nn.Linear, rows: int) -> Callable[[Tensor], Tensor]:
     if not layer.weight.is_cpu or layer.weight.dtype != torch.float32:
         return layer
     if rows <= 2:
-        return layer if one_matrix_all_threads() else in_blocks(layer)
+        return layer if one_matrix_all_threads() else blocked_linear(layer)
     if not torch.backends.mkldnn.is_available():
         return layer
     packed, bias = torch.ops.mkldnn._reorder_linear_weight(layer.weight, rows), layer.bias
     return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
 
 
-def in_blocks(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
+def blocked_linear(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
     """`layer` as a batch of products, one for each block of output rows: the threads share these."""
     bias, blocks = layer.bias, math.gcd(layer.out_features, BLOCKS)
     weight = layer.weight.view(blocks, -1, layer.in_features)  # [blocks, C_out/blocks, C_in]

@@ -7,7 +7,7 @@ from itertools import chain
 
 from torch import Tensor, nn
 
-from .packed_linear import few_rows
+from .packed_linear import pack_linear
 
 
 class PackedLinear(nn.Module):
@@ -15,7 +15,7 @@ class PackedLinear(nn.Module):
 
     def __init__(self, layer: nn.Linear, rows: int):
         super().__init__()
-        self.multiply = few_rows(layer, rows)
+        self.multiply = pack_linear(layer, rows)
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., C_in] -> [..., C_out]"""

@@ -16,7 +16,7 @@ from .kv_cache import LayerCache
 if TYPE_CHECKING:
     from .transformer import Block, Transformer
 
-from .packed_linear import few_rows
+from .packed_linear import pack_linear
 
 
 class BlockDecoder:
@@ -25,7 +25,7 @@ class BlockDecoder:
     def __init__(self, block: Block, rows: int):
         widen, self.activation, narrow = block.mlp
         layers = (block.attn.qkv, block.attn.proj, widen, narrow)
-        self.qkv, self.proj, self.widen, self.narrow = (few_rows(layer, rows) for layer in layers)
+        self.qkv, self.proj, self.widen, self.narrow = (pack_linear(layer, rows) for layer in layers)
         self.ln1, self.ln2, self.heads = block.ln1, block.ln2, block.attn.heads
 
     def __call__(self, x: Tensor, past: LayerCache, position: int) -> Tensor:
@@ -35,7 +35,7 @@ class BlockDecoder:
         return x + self.narrow(self.activation(self.widen(self.ln2(x))))
 
 
-class Decoder:
+class TokenDecoder:
     """A transformer for one token a sequence: for `rows` sequences where that is 1 or 2, else for any more.
 
     It belongs to the weights it was made of: after a change of these, make a new one.
@@ -44,7 +44,7 @@ class Decoder:
     def __init__(self, prior: Transformer, rows: int):
         self.prior = prior
         self.blocks = [BlockDecoder(block, rows) for block in prior.blocks]
-        self.head = few_rows(prior.head, rows)
+        self.head = pack_linear(prior.head, rows)
 
     def __call__(self, tokens: Tensor, layers: list[LayerCache], position: int) -> Tensor:
         """Tokens [B] at `position` -> logits [B, K] of what follows; the cache's layers are written to."""

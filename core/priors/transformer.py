@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .kv_cache import KVCache, LayerCache, SharedPast
-from .token_decoder import Decoder
+from .token_decoder import TokenDecoder
 
-MOST_LAYERS = 1000  # a file that asks for millions would never finish
+MAX_LAYERS = 1000  # a file that asks for millions would never finish
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +40,8 @@ class TransformerConfig:
         for name in ("layers", "width", "heads", "codebook_size", "prefix_length", "window"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if self.layers > MOST_LAYERS:
-            raise ValueError(f"layers is {self.layers}; choose at most {MOST_LAYERS}")
+        if self.layers > MAX_LAYERS:
+            raise ValueError(f"layers is {self.layers}; choose at most {MAX_LAYERS}")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} does not divide by heads {self.heads}; choose a multiple")
         if self.vocab_size < self.codebook_size:
@@ -137,7 +137,7 @@ class Transformer(nn.Module):
                     nn.init.zeros_(module.bias)
 
     @torch.no_grad()
-    def begin_on_the_grid(self) -> None:
+    def init_grid_positions(self) -> None:
         """Begin training with a sense of place: tokens look first at those near them on the grid.
 
         Positions are sines of row and column (Vaswani et al. 2017, section 3.5, in two dimensions), twice as large
@@ -167,14 +167,14 @@ class Transformer(nn.Module):
         """
         length, seen = prefix.shape[1], cells[:, :-1]
         if len(prefix) == len(cells):
-            x = self.through(torch.cat([prefix, seen], 1), 0, [None] * len(self.blocks))[:, length - 1 :]
+            x = self._run_blocks(torch.cat([prefix, seen], 1), 0, [None] * len(self.blocks))[:, length - 1 :]
         else:
             pasts = [SharedPast() for _ in self.blocks]
-            last = self.through(prefix, 0, pasts)[:, -1:].expand(len(cells), -1, -1)
-            x = torch.cat([last, self.through(seen, length, pasts)], 1)
+            last = self._run_blocks(prefix, 0, pasts)[:, -1:].expand(len(cells), -1, -1)
+            x = torch.cat([last, self._run_blocks(seen, length, pasts)], 1)
         return self.head(self.ln_f(x))
 
-    def through(self, tokens: Tensor, start: int, pasts: Sequence[SharedPast | None]) -> Tensor:
+    def _run_blocks(self, tokens: Tensor, start: int, pasts: Sequence[SharedPast | None]) -> Tensor:
         """Tokens [B, T] at positions from `start` on through all blocks: [B, T, C]."""
         end = start + tokens.shape[1]
         x = self.dropout(self.tok_emb(tokens) + self.pos_emb[:, start:end])
@@ -183,7 +183,7 @@ class Transformer(nn.Module):
             x = block(x, mask, past, start)
         return x
 
-    def loss(self, prefix: Tensor, cells: Tensor, keep: float = 1.0) -> Tensor:
+    def loss(self, prefix: Tensor, cells: Tensor, pkeep: float = 1.0) -> Tensor:
         """Mean negative log-likelihood of the cells, nats per code (eq. 6); the prefix is not predicted.
 
         Args:
@@ -192,7 +192,7 @@ class Transformer(nn.Module):
             keep: share of the input cells left as they are; the others are replaced by random codes, so
                 that the model learns to go on from its own mistakes.
         """
-        return cell_loss(self(prefix, corrupt(cells, keep, self.config.codebook_size)), cells)
+        return cell_loss(self(prefix, corrupt(cells, pkeep, self.config.codebook_size)), cells)
 
     def new_cache(self, batch: int, room: int | None = None) -> KVCache:
         """An empty cache for `batch` sequences of at most `room` tokens, by default the whole context."""
@@ -219,7 +219,7 @@ class Transformer(nn.Module):
     def decode_one(self, tokens: Tensor, cache: KVCache) -> Tensor:
         """Append one token a sequence, [B], to the cache; logits [B, K] of what follows."""
         if cache.decoder is None:
-            cache.decoder = Decoder(self, cache.batch)
+            cache.decoder = TokenDecoder(self, cache.batch)
         logits = cache.decoder(tokens, cache.layers, cache.length)
         cache.length += 1
         return logits
@@ -232,7 +232,7 @@ class Transformer(nn.Module):
         return (place <= place[start:, None]) | (torch.maximum(place, place[start:, None]) < self.config.unmasked)
 
     def decay_groups(self, weight_decay: float) -> list[dict]:
-        """Optimiser groups: weight decay for the weights of linear layers only."""
+        """Optimizer groups: weight decay for the weights of linear layers only."""
         decayed = {id(m.weight) for m in self.modules() if isinstance(m, nn.Linear)}
         with_decay = [p for p in self.parameters() if id(p) in decayed]
         without = [p for p in self.parameters() if id(p) not in decayed]
@@ -248,12 +248,12 @@ def grid_positions(side: int, width: int) -> Tensor:
     return 0.04 * 2**0.5 * torch.cat([rows, columns], 1)[:, :width]
 
 
-def corrupt(cells: Tensor, keep: float, codebook_size: int) -> Tensor:
-    """Cells [B, n] with all but a share `keep` of them replaced by random codes (the released pkeep)."""
-    if keep >= 1:
+def corrupt(cells: Tensor, pkeep: float, codebook_size: int) -> Tensor:
+    """Cells [B, n] with all but a share `pkeep` of them replaced by random codes (the released pkeep)."""
+    if pkeep >= 1:
         return cells
     noise = torch.randint_like(cells, codebook_size)
-    return torch.where(torch.rand(cells.shape, device=cells.device) < keep, cells, noise)
+    return torch.where(torch.rand(cells.shape, device=cells.device) < pkeep, cells, noise)
 
 
 def cell_loss(logits: Tensor, cells: Tensor) -> Tensor:

@@ -16,20 +16,20 @@ from torch import Tensor
 from ..conditions.base import Condition
 from ..geometry import Window
 from ..priors.kv_cache import KVCache
-from ..priors.token_decoder import Decoder
+from ..priors.token_decoder import TokenDecoder
 from ..priors.transformer import Transformer
-from .schedule import Stretch
+from .schedule import Segment
 
 
-class Reader:
+class WindowEvaluator:
     """Reads windows of a board of codes [B, h, w], which is written to between one cell and the next."""
 
-    def __init__(self, prior: Transformer, condition: Condition, board: Tensor):
-        self.prior, self.condition, self.board = prior, condition, board
+    def __init__(self, prior: Transformer, condition: Condition, padded: Tensor):
+        self.prior, self.condition, self.padded = prior, condition, padded
         self.remembered: dict[Window, KVCache] = {}
-        self.decoders: dict[int, Decoder] = {}  # one sequence, two, and (at 3) any more
+        self.decoders: dict[int, TokenDecoder] = {}  # one sequence, two, and (at 3) any more
 
-    def read(self, batch: list[Stretch]) -> Iterator[Tensor]:
+    def evaluate(self, batch: list[Segment]) -> Iterator[Tensor]:
         """Logits [G * B, K] for each cell of a stretch, of G stretches with the same places at once.
 
         The codes before a cell must be on the board when its logits are asked for.
@@ -39,23 +39,23 @@ class Reader:
         if stretch.resumes:
             cache = self.remembered.pop(stretch.window)
             seen = cache.length - self.prior.config.prefix_length
-            logits = self.go_on(self.codes(under[:, seen : places[0]]), cache)
+            logits = self.advance(self.codes(under[:, seen : places[0]]), cache)
         else:
-            logits, cache = self.begin(batch, self.codes(under[:, : places[0]]))
+            logits, cache = self.start(batch, self.codes(under[:, : places[0]]))
         yield logits
         for seen, place in pairwise(places):
-            yield self.go_on(self.codes(under[:, seen:place]), cache)
+            yield self.advance(self.codes(under[:, seen:place]), cache)
         if stretch.kept:
             self.remembered[stretch.window] = cache
 
-    def begin(self, batch: list[Stretch], cells: Tensor) -> tuple[Tensor, KVCache | None]:
+    def start(self, batch: list[Segment], cells: Tensor) -> tuple[Tensor, KVCache | None]:
         """Read windows up to a cell, `cells` [G * B, n] being those before it; the logits, and what to go on with.
 
         Pictures that share a prefix have it read once.
         """
         stretch, prior = batch[0], self.prior
-        prefixes = [self.condition.prefix(s.window).to(self.board.device) for s in batch]  # each [1 or B, P]
-        prefix, each = torch.cat(prefixes), len(self.board) // len(prefixes[0])
+        prefixes = [self.condition.prefix(s.window).to(self.padded.device) for s in batch]  # each [1 or B, P]
+        prefix, each = torch.cat(prefixes), len(self.padded) // len(prefixes[0])
         # what is kept goes on anywhere in the window
         room = prior.config.context if stretch.kept else prefix.shape[1] + stretch.places[-1]
         if each == 1:
@@ -66,25 +66,25 @@ class Reader:
         cache = cache.expand(len(prefix) * each)
         return prior.prefill(cells, cache) if cells.shape[1] else logits, cache
 
-    def go_on(self, cells: Tensor, cache: KVCache) -> Tensor:
+    def advance(self, cells: Tensor, cache: KVCache) -> Tensor:
         """Logits after the next cells [G * B, n] of windows that stand still."""
         if cells.shape[1] > 1:
             return self.prior.prefill(cells, cache)
         kind = min(cache.batch, 3)
         if kind not in self.decoders:
-            self.decoders[kind] = Decoder(self.prior, cache.batch)
+            self.decoders[kind] = TokenDecoder(self.prior, cache.batch)
         cache.decoder = self.decoders[kind]
         return self.prior.decode_one(cells[:, 0], cache)
 
     def numbers(self, windows: list[Window]) -> Tensor:
         """The board's cells under each window, numbered row by row: [G, cells]."""
-        height, width = self.board.shape[1:]
+        height, width = self.padded.shape[1:]
         rows, columns = (
-            torch.tensor([getattr(window, name)(size) for window in windows], device=self.board.device)
+            torch.tensor([getattr(window, name)(size) for window in windows], device=self.padded.device)
             for name, size in (("rows", height), ("columns", width))
         )
         return (rows.unsqueeze(2) * width + columns.unsqueeze(1)).flatten(1)
 
     def codes(self, numbers: Tensor) -> Tensor:
         """What the board's cells [G, n] hold now: [G * B, n]."""
-        return self.board.flatten(1)[:, numbers].transpose(0, 1).flatten(0, 1)  # [B, G, n] -> [G * B, n]
+        return self.padded.flatten(1)[:, numbers].transpose(0, 1).flatten(0, 1)  # [B, G, n] -> [G * B, n]

@@ -14,7 +14,7 @@ from ..canvas.canvas import Canvas
 from ..conditions.base import Condition
 from ..geometry import Window
 from ..priors.transformer import Transformer
-from .loop import SamplingState, check_fit
+from .loop import SamplingState, check_inputs
 from .windows import EXACT, Sliding, Visit, visits
 
 
@@ -40,7 +40,7 @@ def canvas_nll(
         raise ValueError("the canvas has unknown cells; measure complete pictures")
     if width < side:
         raise ValueError(f"the canvas is {width} cells wide, the prior's window {side}; use a wider one")
-    check_fit(prior, condition, SamplingState.start(canvas, 0), sliding)
+    check_inputs(prior, condition, SamplingState.start(canvas, 0), sliding)
     wanted = (torch.ones(height, width) if mask is None else mask).tolist()
     last = {(v.row, v.column): v for v in visits(height, width, side, sliding) if wanted[v.row][v.column]}
     cells: dict[Window, list[Visit]] = defaultdict(list)  # what each window predicts

@@ -8,11 +8,12 @@ import math
 import torch
 from torch import Tensor
 
-from .settings import COLDEST, SamplingSettings
+from .settings import MIN_TEMPERATURE, SamplingSettings
 
 
-def guided(logits: Tensor, contrast: Tensor, guidance: float) -> Tensor:
-    """Classifier-free guidance (Ho and Salimans 2022) of logits [B, V]: what the condition changes, times `guidance`.
+def apply_guidance(logits: Tensor, unconditional: Tensor, guidance_scale: float) -> Tensor:
+    """Classifier-free guidance (Ho and Salimans 2022) of logits [B, V]: what the condition changes, times
+    `guidance_scale`.
 
     Args:
         logits: with the condition.
@@ -20,13 +21,13 @@ def guided(logits: Tensor, contrast: Tensor, guidance: float) -> Tensor:
     Returns:
         [B, V] float32.
     """
-    free = contrast.float().log_softmax(-1)
-    return free + guidance * (logits.float().log_softmax(-1) - free)
+    free = unconditional.float().log_softmax(-1)
+    return free + guidance_scale * (logits.float().log_softmax(-1) - free)
 
 
 def warp(logits: Tensor, settings: SamplingSettings, temperature: Tensor | float) -> Tensor:
     """Apply all settings to logits [B, V] at one cell; `temperature` is a number or [B, 1]."""
-    temperature = torch.as_tensor(temperature, dtype=torch.float32, device=logits.device).clamp(min=COLDEST)
+    temperature = torch.as_tensor(temperature, dtype=torch.float32, device=logits.device).clamp(min=MIN_TEMPERATURE)
     logits = keep_top_k(logits.float() / temperature, settings.top_k)
     return keep_min_p(keep_top_p(logits, settings.top_p), settings.min_p)
 

@@ -25,15 +25,15 @@ from ..conditions.base import Condition
 from ..geometry import Window
 from ..priors.transformer import Transformer
 from ..storage.tensors import load_tensors, save_tensors
-from .evaluator import Reader
-from .logits import draw, guided, warp
-from .schedule import Stretch, batches, remember, rounds, stretches
+from .evaluator import WindowEvaluator
+from .logits import apply_guidance, draw, warp
+from .schedule import Segment, batches, mark_cached, schedule_rounds, split_segments
 from .settings import SamplingSettings
-from .trace import Forecast
+from .trace import SamplingTrace
 from .windows import EXACT, Sliding, Visit, visits
 
-LARGEST_SEED = 2**63 - 1
-REMEMBERED = 2**30  # bytes of windows kept for the row below
+MAX_SEED = 2**63 - 1
+MAX_CACHE_BYTES = 2**30  # bytes of windows kept for the row below
 
 
 class Progress(NamedTuple):
@@ -73,8 +73,8 @@ class SamplingState:
         Raises:
             ValueError: a seed outside 0..2^63-1.
         """
-        if not 0 <= seed <= LARGEST_SEED:
-            raise ValueError(f"seed {seed} is out of range; choose 0 to {LARGEST_SEED}")
+        if not 0 <= seed <= MAX_SEED:
+            raise ValueError(f"seed {seed} is out of range; choose 0 to {MAX_SEED}")
         blank = torch.zeros(canvas.indices.shape)
         return cls(canvas.indices.clone(), canvas.known.clone(), blank, blank.clone(), seed)
 
@@ -83,12 +83,12 @@ class SamplingState:
         """What is decided so far."""
         return Canvas(self.indices.clone(), self.known.clone())
 
-    def uniforms(self, margin: int = 0) -> Tensor:
+    def uniforms(self, right_padding: int = 0) -> Tensor:
         """The random number of every cell, [B, h, w + margin] in 0..1; always drawn on the CPU, so devices agree."""
         batch, height, width = self.indices.shape
-        seeds = [(self.seed + b) % (LARGEST_SEED + 1) for b in range(batch)]
+        seeds = [(self.seed + b) % (MAX_SEED + 1) for b in range(batch)]
         generators = [torch.Generator().manual_seed(s) for s in seeds]
-        drawn = [[torch.rand(height, wide, generator=g) for wide in (width, margin)] for g in generators]
+        drawn = [[torch.rand(height, wide, generator=g) for wide in (width, right_padding)] for g in generators]
         return torch.stack([torch.cat(pair, 1) for pair in drawn])
 
     def pending(self, number: int) -> Tensor:
@@ -121,7 +121,7 @@ def sample_steps(
     state: SamplingState,
     settings: SamplingSettings,
     sliding: Sliding = EXACT,
-    forecast: Forecast | None = None,
+    trace: SamplingTrace | None = None,
 ) -> Iterator[Progress]:
     """Decide the unknown cells, each from the window around it; one event a draw.
 
@@ -129,21 +129,21 @@ def sample_steps(
     filled in that order; on a larger one, cells that don't depend on one another take turns or go together. A cell
     known in some pictures of the batch and not in others is drawn in the others only. Stopped at any event and
     started again, with the same arguments, it ends with the same codes. What the model expects at each cell of the
-    first picture goes to `forecast`, if there is one.
+    first picture goes to `trace`, if there is one.
 
     Raises:
         ValueError: codes or a condition that don't fit the prior, guidance of a prior that has not learned to do
             without its condition, a temperature map of another size, a stride of more than half a window, or a
             canvas that wraps top to bottom only and is narrower than the window.
     """
-    check_fit(prior, condition, state, sliding)
+    check_inputs(prior, condition, state, sliding)
     work = schedule(prior, condition, state, sliding)
-    total = sum(visible(visit, state) for together in work for stretch in together for visit in stretch.visits)
-    beyond = margin(state.indices.shape[2], prior.config.window, sliding)
-    run = Run(prior, condition, state, settings, beyond, forecast)
+    total = sum(on_canvas(visit, state) for group in work for stretch in group for visit in stretch.visits)
+    beyond = right_padding(state.indices.shape[2], prior.config.window, sliding)
+    run = SamplingRun(prior, condition, state, settings, beyond, trace)
     done = 0
-    for together in work:
-        for batch in batches(together):
+    for group in work:
+        for batch in batches(group):
             for visit in run.draw(batch):
                 done += 1
                 yield Progress(done, total, visit.row, visit.column)
@@ -164,26 +164,26 @@ def sample(
     return state
 
 
-def schedule(prior: Transformer, condition: Condition, state: SamplingState, sliding: Sliding) -> list[list[Stretch]]:
+def schedule(prior: Transformer, condition: Condition, state: SamplingState, sliding: Sliding) -> list[list[Segment]]:
     """What is left to do, in rounds: see `wavefront`."""
     side, device = prior.config.window, prior.pos_emb.device
     batch, height, width = state.indices.shape
-    board_width = width + margin(width, side, sliding)
+    board_width = width + right_padding(width, side, sliding)
     pending = {number: state.pending(number).any(0).tolist() for number in (1, 2, 3)}  # number -> [h][w]
     last = max((row for row in range(height) if any(pending[1][row])), default=0)
 
     def is_left(visit: Visit) -> bool:
         if visit.column >= width:  # only rows below look at the margin
             return visit.row < last
-        return pending[visit.number][visit.row][visit.column]
+        return pending[visit.pass_number][visit.row][visit.column]
 
     left = (visit for visit in visits(height, board_width, side, sliding) if is_left(visit))
-    work = stretches(left, height, board_width)
+    work = split_segments(left, height, board_width)
     most = sliding.rows or rows_at_once(device, sliding)
-    return remember(rounds(work, height, board_width, most), windows_in_memory(prior, condition, batch))
+    return mark_cached(schedule_rounds(work, height, board_width, most), max_cached_windows(prior, condition, batch))
 
 
-def margin(width: int, side: int, sliding: Sliding) -> int:
+def right_padding(width: int, side: int, sliding: Sliding) -> int:
     """Columns to fill to the right of a canvas narrower than the window; see `window`."""
     return 0 if sliding.wrap in ("x", "both") else max(side - width, 0)
 
@@ -195,13 +195,13 @@ def rows_at_once(device: torch.device, sliding: Sliding) -> int:
     return 2 if sliding.stride == 1 else 4
 
 
-def windows_in_memory(prior: Transformer, condition: Condition, batch: int) -> int:
-    """How many windows to remember: what a second row needs that follows the first, within `REMEMBERED` bytes."""
+def max_cached_windows(prior: Transformer, condition: Condition, batch: int) -> int:
+    """How many windows to remember: what a second row needs that follows the first, within `MAX_CACHE_BYTES` bytes."""
     config = prior.config
     shared = config.prefix_length if len(condition.prefix(first_window(config.window))) < batch else 0
     tokens = shared + batch * (config.context - shared)
     size = 2 * config.layers * config.width * tokens * prior.pos_emb.element_size()
-    return min(config.window // 2 + 1, REMEMBERED // size)
+    return min(config.window // 2 + 1, MAX_CACHE_BYTES // size)
 
 
 def first_window(side: int) -> Window:
@@ -209,12 +209,12 @@ def first_window(side: int) -> Window:
     return Window(0, 0, side, side)
 
 
-def visible(visit: Visit, state: SamplingState) -> bool:
+def on_canvas(visit: Visit, state: SamplingState) -> bool:
     """Whether a visit's cell is part of the canvas, not of its margin."""
     return visit.column < state.indices.shape[2]
 
 
-class Run:
+class SamplingRun:
     """What one run of the loop works with. The board is the canvas with its margin; `state.indices` is part of it."""
 
     def __init__(
@@ -224,30 +224,30 @@ class Run:
         state: SamplingState,
         settings: SamplingSettings,
         beyond: int,
-        forecast: Forecast | None = None,
+        trace: SamplingTrace | None = None,
     ):
-        self.state, self.settings, self.forecast = state, settings, forecast
+        self.state, self.settings, self.trace = state, settings, trace
         device = prior.pos_emb.device
         batch, height, width = state.indices.shape
         temperature = temperature_map(settings, batch, height, width)
         self.temperature = F.pad(temperature, (0, beyond), "replicate").to(device)
         self.uniforms = state.uniforms(beyond).to(device)
         state.move_to(device)
-        self.board = F.pad(state.indices, (0, beyond)) if beyond else state.indices  # [B, h, w + beyond]
-        state.indices = self.board[:, :, :width]
-        self.reader = Reader(prior, condition, self.board)
-        contrast = contrast_of(condition, settings)
-        self.contrast = Reader(prior, contrast, self.board) if contrast is not None else None
+        self.padded = F.pad(state.indices, (0, beyond)) if beyond else state.indices  # [B, h, w + beyond]
+        state.indices = self.padded[:, :, :width]
+        self.evaluator = WindowEvaluator(prior, condition, self.padded)
+        unconditional = unconditional_of(condition, settings)
+        self.unconditional = WindowEvaluator(prior, unconditional, self.padded) if unconditional is not None else None
 
-    def logits(self, batch: list[Stretch]) -> Iterator[Tensor]:
+    def logits(self, batch: list[Segment]) -> Iterator[Tensor]:
         """Logits [G * B, K] for each cell of stretches of the same shape, guided where that is asked for."""
-        read = self.reader.read(batch)
-        if self.contrast is None:
+        read = self.evaluator.evaluate(batch)
+        if self.unconditional is None:
             return read
-        pairs = zip(read, self.contrast.read(batch), strict=True)
-        return (guided(logits, free, self.settings.guidance) for logits, free in pairs)
+        pairs = zip(read, self.unconditional.evaluate(batch), strict=True)
+        return (apply_guidance(logits, free, self.settings.guidance_scale) for logits, free in pairs)
 
-    def draw(self, batch: list[Stretch]) -> Iterator[Visit]:
+    def draw(self, batch: list[Segment]) -> Iterator[Visit]:
         """Draw stretches of the same shape side by side; tells of each cell of the canvas once it is drawn."""
         for logits, at in zip(self.logits(batch), zip(*(s.visits for s in batch), strict=True), strict=True):
             rows, columns = [visit.row for visit in at], [visit.column for visit in at]
@@ -255,32 +255,32 @@ class Run:
             temperature, uniform = (m[:, rows, columns].t().flatten() for m in (self.temperature, self.uniforms))
             drawn = draw(warp(logits, self.settings, temperature.unsqueeze(1)), uniform)
             log_probabilities = logits.float().log_softmax(-1)
-            pictures = len(self.board)
-            for visit, codes, likely in zip(at, drawn.split(pictures), log_probabilities.split(pictures), strict=True):
-                if visible(visit, self.state):
-                    if self.forecast is not None:
-                        self.forecast.note(visit.row, visit.column, likely[0])
+            images = len(self.padded)
+            for visit, codes, likely in zip(at, drawn.split(images), log_probabilities.split(images), strict=True):
+                if on_canvas(visit, self.state):
+                    if self.trace is not None:
+                        self.trace.note(visit.row, visit.column, likely[0])
                     record(self.state, visit, codes, likely)
                     yield visit
                 else:
-                    self.board[:, visit.row, visit.column] = codes
+                    self.padded[:, visit.row, visit.column] = codes
 
 
-def contrast_of(condition: Condition, settings: SamplingSettings) -> Condition | None:
+def unconditional_of(condition: Condition, settings: SamplingSettings) -> Condition | None:
     """What guidance contrasts the condition with; None where there is no guidance.
 
     Raises:
         ValueError: guidance without a condition, or of a prior that has not learned to do without it.
     """
-    if settings.guidance == 1:
+    if settings.guidance_scale == 1:
         return None
-    contrast = getattr(condition, "contrast", None)
-    if contrast is None:
+    unconditional = getattr(condition, "unconditional", None)
+    if unconditional is None:
         raise ValueError(
-            f"guidance is {settings.guidance:g}, but nothing guides the picture, or this model has not learned to "
-            "paint without what does; leave guidance at 1"
+            f"guidance is {settings.guidance_scale:g}, but nothing guides the picture, or this model has not learned "
+            "to paint without what does; leave guidance at 1"
         )
-    return contrast
+    return unconditional
 
 
 def is_pending(draws: Tensor, known: Tensor, number: int) -> Tensor:
@@ -291,13 +291,13 @@ def is_pending(draws: Tensor, known: Tensor, number: int) -> Tensor:
 def record(state: SamplingState, visit: Visit, drawn: Tensor, log_probabilities: Tensor) -> None:
     """Note one cell's codes [B] and statistics, in the pictures where this draw was still to be made."""
     at = (slice(None), visit.row, visit.column)
-    new = is_pending(state.draws[at], state.known[at], visit.number)  # [B]
+    new = is_pending(state.draws[at], state.known[at], visit.pass_number)  # [B]
     entropy = torch.special.entr(log_probabilities.exp()).sum(-1)
     chosen = log_probabilities.gather(-1, drawn.unsqueeze(-1)).squeeze(-1)
     for name, value in (("indices", drawn), ("entropy", entropy), ("log_probability", chosen)):
         map_ = getattr(state, name)
         map_[at] = torch.where(new, value, map_[at])
-    state.draws[at] = torch.where(new, visit.number, state.draws[at])
+    state.draws[at] = torch.where(new, visit.pass_number, state.draws[at])
     state.known[at] = True
 
 
@@ -313,7 +313,7 @@ def temperature_map(settings: SamplingSettings, batch: int, height: int, width: 
         ) from None
 
 
-def check_fit(prior: Transformer, condition: Condition, state: SamplingState, sliding: Sliding = EXACT) -> None:
+def check_inputs(prior: Transformer, condition: Condition, state: SamplingState, sliding: Sliding = EXACT) -> None:
     """Raise ValueError before work starts where canvas, condition and prior don't belong together."""
     config = prior.config
     batch, height, width = state.indices.shape

@@ -14,7 +14,7 @@ def codec_memory(vqgan: VQGAN, height: int, width: int) -> int:
     """Encoding or decoding one picture of so many pixels."""
     config = vqgan.config
     element = vqgan.quant_conv.weight.element_size()
-    return CODEC_COPIES * element * height * width * config.channels // config.fold**2
+    return CODEC_COPIES * element * height * width * config.channels // config.patch_size**2
 
 
 def sampling_memory(prior: Transformer, batch: int, guided: bool = False) -> int:

@@ -5,13 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-COLDEST = 1e-20  # temperatures below act like it: the most likely code wins, however close the next
-
-
-HOTTEST = 100.0
-
-
-STRONGEST = 20.0
+MIN_TEMPERATURE = 1e-20  # temperatures below act like it: the most likely code wins, however close the next
+MAX_TEMPERATURE = 100.0
+MAX_GUIDANCE = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,19 +29,19 @@ class SamplingSettings:
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
-    guidance: float = 1.0
+    guidance_scale: float = 1.0
 
     def __post_init__(self):
         temperatures = torch.as_tensor(self.temperature, dtype=torch.float32)
         # NaN fails both comparisons
-        if not bool(((temperatures >= 0) & (temperatures <= HOTTEST)).all()):
-            worst = temperatures.flatten()[(~((temperatures >= 0) & (temperatures <= HOTTEST))).flatten()][0]
-            raise ValueError(f"temperature {float(worst)} is out of range; choose 0 to {HOTTEST:g}")
+        if not bool(((temperatures >= 0) & (temperatures <= MAX_TEMPERATURE)).all()):
+            worst = temperatures.flatten()[(~((temperatures >= 0) & (temperatures <= MAX_TEMPERATURE))).flatten()][0]
+            raise ValueError(f"temperature {float(worst)} is out of range; choose 0 to {MAX_TEMPERATURE:g}")
         if not isinstance(self.top_k, int) or self.top_k < 0:
             raise ValueError(f"top_k is {self.top_k}; choose a whole number from 1, or 0 for off")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p is {self.top_p}; choose a share above 0 and up to 1 (1 is off)")
         if not 0 <= self.min_p <= 1:
             raise ValueError(f"min_p is {self.min_p}; choose a share from 0 (off) to 1")
-        if not 0 <= self.guidance <= STRONGEST:
-            raise ValueError(f"guidance is {self.guidance}; choose 0 to {STRONGEST:g}, 1 is off")
+        if not 0 <= self.guidance_scale <= MAX_GUIDANCE:
+            raise ValueError(f"guidance is {self.guidance_scale}; choose 0 to {MAX_GUIDANCE:g}, 1 is off")

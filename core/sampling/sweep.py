@@ -6,7 +6,7 @@ from typing import Literal, get_args
 from .settings import SamplingSettings
 
 Swept = Literal["temperature", "top_k", "top_p", "min_p", "guidance"]
-MOST = 32  # values
+MAX_VALUES = 32  # values
 
 
 def parse_values(text: str) -> list[float]:
@@ -19,8 +19,8 @@ def parse_values(text: str) -> list[float]:
         values = [float(word) for word in text.replace(",", " ").split()]
     except ValueError:
         raise ValueError(f"{text!r} are not all numbers; write them like 0.5, 0.8, 1") from None
-    if not 1 <= len(values) <= MOST:
-        raise ValueError(f"{text!r} holds {len(values)} values; write 1 to {MOST}, like 0.5, 0.8, 1")
+    if not 1 <= len(values) <= MAX_VALUES:
+        raise ValueError(f"{text!r} holds {len(values)} values; write 1 to {MAX_VALUES}, like 0.5, 0.8, 1")
     return values
 
 
@@ -31,4 +31,5 @@ def swept_settings(settings: SamplingSettings, name: Swept, values: list[float])
     if name == "top_k" and any(value != int(value) for value in values):
         raise ValueError(f"top_k takes whole numbers, got {values}")
     kind = int if name == "top_k" else float
-    return [dataclasses.replace(settings, **{name: kind(value)}) for value in values]
+    field = "guidance_scale" if name == "guidance" else name
+    return [dataclasses.replace(settings, **{field: kind(value)}) for value in values]

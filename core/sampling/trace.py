@@ -16,12 +16,12 @@ from torch import Tensor
 
 from ..storage.tensors import save_tensors
 
-LIKELIEST = 64  # codes kept one by one
+TOP_CODES = 64  # codes kept one by one
 GROUPS = 32  # of the rest, at most
 
 
 @dataclass
-class Forecast:
+class SamplingTrace:
     """The distribution at every cell that was drawn, changed in place while a run goes on.
 
     codes [h, w, N] int32: the most likely ones, likeliest first.
@@ -34,9 +34,9 @@ class Forecast:
     counts: Tensor
 
     @classmethod
-    def blank(cls, height: int, width: int, codes: int, device: torch.device | None = None) -> Forecast:
+    def blank(cls, height: int, width: int, codes: int, device: torch.device | None = None) -> SamplingTrace:
         """Before anything is drawn, for cells that hold one of so many codes."""
-        first = min(LIKELIEST, codes)
+        first = min(TOP_CODES, codes)
         reach = [first * (codes / first) ** (i / GROUPS) for i in range(GROUPS + 1)]  # in equal ratios
         ends = sorted({round(end) for end in reach})
         lengths = [after - before for before, after in pairwise(ends)]
@@ -57,13 +57,13 @@ class Forecast:
         self.codes[row, column] = order[: self.codes.shape[-1]]
         self.log_probabilities[row, column] = sums / self.counts
 
-    def save(self, path: str | Path, uniforms: Tensor, colours: Tensor, stride: int) -> None:
+    def save(self, path: str | Path, uniforms: Tensor, colors: Tensor, stride: int) -> None:
         """Write it with what explains it, for `web/js`.
 
         Args:
             uniforms: [h, w] the random number of each cell.
-            colours: [K, 3] uint8, what codes look like.
+            colors: [K, 3] uint8, what codes look like.
             stride: pixels from cell to cell.
         """
-        tensors = {**vars(self), "uniforms": uniforms, "colours": colours}
+        tensors = {**vars(self), "uniforms": uniforms, "colours": colors}
         save_tensors(path, "forecast", tensors, {"stride": str(stride)})

@@ -50,7 +50,7 @@ class Visit(NamedTuple):
 
     row: int
     column: int
-    number: int  # 1 the first time that this cell is drawn
+    pass_number: int  # 1 the first time that this cell is drawn
     window: Window
 
 
@@ -93,8 +93,8 @@ def window_around(
 def visits(height: int, width: int, side: int, sliding: Sliding) -> Iterator[Visit]:
     """All draws of a canvas in the order that defines the result: all cells row by row; where the canvas wraps,
     then the first rows and then the first columns again."""
-    again_rows = held_back(height, side, 1) if sliding.wrap in ("y", "both") else 0
-    again_columns = held_back(width, side, sliding.stride) if sliding.wrap in ("x", "both") else 0
+    again_rows = count_clamped(height, side, 1) if sliding.wrap in ("y", "both") else 0
+    again_columns = count_clamped(width, side, sliding.stride) if sliding.wrap in ("x", "both") else 0
     for row in range(height):
         for column in range(width):
             yield Visit(row, column, 1, window_around(row, column, height, width, side, sliding))
@@ -103,10 +103,10 @@ def visits(height: int, width: int, side: int, sliding: Sliding) -> Iterator[Vis
             yield Visit(row, column, 2, window_around(row, column, height, width, side, sliding, True))
     for row in range(height):
         for column in range(again_columns):
-            number = 3 if row < again_rows else 2
-            yield Visit(row, column, number, window_around(row, column, height, width, side, sliding, True))
+            pass_number = 3 if row < again_rows else 2
+            yield Visit(row, column, pass_number, window_around(row, column, height, width, side, sliding, True))
 
 
-def held_back(size: int, side: int, stride: int) -> int:
+def count_clamped(size: int, side: int, stride: int) -> int:
     """How many cells at the beginning have their window held back by the border."""
     return min(size, sum(free_start(cell, side, stride) < 0 for cell in range(side)))

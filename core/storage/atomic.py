@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """A temporary path to write to: it takes the place of `path` at the end, or vanishes if writing fails.
 
     It has the suffix of `path`, since some libraries choose the format by it, and lies beside it.

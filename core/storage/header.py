@@ -15,8 +15,8 @@ def check_header(path: Path) -> None:
     """
     with path.open("rb") as file:
         start = file.read(8)
-    if len(start) == 8 and (length := int.from_bytes(start, "little")) > LARGEST_STRUCTURE:
+    if len(start) == 8 and (length := int.from_bytes(start, "little")) > MAX_STRUCTURE_BYTES:
         raise SafetensorError(f"its header claims {length} bytes")
 
 
-LARGEST_STRUCTURE = 16 * 2**20  # bytes of a file's structure without its numbers; released ones have 1 or 2 million
+MAX_STRUCTURE_BYTES = 16 * 2**20  # bytes of a file's structure without its numbers; released ones have 1 or 2 million

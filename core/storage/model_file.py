@@ -14,8 +14,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from .atomic import whole_file
+from .atomic import atomic_write
 from .header import check_header
+from .old_names import with_current_names
 
 FORMAT = "tessera/1"
 
@@ -58,7 +59,7 @@ def write_model_file(
         "license": license,
         "trained_on": trained_on,
     }
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         save_file(tensors, partial, metadata)
 
 
@@ -105,7 +106,7 @@ def in_float32(tensor: Tensor) -> Tensor:
 def config_from(kind: type, values: Any, name: str) -> Any:
     """A config dataclass from the JSON in a file; ValueError names the file and what does not fit."""
     try:
-        return kind(**values)
+        return kind(**with_current_names(kind, values))
     except TypeError as error:
         raise ValueError(f"{name}: its config does not fit this version ({error}); update Tessera") from error
     except ValueError as error:
@@ -133,7 +134,7 @@ def build_empty(kind: type, config: Any, name: str) -> Any:
         raise ValueError(f"{name}: no model can be built from its config ({problem}); fetch it again") from error
 
 
-def check_fit(module: nn.Module, shapes: dict[str, tuple[int, ...]], name: str) -> None:
+def check_shapes(module: nn.Module, shapes: dict[str, tuple[int, ...]], name: str) -> None:
     """ValueError that names the missing, unexpected and misshapen tensors of the file `name`, if there are any."""
     wanted = {n: tuple(t.shape) for n, t in module.state_dict().items()}
     problems = [f"{n} is missing" for n in wanted if n not in shapes]
@@ -153,7 +154,7 @@ def load_strictly(module: nn.Module, tensors: dict[str, Tensor], name: str) -> N
     Raises:
         ValueError: names the missing, unexpected and misshapen tensors.
     """
-    check_fit(module, {n: tuple(t.shape) for n, t in tensors.items()}, name)
+    check_shapes(module, {n: tuple(t.shape) for n, t in tensors.items()}, name)
     module.load_state_dict(tensors, assign=True)
     module.eval().requires_grad_(False)
 

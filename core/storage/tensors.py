@@ -8,13 +8,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .atomic import whole_file
+from .atomic import atomic_write
 
 
 def save_tensors(path: str | Path, kind: str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write a small safetensors file marked with `kind`."""
     stored = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         save_file(stored, partial, {"format": "tessera/1", "kind": kind, **metadata})
 
 

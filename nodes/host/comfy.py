@@ -23,7 +23,7 @@ from PIL.PngImagePlugin import PngInfo
 from server import PromptServer
 from torch import Tensor, device, nn
 
-from ...core.storage.atomic import whole_file
+from ...core.storage.atomic import atomic_write
 
 logger = logging.getLogger("tessera")
 
@@ -33,7 +33,7 @@ VQGAN_FOLDER, PRIOR_FOLDER = "vqgan", "vq_transformer"
 PACK = Path(__file__).parent.parent.parent
 OWN_MODELS, ASSETS = PACK / "models", PACK / "assets"
 EXTENSIONS = {".safetensors", ".ckpt", ".pt", ".pth", ".bin"}
-MOST_LISTED = 500  # files of one folder in a combo
+MAX_LISTED = 500  # files of one folder in a combo
 FRESH = 3.0  # seconds that a list of files is good for
 OUTPUT = " [output]"  # marks names of files in the output folder, as ComfyUI does
 
@@ -100,7 +100,7 @@ def _newest_files(suffix: str, folders: tuple[tuple[str, str], ...]) -> list[str
     names = []
     for mark, folder in folders:
         found = [path for path in Path(folder).rglob(f"*{suffix}") if path.is_file()]
-        newest = sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)[:MOST_LISTED]
+        newest = sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)[:MAX_LISTED]
         names += [path.relative_to(folder).as_posix() + mark for path in newest]
     return names
 
@@ -235,7 +235,7 @@ def save_pictures(
     saved = []
     for picture, note in zip(pictures, notes, strict=True):
         file = f"{name}_{number + len(saved):05}_.png"
-        with whole_file(Path(folder) / file) as partial:
+        with atomic_write(Path(folder) / file) as partial:
             picture.save(partial, pnginfo=png_info(key, note, node))
         saved.append(ui.SavedResult(file, subfolder, io.FolderType.output))
     return ui.SavedImages(saved)

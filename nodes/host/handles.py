@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 
 import torch
 
-from ...core import loading as opening
+from ...core import loading
 from ...core.autoencoders.strip_decoder import decode_memory, needs_strips
 from ...core.autoencoders.vqgan import VQGAN
 from ...core.bundle import Bundle
@@ -19,7 +19,7 @@ from ...core.canvas.canvas import Canvas
 from ...core.geometry import Wrap
 from ...core.provenance import weights_fingerprint
 from ...core.sampling.memory import codec_memory, sampling_memory
-from . import comfy as host
+from . import comfy
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,11 +27,11 @@ class VQGANHandle:
     """A VQGAN, ready to be put on the device."""
 
     module: VQGAN
-    patcher: host.ModelPatcher
+    patcher: comfy.ModelPatcher
 
     def ready(self, height: int, width: int) -> VQGAN:
         """On the device, with room to encode or decode a picture of so many pixels."""
-        host.make_room([self.patcher], codec_memory(self.module, height, width))
+        comfy.make_room([self.patcher], codec_memory(self.module, height, width))
         return self.module
 
     def ready_for(self, canvas: Canvas) -> VQGAN:
@@ -40,11 +40,11 @@ class VQGANHandle:
 
     def ready_to_decode(self, size: tuple[int, int], wrap: Wrap = "none") -> VQGAN:
         """On the device, with room to decode a picture of so many cells; the node says so where that goes in strips."""
-        host.make_room([self.patcher], self.decoding_memory(size))
+        comfy.make_room([self.patcher], self.decoding_memory(size))
         if needs_strips(self.module, size, wrap=wrap):
             height, width = (side * self.module.config.stride for side in size)
             needed = decode_memory(self.module.config, *size, True) / 2**20
-            host.say(f"Decoding {width}x{height} pixels in strips, {needed:.0f} MB at most")
+            comfy.say(f"Decoding {width}x{height} pixels in strips, {needed:.0f} MB at most")
         return self.module
 
     def decoding_memory(self, size: tuple[int, int]) -> int:
@@ -64,7 +64,7 @@ class BundleHandle:
     name: str
     bundle: Bundle
     vqgan: VQGANHandle
-    prior: host.ModelPatcher
+    prior: comfy.ModelPatcher
     condition: VQGANHandle | None
 
     @property
@@ -85,7 +85,7 @@ class BundleHandle:
             memory: bytes for sampling, if that is known better than for a canvas of one window.
         """
         memory = sampling_memory(self.bundle.prior, len(canvas.indices), guided) if memory is None else memory
-        host.make_room([self.prior, self.vqgan.patcher], memory + self.vqgan.decoding_memory(canvas.size))
+        comfy.make_room([self.prior, self.vqgan.patcher], memory + self.vqgan.decoding_memory(canvas.size))
         return self.bundle
 
     def ready_for_condition(self, height: int, width: int) -> Bundle:
@@ -97,13 +97,13 @@ class BundleHandle:
 
     def ready_without_condition(self) -> Bundle:
         """The condition's VQGAN on the device, if it still has to tell what the model is given where nothing guides."""
-        free = self.bundle.condition_config.free and "without_edges" not in vars(self.bundle)
+        free = self.bundle.condition_config.unconditional and "without_edges" not in vars(self.bundle)
         return self.ready_for_condition(self.side, self.side) if free else self.bundle
 
 
 def handle_of(vqgan: VQGAN) -> VQGANHandle:
     """A handle for a VQGAN."""
-    return VQGANHandle(vqgan, host.patcher_of(vqgan))
+    return VQGANHandle(vqgan, comfy.patcher_of(vqgan))
 
 
 Handle = TypeVar("Handle", BundleHandle, VQGANHandle)
@@ -112,13 +112,13 @@ _open: WeakValueDictionary[str, BundleHandle | VQGANHandle] = WeakValueDictionar
 
 
 def open_bundle(name: str) -> BundleHandle:
-    """Load a bundle, or a released transformer, from the model folders, once; errors as `opening.open_bundle`."""
-    return _once(f"bundle {host.model_fingerprint(host.PRIOR_FOLDER, name)}", lambda: _load_bundle(name))
+    """Load a bundle, or a released transformer, from the model folders, once; errors as `loading.load`."""
+    return _once(f"bundle {comfy.model_fingerprint(comfy.PRIOR_FOLDER, name)}", lambda: _load_bundle(name))
 
 
 def open_vqgan(name: str) -> VQGANHandle:
-    """Load a VQGAN, ours or released, from the model folders, once; errors as `opening.open_vqgan`."""
-    return _once(f"vqgan {host.model_fingerprint(host.VQGAN_FOLDER, name)}", lambda: _load_vqgan(name))
+    """Load a VQGAN, ours or released, from the model folders, once; errors as `loading.load_vqgan`."""
+    return _once(f"vqgan {comfy.model_fingerprint(comfy.VQGAN_FOLDER, name)}", lambda: _load_vqgan(name))
 
 
 def _once(key: str, load: Callable[[], Handle]) -> Handle:
@@ -130,14 +130,14 @@ def _once(key: str, load: Callable[[], Handle]) -> Handle:
 
 def _load_bundle(name: str) -> BundleHandle:
     with torch.inference_mode(False):  # ComfyUI's inference mode would mark the weights for ever
-        bundle = opening.open_bundle(host.model_path(host.PRIOR_FOLDER, name))
+        bundle = loading.load(comfy.model_path(comfy.PRIOR_FOLDER, name))
     vqgan, condition = handle_of(bundle.vqgan), None
     if bundle.condition_vqgan is not None:  # one module has one handle, or ComfyUI would move it twice
         condition = vqgan if bundle.condition_vqgan is bundle.vqgan else handle_of(bundle.condition_vqgan)
-    fingerprint = host.model_fingerprint(host.PRIOR_FOLDER, name)
-    return BundleHandle(fingerprint, bundle, vqgan, host.patcher_of(bundle.prior), condition)
+    fingerprint = comfy.model_fingerprint(comfy.PRIOR_FOLDER, name)
+    return BundleHandle(fingerprint, bundle, vqgan, comfy.patcher_of(bundle.prior), condition)
 
 
 def _load_vqgan(name: str) -> VQGANHandle:
     with torch.inference_mode(False):
-        return handle_of(opening.open_vqgan(host.model_path(host.VQGAN_FOLDER, name)))
+        return handle_of(loading.load_vqgan(comfy.model_path(comfy.VQGAN_FOLDER, name)))

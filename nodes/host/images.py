@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...core.canvas.codec import overhang_of
-from . import comfy as host
+from ...core.canvas.codec import padding_of
+from . import comfy
 
 
 def from_image(image: Tensor) -> Tensor:
@@ -21,7 +21,7 @@ def from_image(image: Tensor) -> Tensor:
 def to_image(images: Tensor) -> Tensor:
     """[B, 1 or 3, H, W] in -1..1 -> IMAGE, where ComfyUI wants it."""
     images = images.float().clamp(-1, 1).expand(-1, 3, -1, -1).movedim(1, -1)
-    return ((images + 1) / 2).to(host.output_device())
+    return ((images + 1) / 2).to(comfy.output_device())
 
 
 def channels_first(image: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ def channels_first(image: Tensor) -> Tensor:
 
 def channels_last(images: Tensor) -> Tensor:
     """[B, 3, H, W] in 0..1 -> IMAGE, its values as they are."""
-    return images.movedim(1, -1).contiguous().to(host.output_device())
+    return images.movedim(1, -1).contiguous().to(comfy.output_device())
 
 
 def from_mask(mask: Tensor) -> Tensor:
@@ -46,13 +46,13 @@ def constant_mask(value: float) -> Tensor:
 
 def to_mask(values: Tensor) -> Tensor:
     """[B, H, W] -> MASK, clamped, where ComfyUI wants it."""
-    return values.float().clamp(0, 1).to(host.output_device())
+    return values.float().clamp(0, 1).to(comfy.output_device())
 
 
 def to_latent(latents: Tensor, size: tuple[int, int], stride: int) -> dict[str, Any]:
     """Latents [B, D, h, w] of pictures of `size` pixels -> LATENT."""
-    overhang = (*overhang_of(*size, stride), *latents.shape[-2:])
-    return {"samples": latents.to(host.output_device()), "tessera_overhang": overhang}
+    padding = (*padding_of(*size, stride), *latents.shape[-2:])
+    return {"samples": latents.to(comfy.output_device()), "tessera_overhang": padding}
 
 
 def from_latent(latent: dict[str, Any]) -> tuple[Tensor, tuple[float, float]]:

@@ -8,15 +8,15 @@ from typing import NamedTuple
 from ...downloads.catalogue import Published, PublishedFile
 from ...downloads.download import OnBytes
 from ...downloads.fetch import fetch_model
-from . import comfy as host
+from . import comfy
 from .handles import BundleHandle, VQGANHandle, open_bundle, open_vqgan
 
 
 class Opened(NamedTuple):
     """What a node gives of a published model; what it can't give stops the nodes behind with a sentence."""
 
-    model: BundleHandle | host.Blocked
-    vqgan: VQGANHandle | host.Blocked
+    model: BundleHandle | comfy.Blocked
+    vqgan: VQGANHandle | comfy.Blocked
     state: str  # whether it is here, in a line
 
 
@@ -26,18 +26,18 @@ def open_published(published: Published, fetch: bool) -> Opened:
     Raises:
         ValueError: as `fetch_model`, or what the doors say of its files.
     """
-    kind = host.PRIOR_FOLDER if published.kind == "bundle" else host.VQGAN_FOLDER
+    kind = comfy.PRIOR_FOLDER if published.kind == "bundle" else comfy.VQGAN_FOLDER
     name = published.files[0].name
-    if host.missing_model(kind, name):
-        folder = host.own_model_folder(kind)
+    if comfy.missing_model(kind, name):
+        folder = comfy.own_model_folder(kind)
         if not fetch:
-            blocked = host.Blocked(_how_to_get(published, folder))
+            blocked = comfy.Blocked(_how_to_get(published, folder))
             return Opened(blocked, blocked, _how_to_get(published, folder))
         fetch_model(published, folder, _with_bar)
     if published.kind == "bundle":
         model = open_bundle(name)
         return Opened(model, model.vqgan, f"{name} is in models/{kind}")
-    blocked = host.Blocked(f"{published.name} is a VQGAN alone and paints nothing; choose a transformer")
+    blocked = comfy.Blocked(f"{published.name} is a VQGAN alone and paints nothing; choose a transformer")
     return Opened(blocked, open_vqgan(name), f"{name} is in models/{kind}")
 
 
@@ -49,6 +49,6 @@ def _how_to_get(published: Published, folder: Path) -> str:
 
 
 def _with_bar(file: PublishedFile) -> OnBytes:
-    bar = host.Progress()
-    host.say(f"Fetching {file.name}")
+    bar = comfy.Progress()
+    comfy.say(f"Fetching {file.name}")
     return lambda done, total: bar.step(done, max(total or file.size, done))

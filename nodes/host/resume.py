@@ -10,16 +10,16 @@ import torch
 
 from ...core.canvas.canvas import Canvas
 from ...core.sampling.loop import SamplingState
-from ...core.sampling.trace import Forecast
+from ...core.sampling.trace import SamplingTrace
 
-MOST = 40  # runs kept: more than a sweep has
+MAX_RUNS = 40  # runs kept: more than a sweep has
 
 
 class Run(NamedTuple):
     """How far a run came."""
 
     state: SamplingState
-    forecast: Forecast
+    trace: SamplingTrace
     start: Canvas  # before it
 
 
@@ -36,7 +36,7 @@ def keep(key: str, run: Run) -> None:
     kept.pop(key, None)
     kept[key] = run
     finished.discard(key)
-    while len(kept) > MOST:
+    while len(kept) > MAX_RUNS:
         finished.discard(kept.popitem(last=False)[0])
 
 

@@ -1,11 +1,11 @@
 """Makes the pictures that show what Tessera does: runs every workflow in a real ComfyUI with its page.
 
-    COMFYUI_DIR=../ComfyUI COMFYUI_PYTHON=... python -m tessera.tests.comfyui.pictures [NAME ...] [--only what]
+    COMFYUI_DIR=../ComfyUI COMFYUI_PYTHON=... python -m tessera.tests.comfyui.pictures [NAME ...]
 
-workflows/NAME.jpg is the finished picture of each workflow, web/pictures and web/docs/pictures hold each node as it looks
-after a run (the same files twice: ComfyUI looks for a help page's pictures one folder higher than a code host does), and
-docs/pictures those screens that the README shows. workflows/api is written anew as the front end sends it. Workflows
-whose model is not at hand are opened but not run. Needs what the tests of this folder need; takes about ten minutes.
+workflows/NAME.jpg is the finished picture of each workflow, web/pictures and web/docs/pictures hold each node as it
+looks after a run (the same files twice: ComfyUI looks for a help page's pictures one folder higher than a code host
+does), and docs/pictures those screens that the README shows. workflows/api is written anew as the front end sends it.
+Workflows whose model is not at hand are opened but not run. Needs what the tests of this folder need, and half an hour.
 """
 
 import argparse
@@ -31,7 +31,7 @@ LAST = (
     "TesseraTilePreview", "TesseraSampleCodes",
 )  # fmt: skip
 BOX = """(id) => {
-    const node = app.graph.getNodeById(id), ds = app.canvas.ds, [, top, , ] = node.boundingRect ?? [0, node.pos[1] - 30];
+    const node = app.graph.getNodeById(id), ds = app.canvas.ds, top = node.pos[1] - 30;
     ds.scale = 1;
     [ds.offset[0], ds.offset[1]] = [120 - node.pos[0], 120 - top];
     app.canvas.setDirty(true, true);
@@ -74,18 +74,18 @@ def show_node(screen: Screen, number: int, kind: str) -> None:
         picture.save(folder / f"{kind}.jpg", quality=85, optimize=True)
 
 
-def make(screen: Screen, path: Path, nodes: set[str]) -> str:
+def make(screen: Screen, path: Path, nodes: set[str], only_open: bool) -> str:
     """All pictures of one workflow; how its run ended. `nodes` are those that have their picture."""
     graph = json.loads(path.read_text(encoding="utf-8"))
     screen.load(graph)
     sent = screen.page.evaluate("async () => JSON.stringify((await app.graphToPrompt()).output, null, 1)")
     (path.parent / "api" / path.name).write_text(f"{sent}\n", encoding="utf-8")
-    ended = screen.run()
+    ended = "" if only_open else screen.run()
     if ended == "execution_success":
         screen.page.wait_for_function("() => !Object.keys(app.nodePreviewImages).length")
         screen.page.wait_for_timeout(2000)
         grid(finished(screen.server, graph), SIDE).save(path.with_suffix(".jpg"), quality=85, optimize=True)
-    else:
+    elif not only_open:
         screen.page.keyboard.press("Escape")
         screen.page.wait_for_timeout(1000)
     screen.see_all()
@@ -94,9 +94,9 @@ def make(screen: Screen, path: Path, nodes: set[str]) -> str:
         shutil.copy(screen.shots / f"{path.stem}.png", ROOT / "docs" / "pictures" / f"{WHOLE[path.stem]}.png")
     for node in graph["nodes"]:
         kind = node["type"]
-        if kind.startswith("Tessera") and (ended == "execution_success" or kind not in nodes):
-            if kind not in nodes:
-                show_node(screen, node["id"], kind)
+        new = kind not in nodes and not (only_open and (ROOT / "web" / "pictures" / f"{kind}.jpg").exists())
+        if kind.startswith("Tessera") and new:
+            show_node(screen, node["id"], kind)
             if ended == "execution_success":
                 nodes.add(kind)
     return ended
@@ -107,6 +107,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="workflows, by the beginning of their names; all if none is given")
     parser.add_argument("--shots", type=Path, help="folder for a picture of the page after each run")
+    parser.add_argument("--open", action="store_true", help="only open them, for workflows/api and pictures of nodes")
     args = parser.parse_args(arguments)
     paths = sorted((ROOT / "workflows").glob("*.json"))
     wanted = [path for path in paths if not args.names or path.stem.startswith(tuple(args.names))]
@@ -123,7 +124,7 @@ def main(arguments: list[str]) -> None:
         screen.open()
         nodes: set[str] = set()
         for path in wanted:
-            print(path.stem, make(screen, path, nodes), flush=True)
+            print(path.stem, make(screen, path, nodes, args.open), flush=True)
         browser.close()
 
 

@@ -13,10 +13,10 @@ import torch
 
 from tessera.core.bundle_file import load_bundle
 from tessera.core.canvas.codec import decode_canvas
-from tessera.core.conditions.edges import edges
-from tessera.core.images.io import read_picture, to_tensor
+from tessera.core.conditions.edges import canny
+from tessera.core.images.io import open_image, to_tensor
 from tessera.core.images.resize import fit
-from tessera.core.prepared import guide_by_picture
+from tessera.core.prepared import prepare_image_condition
 from tessera.core.sampling.loop import sample
 from tessera.core.sampling.settings import SamplingSettings
 
@@ -40,7 +40,7 @@ def test_workflow_runs_and_shows_pictures_while_it_does(server, path):
     painting = [name for name, node in prompt.items() if node["class_type"] in PAINTING]
     assert len(report.previews) >= len(painting)
     for name in painting:
-        assert server.pictures(report, name).std() > 1  # not one flat colour
+        assert server.pictures(report, name).std() > 1  # not one flat color
 
 
 def test_first_workflow_makes_what_core_makes(server):
@@ -48,8 +48,8 @@ def test_first_workflow_makes_what_core_makes(server):
     (name,) = (name for name, node in prompt.items() if node["class_type"] == "TesseraSampleCodes")
     made = server.pictures(server.run(prompt), name)
     bundle = load_bundle(MODEL)
-    picture = fit(to_tensor(read_picture(ROOT / "assets" / "photograph.jpg")), "square", 256)
-    guide = guide_by_picture(bundle, "edges", edges(picture, 50, 120, 2.0))
+    picture = fit(to_tensor(open_image(ROOT / "assets" / "photograph.jpg")), "square", 256)
+    guide = prepare_image_condition(bundle, "edges", canny(picture, 50, 120, 2.0))
     (settings,) = (node["inputs"] for node in prompt.values() if node["class_type"] == "TesseraSamplingSettings")
     state = sample(bundle.prior, guide.condition, guide.canvas.repeat(4), 0, SamplingSettings(**settings))
     expected = decode_canvas(bundle.vqgan, state.canvas).movedim(1, -1)

@@ -8,7 +8,7 @@ import torch
 
 from tessera.core.sampling.logits import draw, warp
 from tessera.core.sampling.settings import SamplingSettings
-from tessera.core.sampling.trace import Forecast
+from tessera.core.sampling.trace import SamplingTrace
 
 OFF = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
 
@@ -67,11 +67,11 @@ def test_panel_tells_what_this_seed_draws_and_follows_the_slider(screen):
     screen.load(small_run(temperature=0.9, top_k=6))
     assert "Run Sample Codes" in screen.page.locator(".tessera-next-code canvas").get_attribute("aria-label")
     assert screen.run() == "execution_success"
-    forecast = forecast_of_run(screen)
-    assert (forecast["rows"], forecast["columns"]) == (4, 4)
+    trace = forecast_of_run(screen)
+    assert (trace["rows"], trace["columns"]) == (4, 4)
     settings = SamplingSettings(temperature=0.9, top_k=6)
     for row, column in ((0, 0), (3, 1), (2, 3)):
-        cell = forecast["cells"][4 * row + column]
+        cell = trace["cells"][4 * row + column]
         logits = torch.full((1, 16), 0.0)
         logits[0, cell["codes"]] = torch.tensor(cell["logProbabilities"])
         code = int(draw(warp(logits, settings, 0.9), torch.tensor([cell["uniform"]])))
@@ -150,10 +150,10 @@ def cases() -> list[tuple[torch.Tensor, dict, float]]:
 def test_page_warps_and_draws_as_core_does(screen):
     sent = []
     for logits, settings, uniform in cases():
-        forecast = Forecast.blank(1, 1, logits.shape[1])
-        forecast.note(0, 0, logits[0].log_softmax(0))
-        kept = {"logs": forecast.log_probabilities[0, 0].tolist(), "counts": forecast.counts.tolist()}
-        sent.append({**kept, "codes": forecast.codes[0, 0].tolist(), "settings": settings, "uniform": uniform})
+        trace = SamplingTrace.blank(1, 1, logits.shape[1])
+        trace.note(0, 0, logits[0].log_softmax(0))
+        kept = {"logs": trace.log_probabilities[0, 0].tolist(), "counts": trace.counts.tolist()}
+        sent.append({**kept, "codes": trace.codes[0, 0].tolist(), "settings": settings, "uniform": uniform})
     answers = screen.page.evaluate("""async ([pack, cases]) => {
         const {warp, draw} = await import(pack + "/js/warp.js");
         return cases.map(({logs, counts, settings, uniform}) => {

@@ -10,8 +10,8 @@ from tessera.core.canvas.canvas_file import load_canvas
 from tessera.core.canvas.codec import decode_canvas, encode_canvas
 from tessera.core.canvas.edits import keep_side
 from tessera.core.images.io import to_tensor
-from tessera.core.images.resize import fit, scaled_lines
-from tessera.core.prepared import guide_by_picture, guide_without_picture
+from tessera.core.images.resize import fit, resize_lines
+from tessera.core.prepared import prepare_image_condition, prepare_unconditional
 from tessera.core.provenance import read_note
 from tessera.core.sampling.loop import sample
 from tessera.core.sampling.settings import SamplingSettings
@@ -61,11 +61,11 @@ def test_edges_to_pictures_is_what_core_makes(server, tiny_models):
     report = server.run(prompt)
     assert report.status == "success", report.error
     bundle = load_bundle(tiny_models / "vq_transformer" / "edges.safetensors")
-    lines = fit(picture(server, "noise.png"), "whole picture", 16, scaled_lines).mean(1, keepdim=True)
-    guide = guide_by_picture(bundle, "edges", lines)
+    lines = fit(picture(server, "noise.png"), "whole picture", 16, resize_lines).mean(1, keepdim=True)
+    guide = prepare_image_condition(bundle, "edges", lines)
     settings = SamplingSettings(temperature=0.8, top_k=9, top_p=0.95, min_p=0.01)
     state = sample(bundle.prior, guide.condition, guide.canvas.repeat(2), 3, settings)
-    expected = bytes_of(decode_canvas(bundle.vqgan, state.canvas.with_overhang(guide.canvas.overhang)))
+    expected = bytes_of(decode_canvas(bundle.vqgan, state.canvas.with_padding(guide.canvas.padding)))
     assert expected.shape == (2, 16, 22, 3)
     assert alike(server.pictures(report, "5"), expected)
     assert alike(server.pictures(report, "10"), expected)
@@ -109,9 +109,9 @@ def test_models_without_a_picture_fill_a_canvas_of_any_size(server, tiny_models,
     bundle = load_bundle(tiny_models / "vq_transformer" / f"{kind}.safetensors")
     from tessera.core.canvas.codec import empty_canvas
 
-    guide = guide_without_picture(bundle, empty_canvas(18, 29, 4))
+    guide = prepare_unconditional(bundle, empty_canvas(18, 29, 4))
     state = sample(bundle.prior, guide.condition, guide.canvas.repeat(2), 3, SamplingSettings())
-    expected = decode_canvas(bundle.vqgan, state.canvas.with_overhang(guide.canvas.overhang))
+    expected = decode_canvas(bundle.vqgan, state.canvas.with_padding(guide.canvas.padding))
     assert alike(server.pictures(report, "3"), bytes_of(expected))
 
 
@@ -146,7 +146,7 @@ def test_half_of_a_picture_is_completed_and_the_other_kept(server, tiny_models):
     start = keep_side(encode_canvas(bundle.vqgan, picture(server, "noise.png")), "left", 0.9)
     saved = load_canvas(server.folder / "output" / "sub" / "half_00001_.canvas.safetensors")
     assert saved.known.all()
-    assert saved.overhang == (0.5, 0.0)
+    assert saved.padding == (0.5, 0.0)
     known = start.known.expand(2, -1, -1)
     assert torch.equal(saved.indices[known], start.indices.expand(2, -1, -1)[known])
     assert not torch.equal(saved.indices[0], saved.indices[1])

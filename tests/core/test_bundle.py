@@ -8,14 +8,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tessera.core.autoencoders.vqgan import VQGAN, VQGANConfig
-from tessera.core.autoencoders.vqgan_file import load_vqgan, save_vqgan
+from tessera.core.autoencoders.vqgan_file import read_vqgan, save_vqgan
 from tessera.core.bundle import Bundle
-from tessera.core.bundle_file import load_bundle, load_condition_vqgan, load_prior, save_bundle, save_prior
+from tessera.core.bundle_file import load_bundle, load_prior, read_condition_vqgan, save_bundle, save_prior
 from tessera.core.canvas.canvas import Canvas
 from tessera.core.conditions.config import ConditionConfig
 from tessera.core.conditions.layout import Box, layout_tokens
 from tessera.core.geometry import Window
-from tessera.core.images.io import to_pictures, to_tensor
+from tessera.core.images.io import to_pil, to_tensor
 from tessera.core.priors.transformer import Transformer, TransformerConfig
 from tessera.core.sampling.loop import sample
 from tessera.core.sampling.settings import SamplingSettings
@@ -33,7 +33,7 @@ CHANNELS = {"edges": 3, "depth": 1, "segmentation": LABELS, "low-resolution": 3}
 
 def vqgan(**changes) -> VQGAN:
     shape = {"channels": 32, "channel_mult": (1, 1, 1), "blocks_per_level": 1, "attention_levels": ()}
-    codes = {"latent_channels": 4, "code_width": 4, "codebook_size": CODES}
+    codes = {"latent_channels": 4, "code_dim": 4, "codebook_size": CODES}
     torch.manual_seed(0)
     model = VQGAN(VQGANConfig(**{**shape, **codes, **changes})).eval()
     torch.nn.init.normal_(model.encoder.conv_out.weight, std=0.5)  # lively enough that several codes are used
@@ -105,8 +105,8 @@ def test_half_precision_bundle_is_half_as_large_and_still_whole(tmp_path):
 def test_each_part_can_be_had_alone_from_a_bundle(tmp_path):
     made, path = bundle("depth"), tmp_path / "bundle.safetensors"
     save_bundle(path, made)
-    for found, part in ((load_vqgan(path), "vqgan"), (load_prior(path), "prior"),
-                        (load_condition_vqgan(path), "condition_vqgan")):  # fmt: skip
+    for found, part in ((read_vqgan(path), "vqgan"), (load_prior(path), "prior"),
+                        (read_condition_vqgan(path), "condition_vqgan")):  # fmt: skip
         wanted = getattr(made, part).state_dict()
         assert all(torch.equal(tensor, wanted[name]) for name, tensor in found.state_dict().items())
         assert found.state_dict().keys() == wanted.keys()
@@ -119,20 +119,20 @@ def test_prior_alone_and_vqgan_alone_are_files_too(tmp_path):
     tokens = torch.arange(9).view(1, 9)
     assert torch.equal(loaded(tokens, tokens % CODES), prior(9)(tokens, tokens % CODES))
     save_vqgan(tmp_path / "edges.safetensors", vqgan(image_channels=1))
-    assert load_condition_vqgan(tmp_path / "edges.safetensors").config.image_channels == 1
+    assert read_condition_vqgan(tmp_path / "edges.safetensors").config.image_channels == 1
 
 
 def test_a_prior_that_can_be_free_of_its_edges_says_so_in_its_file(tmp_path):
-    config = ConditionConfig(kind="edges", offset=CODES, free=True)
+    config = ConditionConfig(kind="edges", offset=CODES, unconditional=True)
     made = dataclasses.replace(bundle("edges"), condition_config=config)
     save_bundle(tmp_path / "free.safetensors", made)
     loaded = load_bundle(tmp_path / "free.safetensors")
     lines = torch.ones(1, 1, SIDE * STRIDE, SIDE * STRIDE)
-    contrast = loaded.condition(lines).contrast
-    assert torch.equal(contrast.prefix(ALL), loaded.condition(-lines).prefix(ALL))
-    assert bundle("edges").condition(lines).contrast is None
-    with pytest.raises(ValueError, match="guided by none can't be free"):
-        ConditionConfig(kind="none", free=True)
+    unconditional = loaded.condition(lines).unconditional
+    assert torch.equal(unconditional.prefix(ALL), loaded.condition(-lines).prefix(ALL))
+    assert bundle("edges").condition(lines).unconditional is None
+    with pytest.raises(ValueError, match="guided by none can't sample without it"):
+        ConditionConfig(kind="none", unconditional=True)
 
 
 def test_a_vqgan_that_encodes_its_own_condition_is_written_once(tmp_path):
@@ -146,7 +146,7 @@ def test_a_vqgan_that_encodes_its_own_condition_is_written_once(tmp_path):
     assert loaded.condition_vqgan is loaded.vqgan
     small = torch.rand(1, 3, 8, 8) * 2 - 1
     assert torch.equal(loaded.condition(small).indices, made.condition(small).indices)
-    assert load_condition_vqgan(path).state_dict().keys() == shared.state_dict().keys()
+    assert read_condition_vqgan(path).state_dict().keys() == shared.state_dict().keys()
 
 
 def test_file_without_the_part_asked_for_is_refused_with_what_it_holds(tmp_path):
@@ -157,7 +157,7 @@ def test_file_without_the_part_asked_for_is_refused_with_what_it_holds(tmp_path)
     with pytest.raises(ValueError, match=r"vqgan\.safetensors holds vqgan, not a condition"):
         load_bundle(tmp_path / "vqgan.safetensors")
     with pytest.raises(ValueError, match=r"plain\.safetensors holds vqgan, prior, condition, not a condition_vqgan"):
-        load_condition_vqgan(tmp_path / "plain.safetensors")
+        read_condition_vqgan(tmp_path / "plain.safetensors")
 
 
 @pytest.mark.parametrize("percent", [0, 10, 50, 99])
@@ -216,7 +216,7 @@ def test_picture_conditions_are_the_codes_of_their_own_vqgan():
     gray = edges.mean(1, keepdim=True).expand(-1, 3, -1, -1)
     stretched = (depth - depth.min()) / (depth.max() - depth.min()) * 2 - 1
     one_hot = torch.stack([(labels == label).float() for label in range(LABELS)], 1)
-    pixels = to_pictures(small)[0]
+    pixels = to_pil(small)[0]
     large = to_tensor(pixels.resize((2 * pixels.width, 2 * pixels.height), Image.Resampling.BICUBIC))
     for kind, given, prepared in (
         ("edges", edges, gray),

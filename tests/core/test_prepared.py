@@ -6,12 +6,19 @@ import torch
 from tessera.core.autoencoders.vqgan import VQGAN, VQGANConfig
 from tessera.core.bundle import Bundle
 from tessera.core.canvas.canvas import Canvas
-from tessera.core.conditions.base import NoCondition, repeat
+from tessera.core.conditions.base import StartToken, repeat
 from tessera.core.conditions.config import ConditionConfig
 from tessera.core.conditions.label import ClassCondition
-from tessera.core.conditions.spatial import ImageCondition
+from tessera.core.conditions.spatial import SpatialCondition
 from tessera.core.geometry import Window
-from tessera.core.prepared import Guide, guide_by_labels, guide_by_picture, guide_without_picture, seen, spread
+from tessera.core.prepared import (
+    PreparedCondition,
+    expand_batch,
+    prepare_image_condition,
+    prepare_label_condition,
+    prepare_unconditional,
+    show_condition,
+)
 from tessera.core.priors.transformer import Transformer, TransformerConfig
 from tessera.core.sampling.loop import sample
 from tessera.core.sampling.settings import SamplingSettings
@@ -25,7 +32,7 @@ ALL = Window(0, 0, SIDE, SIDE)
 def vqgan(channels: int = 3) -> VQGAN:
     torch.manual_seed(0)
     shape = {"channels": 32, "channel_mult": (1, 1, 1), "blocks_per_level": 1, "attention_levels": ()}
-    codes = {"latent_channels": 4, "code_width": 4, "codebook_size": CODES}
+    codes = {"latent_channels": 4, "code_dim": 4, "codebook_size": CODES}
     return VQGAN(VQGANConfig(image_channels=channels, **shape, **codes)).eval()
 
 
@@ -39,87 +46,87 @@ def bundle(kind: str) -> Bundle:
 @pytest.mark.parametrize(("height", "width"), [(12, 12), (13, 18), (15, 12)])
 def test_picture_of_any_size_guides_a_canvas_that_covers_it(height, width):
     b = bundle("edges")
-    guide = guide_by_picture(b, "edges", torch.rand(2, 1, height, width) * 2 - 1)
+    guide = prepare_image_condition(b, "edges", torch.rand(2, 1, height, width) * 2 - 1)
     assert guide.canvas.indices.shape == (2, -(-height // STRIDE), -(-width // STRIDE))
     assert not guide.canvas.known.any()
-    assert seen(b, guide).shape == (2, 1, height, width)
+    assert show_condition(b, guide).shape == (2, 1, height, width)
     sample(b.prior, guide.condition, guide.canvas, 0, SamplingSettings())
 
 
 def test_label_map_of_any_size_guides_too():
     b = bundle("segmentation")
     labels = torch.randint(5, (1, 14, 12))
-    guide = guide_by_picture(b, "segmentation", labels)
+    guide = prepare_image_condition(b, "segmentation", labels)
     assert guide.canvas.size == (4, 3)
-    assert guide.canvas.overhang == (0.5, 0.0)
-    assert seen(b, guide).shape == (1, 3, 14, 12)
+    assert guide.canvas.padding == (0.5, 0.0)
+    assert show_condition(b, guide).shape == (1, 3, 14, 12)
 
 
 def test_small_picture_guides_one_larger_by_the_models_factor():
-    guide = guide_by_picture(bundle("low-resolution"), "low-resolution", torch.rand(1, 3, 7, 6) * 2 - 1)
+    guide = prepare_image_condition(bundle("low-resolution"), "low-resolution", torch.rand(1, 3, 7, 6) * 2 - 1)
     assert guide.canvas.size == (4, 3)  # 14 x 12 pixels
-    assert guide.canvas.overhang == (0.5, 0.0)
+    assert guide.canvas.padding == (0.5, 0.0)
 
 
 def test_picture_of_another_kind_is_refused():
     with pytest.raises(ValueError, match="guided by edges, not by depth; use a condition of kind edges"):
-        guide_by_picture(bundle("edges"), "depth", torch.zeros(1, 1, 12, 12))
+        prepare_image_condition(bundle("edges"), "depth", torch.zeros(1, 1, 12, 12))
     with pytest.raises(ValueError, match="not by class; leave the condition out"):
-        guide_by_labels(bundle("none"), torch.tensor([0]))
+        prepare_label_condition(bundle("none"), torch.tensor([0]))
 
 
 def test_model_that_wants_a_guide_says_so():
     with pytest.raises(ValueError, match="guided by edges; connect a condition"):
-        guide_without_picture(bundle("edges"), None)
+        prepare_unconditional(bundle("edges"), None)
 
 
 def test_model_that_has_learned_to_paint_freely_needs_no_guide():
     b = bundle("edges")
-    b = dataclasses.replace(b, condition_config=dataclasses.replace(b.condition_config, free=True))
-    black = guide_by_picture(b, "edges", -torch.ones(1, 1, SIDE * STRIDE, SIDE * STRIDE))
-    guide = guide_without_picture(b, None)
+    b = dataclasses.replace(b, condition_config=dataclasses.replace(b.condition_config, unconditional=True))
+    black = prepare_image_condition(b, "edges", -torch.ones(1, 1, SIDE * STRIDE, SIDE * STRIDE))
+    guide = prepare_unconditional(b, None)
     assert torch.equal(guide.condition.prefix(ALL), black.condition.prefix(ALL))
     assert guide.canvas.size == black.canvas.size
-    wide = guide_without_picture(b, Canvas.empty(2, SIDE, 2 * SIDE))
+    wide = prepare_unconditional(b, Canvas.empty(2, SIDE, 2 * SIDE))
     assert sample(b.prior, wide.condition, wide.canvas, 0, SamplingSettings()).canvas.known.all()
     with pytest.raises(ValueError, match="guidance is 2, but nothing guides the picture"):
-        sample(b.prior, guide.condition, guide.canvas, 0, SamplingSettings(guidance=2.0))
+        sample(b.prior, guide.condition, guide.canvas, 0, SamplingSettings(guidance_scale=2.0))
 
 
 @pytest.mark.parametrize("kind", ["none", "coordinates"])
 def test_model_without_picture_paints_one_window_or_the_canvas_it_is_given(kind):
     b = bundle(kind)
-    assert guide_without_picture(b, None).canvas.size == (SIDE, SIDE)
+    assert prepare_unconditional(b, None).canvas.size == (SIDE, SIDE)
     wide = Canvas.empty(1, 4, 7)
-    guide = guide_without_picture(b, wide)
+    guide = prepare_unconditional(b, wide)
     assert guide.canvas is wide
     sample(b.prior, guide.condition, guide.canvas, 0, SamplingSettings())
 
 
 def test_each_guided_picture_is_made_several_times():
     labels = torch.tensor([1, 3])
-    guide = Guide(ClassCondition(labels, 5), Canvas.empty(2, 3, 3))
-    condition, canvas = spread(guide, None, 2)
+    guide = PreparedCondition(ClassCondition(labels, 5), Canvas.empty(2, 3, 3))
+    condition, canvas = expand_batch(guide, None, 2)
     assert condition.prefix(Window(0, 0, 3, 3)).flatten().tolist() == [1, 3, 1, 3]
     assert len(canvas.indices) == 4
 
 
 def test_one_canvas_serves_all_guided_pictures_and_one_condition_all_canvases():
     one = Canvas.filled(torch.ones(1, 3, 3, dtype=torch.int64))
-    _, canvas = spread(Guide(ClassCondition(torch.tensor([1, 3]), 5), Canvas.empty(2, 3, 3)), one, 1)
+    _, canvas = expand_batch(PreparedCondition(ClassCondition(torch.tensor([1, 3]), 5), Canvas.empty(2, 3, 3)), one, 1)
     assert canvas.indices.shape == (2, 3, 3)
-    _, canvas = spread(Guide(NoCondition(), Canvas.empty(1, 3, 3)), one.repeat(4), 1)
+    _, canvas = expand_batch(PreparedCondition(StartToken(), Canvas.empty(1, 3, 3)), one.repeat(4), 1)
     assert canvas.indices.shape == (4, 3, 3)
 
 
 def test_numbers_that_do_not_fit_are_refused():
-    guide = Guide(ClassCondition(torch.tensor([1, 3]), 5), Canvas.empty(2, 3, 3))
+    guide = PreparedCondition(ClassCondition(torch.tensor([1, 3]), 5), Canvas.empty(2, 3, 3))
     with pytest.raises(ValueError, match="guides 2 pictures and the canvas holds 3"):
-        spread(guide, Canvas.empty(3, 3, 3), 1)
+        expand_batch(guide, Canvas.empty(3, 3, 3), 1)
     with pytest.raises(ValueError, match="ask for at least 1"):
-        spread(guide, None, 0)
+        expand_batch(guide, None, 0)
 
 
 def test_repeating_leaves_a_condition_of_one_as_it_is():
-    one = ImageCondition(torch.zeros(1, 3, 3, dtype=torch.int64), (3, 3))
+    one = SpatialCondition(torch.zeros(1, 3, 3, dtype=torch.int64), (3, 3))
     assert repeat(one, 5).indices.shape == (1, 3, 3)

@@ -26,16 +26,16 @@ def test_canvas_comes_back_out_of_the_picture(tmp_path, make_bundle):
     note = read_note(tmp_path / "a.png")
     assert torch.equal(note.canvas.indices, indices[1:])
     assert torch.equal(note.canvas.known, canvas.known[1:])
-    assert (note.canvas.overhang, note.canvas.wrap, note.canvas.origins) == ((0.25, 0.0), "x", ("painted",))
+    assert (note.canvas.padding, note.canvas.wrap, note.canvas.provenance) == ((0.25, 0.0), "x", ("painted",))
     check_vqgan(note, vqgan, "a.png")
 
 
 def test_origin_tells_all_that_paints_the_picture_again():
-    settings = SamplingSettings(temperature=0.8, top_k=100, guidance=2.0)
+    settings = SamplingSettings(temperature=0.8, top_k=100, guidance_scale=2.0)
     told = json.loads(origin("ab", 7, settings, Sliding(stride=4, wrap="x")))
     assert (told.pop("prior"), told.pop("seed")) == ("ab", 7)
     assert Sliding(stride=told.pop("stride"), wrap=told.pop("wrap")) == Sliding(stride=4, wrap="x")
-    assert SamplingSettings(**told) == settings
+    assert SamplingSettings(guidance_scale=told.pop("guidance"), **told) == settings
 
 
 def test_origin_tells_one_temperature_map_from_another():

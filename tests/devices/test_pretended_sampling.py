@@ -6,19 +6,26 @@ import pytest
 import torch
 
 from tessera.core.autoencoders.strip_decoder import decode_in_strips
-from tessera.core.canvas.atlas import atlas
+from tessera.core.canvas.atlas import codebook_atlas
 from tessera.core.canvas.canvas import Canvas
 from tessera.core.canvas.codec import decode_canvas, decode_latents, encode_canvas, encode_latents, quantize_latents
 from tessera.core.canvas.edits import blend
 from tessera.core.conditions.layout import Box
 from tessera.core.images import metrics
-from tessera.core.prepared import guide_by_boxes, guide_by_labels, guide_by_picture, guide_without_picture, seen, spread
+from tessera.core.prepared import (
+    expand_batch,
+    prepare_image_condition,
+    prepare_label_condition,
+    prepare_layout_condition,
+    prepare_unconditional,
+    show_condition,
+)
 from tessera.core.provenance import weights_fingerprint
-from tessera.core.sampling.estimate import plan_run
+from tessera.core.sampling.estimate import estimate_run
 from tessera.core.sampling.likelihood import canvas_nll
 from tessera.core.sampling.loop import SamplingState, sample, sample_steps
 from tessera.core.sampling.settings import SamplingSettings
-from tessera.core.sampling.trace import Forecast
+from tessera.core.sampling.trace import SamplingTrace
 from tessera.core.sampling.windows import Sliding
 from tessera.tests.devices.pretended import Pretended, pretended, put
 
@@ -38,7 +45,9 @@ def moved(bundle, where: torch.device):
 
 def free(bundle):
     """A bundle of edges, which may be left out."""
-    return dataclasses.replace(bundle, condition_config=dataclasses.replace(bundle.condition_config, free=True))
+    return dataclasses.replace(
+        bundle, condition_config=dataclasses.replace(bundle.condition_config, unconditional=True)
+    )
 
 
 def picture(height: int = 16, width: int = 16, batch: int = 1, channels: int = 3) -> torch.Tensor:
@@ -49,15 +58,15 @@ def picture(height: int = 16, width: int = 16, batch: int = 1, channels: int = 3
 def guides(tiny_bundle):
     """A bundle of every kind and what guides it."""
     square = picture()
-    yield free(tiny_bundle("edges")), lambda b: guide_by_picture(b, "edges", square)
-    yield tiny_bundle("depth"), lambda b: guide_by_picture(b, "depth", square)
+    yield free(tiny_bundle("edges")), lambda b: prepare_image_condition(b, "edges", square)
+    yield tiny_bundle("depth"), lambda b: prepare_image_condition(b, "depth", square)
     labels = torch.arange(16 * 16).view(1, 16, 16) % 5
-    yield tiny_bundle("segmentation"), lambda b: guide_by_picture(b, "segmentation", labels)
-    yield tiny_bundle("low-resolution"), lambda b: guide_by_picture(b, "low-resolution", picture(8, 8))
-    yield tiny_bundle("class"), lambda b: guide_by_labels(b, torch.tensor([3]))
-    yield tiny_bundle("layout"), lambda b: guide_by_boxes(b, [Box(1, 0, 0, 0.5, 0.5)], b.empty_canvas(1))
-    yield tiny_bundle("coordinates"), lambda b: guide_without_picture(b, None)
-    yield tiny_bundle("none"), lambda b: guide_without_picture(b, None)
+    yield tiny_bundle("segmentation"), lambda b: prepare_image_condition(b, "segmentation", labels)
+    yield tiny_bundle("low-resolution"), lambda b: prepare_image_condition(b, "low-resolution", picture(8, 8))
+    yield tiny_bundle("class"), lambda b: prepare_label_condition(b, torch.tensor([3]))
+    yield tiny_bundle("layout"), lambda b: prepare_layout_condition(b, [Box(1, 0, 0, 0.5, 0.5)], b.empty_canvas(1))
+    yield tiny_bundle("coordinates"), lambda b: prepare_unconditional(b, None)
+    yield tiny_bundle("none"), lambda b: prepare_unconditional(b, None)
 
 
 def test_every_condition_guides_the_same_codes_on_a_device(device, make_bundle):
@@ -66,8 +75,8 @@ def test_every_condition_guides_the_same_codes_on_a_device(device, make_bundle):
         for model in (bundle, moved(bundle, device)):
             prepared = guide(model)
             if model.condition_vqgan is not None:
-                assert seen(model, prepared).device.type == "cpu"
-            condition, canvas = spread(prepared, None, 2)
+                assert show_condition(model, prepared).device.type == "cpu"
+            condition, canvas = expand_batch(prepared, None, 2)
             canvas.known[:, :-1] = True  # the last row is enough
             state = sample(model.prior, condition, canvas, 5, SamplingSettings(top_k=7, top_p=0.9, min_p=0.01))
             results.append(state.indices.cpu())
@@ -88,14 +97,14 @@ def test_every_way_of_sampling_draws_the_same_codes_on_a_device(device, make_bun
     start = Canvas.empty(1, *size).with_wrap(sliding.wrap)
     start.indices[0, 0, 1], start.known[0, 0, 1] = 3, True
     temperature = torch.linspace(0, 1.5, size[0] * size[1]).view(size)
-    settings = SamplingSettings(temperature=temperature, guidance=guidance)
+    settings = SamplingSettings(temperature=temperature, guidance_scale=guidance)
     edges = picture(size[0] * 4, size[1] * 4)
     results = []
     for model in (bundle, moved(bundle, device)):
-        guide = guide_by_picture(model, "edges", edges)
-        condition, canvas = spread(guide, start, pictures)
+        guide = prepare_image_condition(model, "edges", edges)
+        condition, canvas = expand_batch(guide, start, pictures)
         canvas = canvas.with_wrap(sliding.wrap)
-        plan = plan_run(model.prior, condition, canvas, settings, sliding)
+        plan = estimate_run(model.prior, condition, canvas, settings, sliding)
         assert plan.cells >= size[0] * size[1] - 1
         state = sample(model.prior, condition, canvas, 11, settings, sliding)
         results.append([value.cpu() for value in (state.indices, state.entropy, state.log_probability)])
@@ -113,8 +122,8 @@ def test_pictures_codes_and_measures_are_the_same_on_a_device(device, make_bundl
         canvas = encode_canvas(vqgan, large)
         latents = encode_latents(vqgan, large)
         forgotten = canvas.forget(torch.arange(8 * 11).view(8, 11) % 3 == 0)
-        mixed = blend(vqgan, canvas, canvas.roll(1, 2).with_overhang(canvas.overhang), torch.rand(1, 9, 9).round())
-        prefix = guide_by_picture(model, "edges", large[:1])
+        mixed = blend(vqgan, canvas, canvas.roll(1, 2).with_padding(canvas.padding), torch.rand(1, 9, 9).round())
+        prefix = prepare_image_condition(model, "edges", large[:1])
         results.append(
             [
                 canvas.indices,
@@ -124,7 +133,7 @@ def test_pictures_codes_and_measures_are_the_same_on_a_device(device, make_bundl
                 decode_in_strips(vqgan, latents[:1].to(vqgan.quant_conv.weight.device)).cpu(),
                 bundle.decode(canvas).cpu(),
                 mixed.indices if results else results,
-                atlas(vqgan, "use", canvas),
+                codebook_atlas(vqgan, "use", canvas),
                 canvas_nll(model.prior, prefix.condition, canvas.pick(torch.tensor([0]))).cpu(),
             ]
         )
@@ -138,12 +147,12 @@ def test_pictures_codes_and_measures_are_the_same_on_a_device(device, make_bundl
 
 def test_forecast_is_kept_where_the_prior_is(device, make_bundle, tmp_path):
     bundle = moved(make_bundle("none"), device)
-    guide, forecast = guide_without_picture(bundle, None), Forecast.blank(4, 4, 16, device)
+    guide, trace = prepare_unconditional(bundle, None), SamplingTrace.blank(4, 4, 16, device)
     state = SamplingState.start(guide.canvas, 1)
-    for _ in sample_steps(bundle.prior, guide.condition, state, SamplingSettings(), forecast=forecast):
+    for _ in sample_steps(bundle.prior, guide.condition, state, SamplingSettings(), trace=trace):
         pass
-    forecast.save(tmp_path / "forecast.safetensors", state.uniforms()[0], torch.zeros(16, 3, dtype=torch.uint8), 4)
-    assert forecast.log_probabilities.isfinite().all()
+    trace.save(tmp_path / "forecast.safetensors", state.uniforms()[0], torch.zeros(16, 3, dtype=torch.uint8), 4)
+    assert trace.log_probabilities.isfinite().all()
 
 
 def test_pretended_device_refuses_what_a_real_one_refuses(device):

@@ -81,7 +81,7 @@ def test_sweep_that_is_cancelled_keeps_its_finished_values(model, host):
 
 def test_run_that_fails_before_its_first_cell_leaves_nothing_to_recall(model):
     with pytest.raises(ValueError, match="guidance"):
-        sampling.SampleCodes.execute(model, 5, 1, 0, settings=SamplingSettings(guidance=2.0))
+        sampling.SampleCodes.execute(model, 5, 1, 0, settings=SamplingSettings(guidance_scale=2.0))
     with pytest.raises(ValueError, match="nothing to recall"):
         canvas_files.RecallCanvas.execute()
 

@@ -191,11 +191,11 @@ def test_other_settings_do_not_go_on_from_a_cancelled_run(host, make_bundle):
 def test_only_so_many_cancelled_runs_are_kept(host, make_bundle):
     unfinished.kept.clear()
     model = handle(make_bundle("none"))
-    for seed in range(unfinished.MOST + 3):
+    for seed in range(unfinished.MAX_RUNS + 3):
         host.interrupted_after = 1
         with pytest.raises(adapter.Interrupted):
             sampling.SampleCodes.execute(model, seed, 1, 0)
-    assert len(unfinished.kept) == unfinished.MOST
+    assert len(unfinished.kept) == unfinished.MAX_RUNS
 
 
 def test_more_to_keep_than_there_are_is_refused_before_anything_is_made(host, make_bundle):
@@ -214,7 +214,7 @@ def test_inputs_are_never_changed(host, make_bundle):
 
 
 def test_saved_canvas_is_listed_and_loaded_and_nothing_beside_it(host):
-    canvas = Canvas.filled(torch.arange(6).view(1, 2, 3)).with_overhang((0.0, 0.5))
+    canvas = Canvas.filled(torch.arange(6).view(1, 2, 3)).with_padding((0.0, 0.5))
     canvas_files.SaveCanvas.execute(canvas, "a/b")
     (host.base / "output" / "other.safetensors").touch()
     name = "a/b_00001_.canvas.safetensors [output]"
@@ -225,7 +225,7 @@ def test_saved_canvas_is_listed_and_loaded_and_nothing_beside_it(host):
         assert "is neither in the input" in canvas_files.LoadCanvas.validate_inputs(outside)
     assert canvas_files.LoadCanvas.validate_inputs(None) is True
     assert torch.equal(canvas_files.LoadCanvas.execute(name)[0].indices, canvas.indices)
-    assert load_canvas(host.base / "output" / "a" / "b_00001_.canvas.safetensors").overhang == (0.0, 0.5)
+    assert load_canvas(host.base / "output" / "a" / "b_00001_.canvas.safetensors").padding == (0.0, 0.5)
     with pytest.raises(FileNotFoundError, match="choose another"):
         adapter.file_between("../b.canvas.safetensors", canvas_files.SUFFIX)
 
@@ -259,14 +259,15 @@ def test_a_saved_picture_can_be_painted_again_from_what_it_tells(host, make_bund
     assert told.pop("prior") == weights_fingerprint(model.bundle.prior)
     seed, window = told.pop("seed"), Sliding(stride=told.pop("stride"), wrap=told.pop("wrap"))
     assert seed == 6
-    again = sampling.SampleCodes.execute(model, seed, 1, 0, None, half, SamplingSettings(**told), window)[1]
+    settings = SamplingSettings(guidance_scale=told.pop("guidance"), **told)
+    again = sampling.SampleCodes.execute(model, seed, 1, 0, None, half, settings, window)[1]
     assert torch.equal(again.indices, canvas.indices)
     finished = sampling.SampleCodes.execute(model, 99, 1, 0, None, canvas, None, window)[1]
-    assert finished.origins == canvas.origins, "nothing was left to paint"
+    assert finished.provenance == canvas.provenance, "nothing was left to paint"
 
 
 def test_long_folders_list_the_newest_files_and_still_open_the_others(host, monkeypatch):
-    monkeypatch.setattr(adapter, "MOST_LISTED", 3)
+    monkeypatch.setattr(adapter, "MAX_LISTED", 3)
     for number in range(5):
         path = host.base / "output" / f"{number}.png"
         path.touch()

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from tessera.core.autoencoders import strip_decoder as strips
+from tessera.core.autoencoders import strip_decoder
 from tessera.core.canvas.canvas import Canvas
 from tessera.core.canvas.codec import decode_canvas, encode_latents
 from tessera.core.sampling.loop import sample
@@ -120,9 +120,9 @@ def test_node_says_where_it_decodes_in_strips_and_asks_for_the_room_they_take(mo
     canvas = Canvas.filled(torch.arange(6).view(1, 2, 3))
     whole = codec.DecodeCanvas.execute(model.vqgan, canvas)[0]
     assert not host.said
-    monkeypatch.setattr(strips, "PLENTY", 0)
-    monkeypatch.setattr(strips, "STRIP", 1)
-    monkeypatch.setattr(strips, "WORKSPACE", 1)
+    monkeypatch.setattr(strip_decoder, "MIN_STRIP_MEMORY", 0)
+    monkeypatch.setattr(strip_decoder, "STRIP", 1)
+    monkeypatch.setattr(strip_decoder, "WORKSPACE", 1)
     in_strips = codec.DecodeCanvas.execute(model.vqgan, canvas)[0]
     ((text, *_),) = host.said
     assert text.startswith("Decoding 12x8 pixels in strips, ")
@@ -143,7 +143,7 @@ def test_latents_are_decoded_around_the_borders(model):
 
 
 def test_picture_that_ends_within_a_cell_is_refused_before_anything_is_painted(model, host):
-    canvas = Canvas.empty(1, 4, 9).with_overhang((0.0, 0.5))
+    canvas = Canvas.empty(1, 4, 9).with_padding((0.0, 0.5))
     with pytest.raises(ValueError, match="make its width a multiple of a cell"):
         sampling.SampleCodes.execute(model, 5, 1, 0, canvas=canvas, sliding=window(wrap="x"))
     with pytest.raises(ValueError, match="choose at most 2"):

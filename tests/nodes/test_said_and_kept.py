@@ -109,7 +109,9 @@ def test_folders_are_not_walked_on_every_call_and_new_files_appear(host, monkeyp
 def test_what_may_surprise_is_said(host, make_bundle, canvas, line):
     unfinished.kept.clear()
     bundle = make_bundle("edges")
-    free = dataclasses.replace(bundle, condition_config=dataclasses.replace(bundle.condition_config, free=True))
+    free = dataclasses.replace(
+        bundle, condition_config=dataclasses.replace(bundle.condition_config, unconditional=True)
+    )
     sampling.SampleCodes.execute(handle(free), 5, 1, 0, None, canvas)
     assert any(line in text for text in said(host))
 

@@ -17,7 +17,7 @@ from tessera.core.autoencoders.vqgan import VQGAN
 from tessera.core.autoencoders.vqgan_file import save_vqgan
 from tessera.training.config.runs import PriorRun, VQGANRun
 from tessera.training.config.yaml import build
-from tessera.training.data.folder import Views, find_pictures
+from tessera.training.data.folder import ImageViews, find_images
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CPU_ONLY = {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
@@ -62,7 +62,7 @@ def tiny_tree(pictures, tmp_path):
             "data": {"folder": str(pictures), "size": 32, "validation": 0.2, "backgrounds": ["#ffffff", "random"]},
             "model": {
                 "channels": 32, "channel_mult": [1, 1], "blocks_per_level": 1, "attention_levels": [],
-                "latent_channels": 32, "fold": 2, "codebook_size": 16, "code_width": 4, "codebook": "ema",
+                "latent_channels": 32, "patch_size": 2, "codebook_size": 16, "code_dim": 4, "codebook": "ema",
             },
             "loss": {"perceptual": "none", "adversarial_weight": 0.0, "restart_every": 3},
             "loop": {"steps": 4, "batch": 4, "warmup": 2, "ema": 0.9, "log_every": 1, "learning_rate": 2e-3},
@@ -93,10 +93,10 @@ def stages(tiny_run, tmp_path) -> dict[str, str]:
         )
         torch.manual_seed(0)
         model = VQGAN(run.model)
-        views = Views(find_pictures(run.data), run.data, 0, augment=False)
+        views = ImageViews(find_images(run.data), run.data, 0, augment=False)
         with torch.no_grad():
             latents = model.encode(torch.stack([views[0, i][picture] for i in range(8)]))
-        model.codebook.start_from(as_rows(latents), torch.Generator().manual_seed(0))
+        model.codebook.init_kmeans(as_rows(latents), torch.Generator().manual_seed(0))
         files[name] = str(tmp_path / f"{name}.safetensors")
         save_vqgan(files[name], model)
     return files

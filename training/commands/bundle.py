@@ -1,6 +1,6 @@
 """Put the trained stages into one file that an artist picks by name.
 
-Figures, licence and origin go into the file and stay with it.
+Figures, license and origin go into the file and stay with it.
 """
 
 import argparse
@@ -22,15 +22,15 @@ def run(args: argparse.Namespace) -> int:
     """Write the bundle and say its size; 0 when done."""
     from ...core.bundle import Bundle
     from ...core.bundle_file import check_stages, load_prior, save_bundle, stage_fingerprints
-    from ...core.inspection import contents_of
-    from ...core.loading import open_condition_vqgan, open_vqgan
+    from ...core.inspection import inspect_model
+    from ...core.loading import load_condition_vqgan, load_vqgan
 
-    prior, contents = load_prior(args.prior), contents_of(args.prior)
+    prior, contents = load_prior(args.prior), inspect_model(args.prior)
     config = contents.condition
     if config is None:
         raise ValueError(f"{args.prior.name} does not say what guides it; train on with `train prior` to write it anew")
-    vqgan = open_vqgan(args.vqgan)
-    condition = open_condition_vqgan(args.condition) if args.condition else None
+    vqgan = load_vqgan(args.vqgan)
+    condition = load_condition_vqgan(args.condition) if args.condition else None
     if condition is None and config.kind == "low-resolution":
         condition = vqgan
     files = {"vqgan": args.vqgan, "condition_vqgan": args.condition or args.vqgan}

@@ -25,14 +25,14 @@ def run(args: argparse.Namespace) -> int:
 
     from ...core.autoencoders.vqgan_file import save_vqgan
     from ...core.bundle_file import save_bundle
-    from ...core.inspection import contents_of
-    from ...core.loading import open_bundle, open_vqgan
+    from ...core.inspection import inspect_model
+    from ...core.loading import load, load_vqgan
 
     if args.output.suffix != ".safetensors":
         raise ValueError(f"{args.output} is not the name of a model file; end it with .safetensors")
     if args.output.exists() and args.input.exists() and args.output.samefile(args.input):
         raise ValueError(f"{args.output} is the file to convert; choose another name")
-    contents = contents_of(args.input, args.config)
+    contents = inspect_model(args.input, args.config)
     if contents.kind not in ("vqgan", "bundle"):
         raise ValueError(f"{args.input.name} holds a {contents.kind} alone; join it with its VQGAN by `bundle`")
     known = {"license": contents.license, "trained_on": contents.trained_on or f"unknown; from {args.input.name}"}
@@ -40,9 +40,9 @@ def run(args: argparse.Namespace) -> int:
         total=4 * sum(contents.parameters.values()), unit="B", unit_scale=True, file=sys.stdout, disable=None
     ) as bar:
         if contents.kind == "bundle":
-            save_bundle(args.output, open_bundle(args.input, args.config, bar.update), half=args.half, **known)
+            save_bundle(args.output, load(args.input, args.config, bar.update), half=args.half, **known)
         else:
-            save_vqgan(args.output, open_vqgan(args.input, args.config, bar.update), half=args.half, **known)
+            save_vqgan(args.output, load_vqgan(args.input, args.config, bar.update), half=args.half, **known)
         bar.update(bar.total - bar.n)
     print(f"{args.output}: {contents.kind}, {args.output.stat().st_size / 1e6:.1f} MB")
     return 0

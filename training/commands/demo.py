@@ -44,42 +44,42 @@ def run(args: argparse.Namespace) -> int:
     from PIL import Image
     from tqdm import tqdm
 
-    from ...core.conditions.edges import edges, strokes
-    from ...core.images.io import read_picture, to_pictures, to_tensor
+    from ...core.conditions.edges import canny, centerlines
+    from ...core.images.io import open_image, to_pil, to_tensor
     from ...core.images.resize import fit_square
     from ...core.images.sheet import contact_sheet
-    from ...core.loading import open_bundle
+    from ...core.loading import load
     from ...core.sampling.loop import SamplingState, sample_steps
     from ...core.sampling.settings import SamplingSettings
-    from ..engine.plots import save_picture
+    from ..engine.plots import save_image
 
     if args.samples < 1:
         raise ValueError(f"--samples is {args.samples}; ask for at least 1")
-    inputs = [(name, to_tensor(read_picture(path)), drawn) for name, path, drawn in named(args.picture, args.drawing)]
-    bundle = open_bundle(args.bundle)
+    inputs = [(name, to_tensor(open_image(path)), drawn) for name, path, drawn in named(args.picture, args.drawing)]
+    bundle = load(args.bundle)
     if (kind := bundle.condition_config.kind) != "edges":
         raise ValueError(f"{args.bundle.name} is guided by {kind}; the demo only has edges, choose another --bundle")
-    guidance = (2.0 if bundle.condition_config.free else 1.0) if args.guidance is None else args.guidance
-    settings = [SamplingSettings(temperature=t, top_k=args.top_k, guidance=guidance) for t in args.temperature]
+    guidance = (2.0 if bundle.condition_config.unconditional else 1.0) if args.guidance is None else args.guidance
+    settings = [SamplingSettings(temperature=t, top_k=args.top_k, guidance_scale=guidance) for t in args.temperature]
     side = bundle.prior.config.window * bundle.vqgan.config.stride
     cells = bundle.prior.config.window**2 * len(inputs) * len(settings)
     rows: list[tuple[str, list[Image.Image]]] = []
     with tqdm(total=cells, unit="cell", file=sys.stdout, disable=None) as bar:
         for name, picture, drawn in inputs:
             square = fit_square(picture, side)
-            lines = strokes(square) if drawn else edges(square, LOW, HIGH, BLUR)
+            lines = centerlines(square) if drawn else canny(square, LOW, HIGH, BLUR)
             condition = bundle.condition(lines)
-            guides = to_pictures(torch.cat([square, lines.expand(-1, 3, -1, -1)]))
+            guides = to_pil(torch.cat([square, lines.expand(-1, 3, -1, -1)]))
             for setting in settings:
                 state = SamplingState.start(bundle.empty_canvas(args.samples), args.seed)
                 for _ in sample_steps(bundle.prior, condition, state, setting):
                     bar.update()
-                made = to_pictures(bundle.decode(state.canvas))
+                made = to_pil(bundle.decode(state.canvas))
                 rows.append((f"{name}, temperature {setting.temperature:g}", guides + made))
                 for number, image in enumerate(made):
                     file = f"{name}-t{setting.temperature:g}-seed{args.seed + number}.png"
-                    save_picture(image, args.output / file)
-    save_picture(contact_sheet(rows), args.output / "contact-sheet.png")
+                    save_image(image, args.output / file)
+    save_image(contact_sheet(rows), args.output / "contact-sheet.png")
     print(f"{len(rows) * args.samples} pictures and {args.output / 'contact-sheet.png'}")
     return 0
 

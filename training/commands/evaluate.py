@@ -18,7 +18,7 @@ from ..config.runs import PriorRun, VQGANRun
 from ..config.yaml import load_config
 from .arguments import file_path
 
-SAMPLED_PICTURES = 256  # held-out drawings that the figures of samples are taken from
+SAMPLED_IMAGES = 256  # held-out drawings that the figures of samples are taken from
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,10 +47,10 @@ def run(args: argparse.Namespace) -> int:
     else:
         figures, sheet = measure_prior(load_config(PriorRun, args.config, args.set), args.bundle)
     if args.sheet:
-        from ...core.images.io import to_pictures
-        from ..engine.plots import save_picture
+        from ...core.images.io import to_pil
+        from ..engine.plots import save_image
 
-        save_picture(to_pictures(sheet.unsqueeze(0))[0], args.sheet)
+        save_image(to_pil(sheet.unsqueeze(0))[0], args.sheet)
     if args.json:
         print(json.dumps(figures))
     else:
@@ -61,42 +61,42 @@ def run(args: argparse.Namespace) -> int:
 
 def measure_vqgan(run: VQGANRun, bundle: Path | None) -> tuple[dict[str, float], Tensor]:
     """Figures of `vqgan.evaluate_vqgan` and a strip of reconstructions."""
-    from ...core.loading import open_condition_vqgan, open_vqgan
-    from ..data.folder import Views, load_split
+    from ...core.loading import load_condition_vqgan, load_vqgan
+    from ..data.folder import ImageViews, load_split
     from ..stages.vqgan import evaluate_vqgan, reconstruction_strip
 
-    open_stage = open_condition_vqgan if run.data.picture == "edges" and bundle else open_vqgan
+    open_stage = load_condition_vqgan if run.data.picture == "edges" and bundle else load_vqgan
     model = open_stage(bundle or Path(run.output) / "vqgan.safetensors")
     _, held_out = load_split(run.data)
-    views = Views(held_out, run.data, run.loop.seed, augment=False)
+    views = ImageViews(held_out, run.data, run.loop.seed, augment=False)
     return evaluate_vqgan(model, views, run.loop.batch), reconstruction_strip(model, views)
 
 
 def measure_prior(run: PriorRun, bundle: Path | None) -> tuple[dict[str, float], Tensor]:
     """Figures of `prior.PriorTask.validate` and `samples.sample_figures`, and a grid of samples."""
     from ...core.bundle_file import check_stages, load_prior
-    from ...core.inspection import contents_of
-    from ...core.loading import open_bundle
-    from ..config.runs import FreeConfig, PriorConditionConfig
+    from ...core.inspection import inspect_model
+    from ...core.loading import load
+    from ..config.runs import PriorConditionConfig
     from ..engine.loop import make_accelerator
     from ..stages.figures import sample_figures, sample_grid
-    from ..stages.prior import PREVIEW_PICTURES, PriorTask, load_codes, load_stages, load_views, stage_files
+    from ..stages.prior import PREVIEW_IMAGES, PriorTask, load_codes, load_stages, load_views, stage_files
 
     weights, whole = bundle or Path(run.output) / "prior.safetensors", None
     if bundle:
-        whole = open_bundle(bundle)
+        whole = load(bundle)
         config = whole.condition_config
         if config.kind not in ("edges", "low-resolution", "none"):
             raise ValueError(f"{bundle.name} is guided by {config.kind}; only edges and low-resolution can be measured")
         of_its_own = "" if config.kind == "none" else str(bundle)
         condition = PriorConditionConfig(kind=config.kind, vqgan=of_its_own, factor=config.factor or 1)
-        free = run.free if config.free else FreeConfig()
-        run = dataclasses.replace(run, vqgan=str(bundle), condition=condition, free=free)
+        dropout = run.condition_dropout if config.unconditional else 0.0
+        run = dataclasses.replace(run, vqgan=str(bundle), condition=condition, condition_dropout=dropout)
     accelerator = make_accelerator(run.loop)
     stages, views = load_stages(run, accelerator), load_views(run)
-    codes = load_codes(dataclasses.replace(run, free=FreeConfig()), views, accelerator, *stages)  # none are learned
+    codes = load_codes(dataclasses.replace(run, condition_dropout=0.0), views, accelerator, *stages)  # none are learned
     task = PriorTask(run, *codes, *stages, (whole.prior if whole else load_prior(weights)).state_dict())
-    check_stages(str(weights), contents_of(weights).stages, stage_files(run), task.stages)
+    check_stages(str(weights), inspect_model(weights).stages, stage_files(run), task.stages)
     whole = whole or task.bundle()
-    sampled = sample_figures(whole, task.held_out, views[1], SAMPLED_PICTURES, run.loop.seed)
-    return task.validate() | sampled, sample_grid(whole, task.held_out, PREVIEW_PICTURES, run.loop.seed)
+    sampled = sample_figures(whole, task.held_out, views[1], SAMPLED_IMAGES, run.loop.seed)
+    return task.validate() | sampled, sample_grid(whole, task.held_out, PREVIEW_IMAGES, run.loop.seed)

@@ -1,4 +1,4 @@
-"""Say what a model file holds: kind, configuration, codes, parameters, hash, licence and what else is in it."""
+"""Say what a model file holds: kind, configuration, codes, parameters, hash, license and what else is in it."""
 
 import argparse
 import dataclasses
@@ -21,11 +21,11 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from ...core.checkpoints.diffusers import diffusers_weights
-    from ...core.inspection import contents_of
+    from ...core.inspection import inspect_model
     from ...downloads.catalogue import license_of
     from ...downloads.download import hash_of
 
-    contents = contents_of(args.file, args.config)
+    contents = inspect_model(args.file, args.config)
     weights = diffusers_weights(args.file)
     size = weights.stat().st_size
     with tqdm(total=size, unit="B", unit_scale=True, desc="hash", file=sys.stderr, disable=None, leave=False) as bar:
@@ -41,12 +41,12 @@ def run(args: argparse.Namespace) -> int:
     for part, config in contents.configs.items():
         rows[part] = f"{contents.parameters[part] / 1e6:.2f} million parameters"
         if "codebook" in vars(config):
-            codes = f"{config.codebook_size} codes of {config.code_width} numbers"
+            codes = f"{config.codebook_size} codes of {config.code_dim} numbers"
             rows[part] += f", {codes}, {config.stride} pixels a cell"
         rows[f"{part} config"] = in_words(config)
     if contents.condition:
         rows["condition"] = in_words(contents.condition)
-    rows["besides"] = ", ".join(contents.besides) or "nothing"
+    rows["besides"] = ", ".join(contents.other_entries) or "nothing"
     for name, value in rows.items():
         print(f"{name:>22}  {printable(value)}")
     return 0

@@ -1,6 +1,6 @@
 """List the published models that load as they are, say which are at hand, and fetch one by name.
 
-They are not ours: their authors' terms hold, and for most of them no licence of the weights is stated.
+They are not ours: their authors' terms hold, and for most of them no license of the weights is stated.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def listing(catalogue: dict[str, Published], folders: list[Path]) -> list[str]:
-    """A line for each model: name, size, licence, what it is, and where its weights are."""
+    """A line for each model: name, size, license, what it is, and where its weights are."""
     rows = []
     for published in catalogue.values():
         size, found = published.files[0].size, published.found_in(folders)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from ...core.autoencoders.vqgan import VQGANConfig
 
 CHANNELS = {"color": 3, "edges": 1}  # of a view
-SMALLEST_FOR_DISCRIMINATOR = 24  # pixels; its last map would have none of a smaller view
+MIN_DISCRIMINATOR_SIZE = 24  # pixels; its last map would have none of a smaller view
 
 
 def expand_home(config: Any, *names: str) -> None:
@@ -26,12 +26,12 @@ class DataConfig:
     picture: Literal["color", "edges"] = "color"  # what a VQGAN learns to encode
     validation: float = 0.08  # share of the drawings held out
     variants: str = ""  # regular expression; names equal after removing it are variants of one drawing
-    backgrounds: tuple[str, ...] = ("#ffffff",)  # colours behind transparency, or "random"
+    backgrounds: tuple[str, ...] = ("#ffffff",)  # colors behind transparency, or "random"
     flip: bool = True
     zoom: tuple[float, float] = (1.0, 1.0)  # 1 fits the whole picture (with alpha) or covers the view
     shift: float = 0.0  # at most this share of the view, each way
-    hue: float = 0.0  # at most this share of the colour circle, each way
-    neighbours: float = 0.0  # share of the views that show several pictures, as a window on a larger canvas does
+    hue: float = 0.0  # at most this share of the color circle, each way
+    neighbors: float = 0.0  # share of the views that show several pictures, as a window on a larger canvas does
     edge_low: tuple[float, float] = (50.0, 150.0)  # range of Canny's lower threshold; upper is twice it
     edge_blur: tuple[float, float] = (0.6, 1.6)  # range of sigma in pixels
     edge_width: tuple[int, int] = (1, 1)  # range in pixels of the lines as given; wide ones are as drawn by hand
@@ -43,8 +43,8 @@ class DataConfig:
             raise ValueError(f"data.validation is {self.validation}; choose a share between 0 and 1, such as 0.08")
         if self.size < 16:
             raise ValueError(f"data.size is {self.size}; pictures of at least 16 pixels are needed")
-        if not 0 <= self.neighbours <= 1:
-            raise ValueError(f"data.neighbours is {self.neighbours}; choose a share from 0 to 1, such as 0.2")
+        if not 0 <= self.neighbors <= 1:
+            raise ValueError(f"data.neighbors is {self.neighbors}; choose a share from 0 to 1, such as 0.2")
         if not 1 <= self.edge_width[0] <= self.edge_width[1]:
             raise ValueError(f"data.edge_width is {list(self.edge_width)}; write [1, 4] for lines of 1 to 4 pixels")
         try:
@@ -126,9 +126,9 @@ class VQGANRun:
                 f"{channels}, those of gray pictures too; set model.image_channels={channels}"
             )
         has_discriminator = self.loss.adversarial_weight > 0 or self.loss.perceptual == "features"
-        if has_discriminator and self.data.size < SMALLEST_FOR_DISCRIMINATOR:
+        if has_discriminator and self.data.size < MIN_DISCRIMINATOR_SIZE:
             raise ValueError(
-                f"data.size is {self.data.size}, the discriminator needs {SMALLEST_FOR_DISCRIMINATOR} pixels; choose a "
+                f"data.size is {self.data.size}, the discriminator needs {MIN_DISCRIMINATOR_SIZE} pixels; choose a "
                 "larger one, or loss.adversarial_weight=0 and loss.perceptual none or lpips"
             )
 
@@ -162,18 +162,13 @@ class PriorConditionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FreeConfig:
-    """Pictures learned as if no edges were given, so that the prior paints freely too: whole ones, since that is
-    what is wanted where nothing is asked for. zoom and shift stand in the place of those of DataConfig; the
-    backgrounds are the same, or guidance would prefer those that free pictures lack."""
+class UnconditionalConfig:
+    """Views that are learned unconditionally (condition dropout): whole pictures, since that is what is wanted where
+    nothing is asked for. zoom and shift replace those of DataConfig; the backgrounds are the same, or guidance would
+    prefer those that these views lack."""
 
-    share: float = 0.0  # of the pictures of a step
     zoom: tuple[float, float] = (1.0, 1.0)
     shift: float = 0.0
-
-    def __post_init__(self):
-        if not 0 <= self.share < 1:
-            raise ValueError(f"free.share is {self.share}; choose a share from 0 to below 1, such as 0.2")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,21 +179,27 @@ class PriorRun:
     data: DataConfig
     vqgan: str  # file of the first stage, ours or released
     condition: PriorConditionConfig = field(default_factory=PriorConditionConfig)
-    free: FreeConfig = field(default_factory=FreeConfig)
+    condition_dropout: float = 0.0  # share of a step's images that are learned without their edges
+    unconditional: UnconditionalConfig = field(default_factory=UnconditionalConfig)
     start_from: str = ""  # a prior file to go on from, or a bundle, whose VQGANs may be others
     views: int = 8  # augmented views of each picture in the cached code file
-    keep: float = 0.9  # share of input codes left as they are (pkeep); the rest are replaced at random
+    pkeep: float = 0.9  # share of input codes left as they are; the rest are replaced at random
     weight_decay: float = 0.01
     model: PriorModelConfig = field(default_factory=PriorModelConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
 
     def __post_init__(self):
         expand_home(self, "output", "vqgan", "start_from")
-        if not 0 < self.keep <= 1:
-            raise ValueError(f"keep is {self.keep}; choose a share above 0 and up to 1, such as 0.9")
+        if not 0 < self.pkeep <= 1:
+            raise ValueError(f"pkeep is {self.pkeep}; choose a share above 0 and up to 1, such as 0.9")
         if self.views < 1:
             raise ValueError(f"views is {self.views}; at least one view of each picture is needed")
-        if self.free.share and self.condition.kind != "edges":
+        if not 0 <= self.condition_dropout < 1:
             raise ValueError(
-                f"free.share is {self.free.share}; only edges can be left out, condition.kind is {self.condition.kind}"
+                f"condition_dropout is {self.condition_dropout}; choose a share from 0 to below 1, such as 0.2"
+            )
+        if self.condition_dropout and self.condition.kind != "edges":
+            raise ValueError(
+                f"condition_dropout is {self.condition_dropout}; only edges can be left out, condition.kind is "
+                f"{self.condition.kind}"
             )

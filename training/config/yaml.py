@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import yaml
 
+from ...core.storage.old_names import with_current_names
+
 
 @dataclass(frozen=True)
 class Written:
@@ -112,7 +114,7 @@ def build(kind: type, tree: Any, where: str) -> Any:
     tree = plain(tree)
     if not isinstance(tree, dict):
         raise ValueError(f"{where or 'the file'} must be a group of `key: value` lines, found {tree!r}")
-    hints = typing.get_type_hints(kind)
+    tree, hints = with_current_names(kind, tree), typing.get_type_hints(kind)
     values = {}
     for key, value in tree.items():
         name = f"{where}.{key}" if where else str(key)

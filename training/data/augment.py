@@ -1,4 +1,4 @@
-"""Views of a picture: crops, neighbours, backgrounds, colours."""
+"""Views of a picture: crops, neighbors, backgrounds, colors."""
 
 import itertools
 from collections.abc import Callable
@@ -10,9 +10,7 @@ from PIL import Image, ImageColor
 from ..config.runs import DataConfig
 
 FIRM_WIDTH = 3  # pixels, of the lines a VQGAN of edges learns to draw: a near miss of a thinner one would count as two
-
-
-PITCH = (0.9, 1.3)  # range from one neighbour to the next, in shares of their size
+PITCH = (0.9, 1.3)  # range from one neighbor to the next, in shares of their size
 
 
 def random_width(limits: tuple[int, int], rng: np.random.Generator) -> int:
@@ -20,16 +18,16 @@ def random_width(limits: tuple[int, int], rng: np.random.Generator) -> int:
     return int(np.exp(rng.uniform(np.log(limits[0]), np.log(limits[1] + 1))))
 
 
-def widened(lines: np.ndarray, width: int) -> np.ndarray:
+def widen(lines: np.ndarray, width: int) -> np.ndarray:
     """Lines [H, W] one pixel wide, as a round pen of `width` pixels draws them."""
     return cv2.dilate(lines, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width)))
 
 
 def render_view(picture: Image.Image, config: DataConfig, rng: np.random.Generator | None) -> np.ndarray:
-    """One square view: placed, mirrored, laid on a background, recoloured. [size, size, 3] uint8 RGB.
+    """One square view: placed, mirrored, laid on a background, recolored. [size, size, 3] uint8 RGB.
 
     Pictures with transparency are fitted into the view and lie on the background; opaque ones cover it.
-    Without `rng` the view is plain: centred, unchanged, on the first background.
+    Without `rng` the view is plain: centered, unchanged, on the first background.
     """
     size = config.size
     zoom, shift, flip, hue = 1.0, np.zeros(2), False, 0.0
@@ -46,11 +44,11 @@ def render_view(picture: Image.Image, config: DataConfig, rng: np.random.Generat
         scale = max(zoom, 1.0) * size / min(picture.size)
         slack = np.array(picture.size) * scale / 2 - size / 2  # how far it may move and still cover
         shift = np.clip(shift, -slack, slack)
-    view = np.broadcast_to(behind(background, rng), (size, size, 3))
-    return recoloured(laid_over(view, picture, scale, size / 2 + shift, flip), hue)
+    view = np.broadcast_to(background_color(background, rng), (size, size, 3))
+    return shift_hue(overlay(view, picture, scale, size / 2 + shift, flip), hue)
 
 
-def render_neighbours(pictures: Callable[[], Image.Image], config: DataConfig, rng: np.random.Generator) -> np.ndarray:
+def render_neighbors(pictures: Callable[[], Image.Image], config: DataConfig, rng: np.random.Generator) -> np.ndarray:
     """Parts of several pictures side by side, as a window on a larger canvas shows them. [size, size, 3] uint8 RGB.
 
     Args:
@@ -60,38 +58,40 @@ def render_neighbours(pictures: Callable[[], Image.Image], config: DataConfig, r
     side = rng.uniform(*config.zoom) * size
     pitch = side * rng.uniform(*PITCH)
     columns, rows = (np.arange(first, size + side / 2, pitch) for first in rng.uniform(-side / 2, pitch - side / 2, 2))
-    view = np.broadcast_to(behind(config.backgrounds[rng.integers(len(config.backgrounds))], rng), (size, size, 3))
+    view = np.broadcast_to(
+        background_color(config.backgrounds[rng.integers(len(config.backgrounds))], rng), (size, size, 3)
+    )
     for x, y in itertools.product(columns, rows):
         picture = pictures()
-        view = laid_over(view, picture, side / max(picture.size), np.array([x, y]), config.flip and rng.random() < 0.5)
-    return recoloured(view, rng.uniform(-config.hue, config.hue))
+        view = overlay(view, picture, side / max(picture.size), np.array([x, y]), config.flip and rng.random() < 0.5)
+    return shift_hue(view, rng.uniform(-config.hue, config.hue))
 
 
-def behind(background: str, rng: np.random.Generator | None) -> np.ndarray:
-    """The colour of a background, [3] in 0..1; a random one is white where nothing is random."""
+def background_color(background: str, rng: np.random.Generator | None) -> np.ndarray:
+    """The color of a background, [3] in 0..1; a random one is white where nothing is random."""
     if background == "random":
         return rng.uniform(0, 1, 3).astype(np.float32) if rng is not None else np.ones(3, np.float32)
     return np.array(ImageColor.getrgb(background)[:3], dtype=np.float32) / 255
 
 
-def laid_over(view: np.ndarray, picture: Image.Image, scale: float, centre: np.ndarray, flip: bool) -> np.ndarray:
-    """View [H, W, 3] in 0..1 with a picture on it, `scale` times as large, its middle at `centre` (x, y in pixels)."""
+def overlay(view: np.ndarray, picture: Image.Image, scale: float, center: np.ndarray, flip: bool) -> np.ndarray:
+    """View [H, W, 3] in 0..1 with a picture on it, `scale` times as large, its middle at `center` (x, y in pixels)."""
     has_alpha = picture.mode == "RGBA"
     rgba = np.asarray(picture.convert("RGBA"), dtype=np.float32) / 255
-    rgba[..., :3] *= rgba[..., 3:]  # premultiplied, or resampling bleeds hidden colours into the outline
+    rgba[..., :3] *= rgba[..., 3:]  # premultiplied, or resampling bleeds hidden colors into the outline
     height, width = rgba.shape[:2]
     if scale < 1:  # shrink by area first: a bilinear warp alone would alias
         shrunk = (max(1, round(width * scale)), max(1, round(height * scale)))
         rgba = cv2.resize(rgba, shrunk, interpolation=cv2.INTER_AREA)
         height, width, scale = rgba.shape[0], rgba.shape[1], 1.0
     matrix = np.array([[-scale if flip else scale, 0, 0], [0, scale, 0]])
-    matrix[:, 2] = centre - 0.5 - matrix[:, :2] @ np.array([(width - 1) / 2, (height - 1) / 2])
+    matrix[:, 2] = center - 0.5 - matrix[:, :2] @ np.array([(width - 1) / 2, (height - 1) / 2])
     border = cv2.BORDER_CONSTANT if has_alpha else cv2.BORDER_REPLICATE
     rgba = cv2.warpAffine(rgba, matrix, view.shape[1::-1], flags=cv2.INTER_LINEAR, borderMode=border)
     return rgba[..., :3] + (1 - rgba[..., 3:]) * view
 
 
-def recoloured(view: np.ndarray, hue: float) -> np.ndarray:
+def shift_hue(view: np.ndarray, hue: float) -> np.ndarray:
     """A view [H, W, 3] in 0..1 with its hue turned by a share of the circle, as uint8."""
     if hue:
         hsv = cv2.cvtColor(view.clip(0, 1).astype(np.float32), cv2.COLOR_RGB2HSV)

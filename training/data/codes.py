@@ -18,34 +18,34 @@ from ...core.provenance import weights_fingerprint
 from ...core.storage.fingerprint import fingerprint
 from ...core.storage.tensors import load_tensors, save_tensors
 from ..config.runs import PriorConditionConfig, PriorRun
-from .folder import Views, path_below
+from .folder import ImageViews, path_below
 
 logger = logging.getLogger("tessera")
 
 
-class CodeViews(Dataset):
+class CodeDataset(Dataset):
     """Codes of pictures in several views: item (epoch, i) is view `epoch mod views` of picture i.
 
-    cells: [views, N, n] int, condition: [views, N, P] int; P is 0 without a condition. free: [views, N, n] int,
-    the pictures as they are learned without a condition, if they are.
+    cells: [views, N, n] int, condition: [views, N, P] int; P is 0 without a condition. unconditional: [views,
+    N, n] int, views that are learned without a condition, if there are any.
     """
 
-    def __init__(self, cells: Tensor, condition: Tensor, free: Tensor | None = None):
-        self.cells, self.condition, self.free = cells, condition, free
+    def __init__(self, cells: Tensor, condition: Tensor, unconditional: Tensor | None = None):
+        self.cells, self.condition, self.unconditional = cells, condition, unconditional
 
     def __len__(self) -> int:
         return self.cells.shape[1]
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
-        """`cells` [n], `condition` [P] and, where there are any, `free` [n], int64."""
+        """`cells` [n], `condition` [P] and, where there are any, `unconditional` [n], int64."""
         epoch, index = key
-        codes = {"cells": self.cells, "condition": self.condition, "free": self.free}
+        codes = {"cells": self.cells, "condition": self.condition, "unconditional": self.unconditional}
         return {n: some[epoch % len(some), index].long() for n, some in codes.items() if some is not None}
 
 
 def cached_codes(
-    views: Views, number: int, run: PriorRun, vqgan: VQGAN, condition_vqgan: VQGAN | None, accelerator: Accelerator
-) -> CodeViews:
+    views: ImageViews, number: int, run: PriorRun, vqgan: VQGAN, condition_vqgan: VQGAN | None, accelerator: Accelerator
+) -> CodeDataset:
     """Codes of `number` views of each picture, from the run's cache file where it was made the same way."""
     fingerprint = describe(views, number, run, vqgan, condition_vqgan)
     path = Path(run.output) / f"codes-{hashlib.sha256(fingerprint.encode()).hexdigest()[:16]}.safetensors"
@@ -55,10 +55,10 @@ def cached_codes(
         save_tensors(path, "codes", {"cells": cells, "condition": condition}, {"made_from": fingerprint})
     accelerator.wait_for_everyone()
     tensors, _ = load_tensors(path, "codes", {"cells", "condition"})
-    return CodeViews(tensors["cells"], tensors["condition"])
+    return CodeDataset(tensors["cells"], tensors["condition"])
 
 
-def describe(views: Views, number: int, run: PriorRun, vqgan: VQGAN, condition_vqgan: VQGAN | None) -> str:
+def describe(views: ImageViews, number: int, run: PriorRun, vqgan: VQGAN, condition_vqgan: VQGAN | None) -> str:
     """All that decides the codes, as text: a cache made from something else is not used."""
     how = dataclasses.asdict(views.config)
     for name in ("folder", "picture", "validation", "variants", "workers"):  # these change no view
@@ -76,7 +76,7 @@ def describe(views: Views, number: int, run: PriorRun, vqgan: VQGAN, condition_v
     return json.dumps(facts, sort_keys=True)
 
 
-def fingerprint_pictures(views: Views) -> str:
+def fingerprint_pictures(views: ImageViews) -> str:
     """Of their paths below the folder, in order, and of what is in the files: an edited picture is another one."""
     digest = hashlib.sha256()
     for path in tqdm(views.paths, desc="comparing with the cache", unit="picture", disable=None, leave=False):
@@ -88,7 +88,7 @@ def fingerprint_pictures(views: Views) -> str:
     return digest.hexdigest()
 
 
-def condition_pictures(views: dict[str, Tensor], condition: PriorConditionConfig) -> Tensor:
+def condition_images(views: dict[str, Tensor], condition: PriorConditionConfig) -> Tensor:
     """What guides the prior, of a batch of views: [B, 1 or 3, H, W] in -1..1."""
     if condition.kind == "low-resolution":
         return low_resolution(views["color"], condition.factor)
@@ -97,7 +97,7 @@ def condition_pictures(views: dict[str, Tensor], condition: PriorConditionConfig
 
 @torch.inference_mode()
 def encode_views(
-    views: Views, number: int, run: PriorRun, vqgan: VQGAN, condition_vqgan: VQGAN | None, accelerator: Accelerator
+    views: ImageViews, number: int, run: PriorRun, vqgan: VQGAN, condition_vqgan: VQGAN | None, accelerator: Accelerator
 ) -> tuple[Tensor, Tensor]:
     """Cells [views, N, n] and condition codes [views, N, P], int32."""
     order = [(view, index) for view in range(number) for index in range(len(views))]
@@ -110,7 +110,7 @@ def encode_views(
         if condition_vqgan is None:
             condition.append(cells[-1][:, :0])
         else:
-            guides = condition_pictures(pictures, run.condition).to(accelerator.device)
+            guides = condition_images(pictures, run.condition).to(accelerator.device)
             condition.append(condition_vqgan.encode_indices(guides).flatten(1).cpu())
     shape = (number, len(views))
     return torch.cat(cells).unflatten(0, shape).int(), torch.cat(condition).unflatten(0, shape).int()

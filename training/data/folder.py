@@ -14,13 +14,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ...core.conditions.edges import canny
-from ...core.images.io import read_picture
+from ...core.conditions.edges import canny_array
+from ...core.images.io import open_image
 from ..config.runs import DataConfig
-from .augment import FIRM_WIDTH, random_width, render_neighbours, render_view, widened
+from .augment import FIRM_WIDTH, random_width, render_neighbors, render_view, widen
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff"}
-SMALLEST_SIDE = 16  # pixels; smaller pictures teach nothing
+MIN_SIDE = 16  # pixels; smaller pictures teach nothing
 
 logger = logging.getLogger("tessera")
 
@@ -41,7 +41,7 @@ def files_below(folder: Path) -> Iterator[Path]:
             yield from (here / name for name in files)
 
 
-def find_pictures(config: DataConfig) -> list[Path]:
+def find_images(config: DataConfig) -> list[Path]:
     """Picture files below the folder, sorted by name. Corrupt and tiny ones are named and left out.
 
     Raises:
@@ -52,7 +52,7 @@ def find_pictures(config: DataConfig) -> list[Path]:
 
 
 def scan_folder(config: DataConfig) -> tuple[list[Path], str]:
-    """`find_pictures`, and how many files of which other kinds there are, in words."""
+    """`find_images`, and how many files of which other kinds there are, in words."""
     folder = Path(config.folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"data.folder {folder} is not a folder; set it to where your pictures are")
@@ -74,7 +74,7 @@ def is_usable(path: Path) -> bool:
     except Exception as error:
         logger.warning("skipped %s: not readable as a picture (%s)", path, error)
         return False
-    if min(width, height) < SMALLEST_SIDE:
+    if min(width, height) < MIN_SIDE:
         logger.warning("skipped %s: %dx%d pixels is too small", path, width, height)
         return False
     return True
@@ -92,7 +92,7 @@ def path_below(path: Path, config: DataConfig) -> Path:
     return path.relative_to(config.folder) if path.is_relative_to(config.folder) else Path(path.name)
 
 
-def split_pictures(paths: list[Path], config: DataConfig) -> tuple[list[Path], list[Path]]:
+def split_images(paths: list[Path], config: DataConfig) -> tuple[list[Path], list[Path]]:
     """Training and validation pictures. A drawing's side is drawn from a hash of its identity, so variants stay
     together and adding pictures never moves old ones across. Where all would fall on one side, the drawing nearest to
     the border takes the other; a single drawing is on both."""
@@ -113,21 +113,21 @@ def split_pictures(paths: list[Path], config: DataConfig) -> tuple[list[Path], l
 def load_split(config: DataConfig) -> tuple[list[Path], list[Path]]:
     """The pictures of the folder to learn from and those held out; says how many, and what was passed over."""
     pictures, others = scan_folder(config)
-    learned, held_out = split_pictures(pictures, config)
+    learned, held_out = split_images(pictures, config)
     logger.info("%d pictures to learn from, %d held out", len(learned), len(held_out))
     if others:
         logger.info("passed over files of other kinds: %s", others)
     return learned, held_out
 
 
-class Views(Dataset):
+class ImageViews(Dataset):
     """Views of pictures: item (epoch, i) is picture i as augmented in that epoch, the same every time.
 
     Args:
         paths: picture files.
         config: how a view is made.
         seed: base of all randomness.
-        augment: False gives the plain centred picture on the first background.
+        augment: False gives the plain centered picture on the first background.
     """
 
     def __init__(self, paths: list[Path], config: DataConfig, seed: int, augment: bool):
@@ -142,8 +142,8 @@ class Views(Dataset):
         always `FIRM_WIDTH` wide, all in -1..1."""
         epoch, index = key
         rng = np.random.default_rng([self.seed, epoch, index])
-        if self.augment and self.config.neighbours and rng.random() < self.config.neighbours:
-            pixels = render_neighbours(lambda: self.load(rng.integers(len(self))), self.config, rng)
+        if self.augment and self.config.neighbors and rng.random() < self.config.neighbors:
+            pixels = render_neighbors(lambda: self.load(rng.integers(len(self))), self.config, rng)
         else:
             pixels = render_view(self.load(index), self.config, rng if self.augment else None)
         if self.augment:
@@ -152,8 +152,8 @@ class Views(Dataset):
         else:
             low, blur = sum(self.config.edge_low) / 2, sum(self.config.edge_blur) / 2
             width = self.config.edge_width[0]
-        thin = canny(pixels, low, 2 * low, blur)
-        edges, lines = (torch.from_numpy(widened(thin, w)).unsqueeze(0) for w in (width, FIRM_WIDTH))
+        thin = canny_array(pixels, low, 2 * low, blur)
+        edges, lines = (torch.from_numpy(widen(thin, w)).unsqueeze(0) for w in (width, FIRM_WIDTH))
         color = torch.from_numpy(pixels).permute(2, 0, 1)
         return {"color": color / 127.5 - 1, "edges": edges / 127.5 - 1, "lines": lines / 127.5 - 1}
 
@@ -162,7 +162,7 @@ class Views(Dataset):
         for offset in range(len(self.paths)):
             path = self.paths[(index + offset) % len(self.paths)]
             try:
-                return read_picture(path)
+                return open_image(path)
             except (ValueError, OSError) as error:
                 if path not in self.skipped:
                     logger.warning("skipped %s", error)
@@ -170,7 +170,7 @@ class Views(Dataset):
         raise ValueError(f"none of {len(self.paths)} pictures can be read")
 
 
-def given_and_wanted(views: dict[str, Tensor], picture: str) -> tuple[Tensor, Tensor]:
+def input_and_target(views: dict[str, Tensor], picture: str) -> tuple[Tensor, Tensor]:
     """What a VQGAN of "color" or "edges" is shown, and what it shall draw: the same picture, but firm lines whatever
     the width of those given, so that no code is spent on it. Views batched or single."""
     return views[picture], views["lines" if picture == "edges" else picture]

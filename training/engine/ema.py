@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 
-def average_of(model: nn.Module, decay: float) -> AveragedModel:
+def make_ema(model: nn.Module, decay: float) -> AveragedModel:
     """An exponential moving average of the weights whose decay grows from 0.1, to forget the start."""
 
     def average(old: Tensor, new: Tensor, count: Tensor | int) -> Tensor:

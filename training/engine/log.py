@@ -6,8 +6,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ...core.images.io import to_pictures
-from ...core.storage.atomic import whole_file
+from ...core.images.io import to_pil
+from ...core.storage.atomic import atomic_write
 
 logger = logging.getLogger("tessera")
 
@@ -58,7 +58,7 @@ class RunLog:
             return
         path = self.folder / "pictures" / f"{name}-{step:07d}.png"
         path.parent.mkdir(exist_ok=True)
-        to_pictures(image.unsqueeze(0))[0].save(path)
+        to_pil(image.unsqueeze(0))[0].save(path)
         if self.board:
             self.board.add_image(name, (image.clamp(-1, 1) + 1) / 2, step)
 
@@ -87,7 +87,7 @@ def read_rows(path: Path) -> list[list[str]]:
 
 def write_rows(path: Path, rows: list[list[str]]) -> None:
     """Write a CSV file."""
-    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
 
 

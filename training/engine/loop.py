@@ -17,7 +17,7 @@ from .interrupt import StopRequest, on_any_process
 from .log import RunLog
 from .plots import draw_curves
 from .schedule import learning_rate
-from .state import Best, load_state, save_state, state_of
+from .state import BestCheckpoint, load_state, save_state, state_path
 from .task import Task
 
 
@@ -46,8 +46,8 @@ def train(
     for name, optimizer in task.optimizers.items():
         task.optimizers[name] = accelerator.prepare(optimizer)
     task.averaged.to(accelerator.device)
-    state_path, best = state_of(output), Best(task.goal)
-    first = load_state(task, best, state_path, accelerator) if state_path.exists() else 0
+    resume_file, best = state_path(output), BestCheckpoint(task.goal)
+    first = load_state(task, best, resume_file, accelerator) if resume_file.exists() else 0
     log = RunLog(output, first, accelerator.is_main_process)
     if first:
         log.say(f"resumed at step {first} of {loop.steps}")
@@ -89,7 +89,7 @@ def train(
             late = time.monotonic() - saved_at > loop.save_minutes * 60
             stopping, late = on_any_process([stop.requested, late], accelerator)
             if step % loop.save_every == 0 or late or stopping or step == loop.steps:
-                save_state(task, best, step, state_path, accelerator)
+                save_state(task, best, step, resume_file, accelerator)
                 saved_at = time.monotonic()
     log.close()
     if accelerator.is_main_process:

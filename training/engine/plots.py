@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...core.storage.atomic import whole_file
+from ...core.storage.atomic import atomic_write
 from .log import read_csv
 
 
-def grid(images: Tensor, columns: int) -> Tensor:
+def image_grid(images: Tensor, columns: int) -> Tensor:
     """[N, C, H, W] -> one picture [3, rows*H, columns*W], row by row, the rest black."""
     images = images.expand(-1, 3, -1, -1).cpu()
     rows = -(-len(images) // columns)
@@ -42,12 +42,12 @@ def draw_curves(folder: Path, path: Path) -> None:
         axis.plot(steps, values, linewidth=1)
         axis.set_title(title, fontsize=9)
         axis.tick_params(labelsize=7)
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         figure.savefig(partial, dpi=90)
     pyplot.close(figure)
 
 
-def save_picture(picture: Image.Image, path: Path) -> None:
+def save_image(picture: Image.Image, path: Path) -> None:
     """Write a picture; its suffix is the format."""
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         picture.save(partial)

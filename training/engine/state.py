@@ -6,13 +6,13 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from ...core.storage.atomic import whole_file
+from ...core.storage.atomic import atomic_write
 from .task import Task
 
 PATIENCE = 3  # validations without a better figure before the log speaks of it
 
 
-class Best:
+class BestCheckpoint:
     """The best held-out figure so far: its weights are the ones that are exported, the last may have over-fitted.
     Without a goal, the last."""
 
@@ -38,12 +38,12 @@ class Best:
         )
 
 
-def state_of(output: str | Path) -> Path:
+def state_path(output: str | Path) -> Path:
     """The file in the folder of a run that it is resumed from."""
     return Path(output) / "state.pt"
 
 
-def save_state(task: Task, best: Best, step: int, path: Path, accelerator: Accelerator) -> None:
+def save_state(task: Task, best: BestCheckpoint, step: int, path: Path, accelerator: Accelerator) -> None:
     """Write all that resuming needs."""
     if accelerator.is_main_process:
         state = {
@@ -51,18 +51,18 @@ def save_state(task: Task, best: Best, step: int, path: Path, accelerator: Accel
             "modules": {k: accelerator.unwrap_model(m).state_dict() for k, m in task.modules.items()},
             "optimizers": {k: o.state_dict() for k, o in task.optimizers.items()},
             "averaged": task.averaged.state_dict(),
-            "memory": task.memory,
+            "extra_state": task.extra_state,
             "best": vars(best),
             "scaler": accelerator.scaler.state_dict() if accelerator.scaler else {},
             "random": torch.get_rng_state(),
             "cuda_random": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             torch.save(state, partial)
     accelerator.wait_for_everyone()
 
 
-def load_state(task: Task, best: Best, path: Path, accelerator: Accelerator) -> int:
+def load_state(task: Task, best: BestCheckpoint, path: Path, accelerator: Accelerator) -> int:
     """Put back what `save_state` wrote; returns the step.
 
     Raises:
@@ -75,8 +75,8 @@ def load_state(task: Task, best: Best, path: Path, accelerator: Accelerator) -> 
         for name, optimizer in task.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         task.averaged.load_state_dict(state["averaged"])
-        for name, tensor in task.memory.items():
-            tensor.copy_(state["memory"][name])
+        for name, tensor in task.extra_state.items():
+            tensor.copy_(state["extra_state"][name])
         vars(best).update(state["best"])
     except Exception as error:
         reason = " ".join(str(error).split())[:300]

@@ -16,7 +16,7 @@ class Task(Protocol):
     modules: dict[str, nn.Module]
     optimizers: dict[str, torch.optim.Optimizer]
     averaged: AveragedModel  # of modules["model"]
-    memory: dict[str, Tensor]  # what else a resumed run must know, changed in place
+    extra_state: dict[str, Tensor]  # saved and restored with the run, changed in place
     goal: tuple[str, int] | None  # the figure of `validate` that says which weights are best, and 1 if more is better,
     # or -1; None if none does: the last are exported
 

@@ -7,123 +7,129 @@ from torch import Tensor
 
 from ...core.bundle import Bundle
 from ...core.canvas.canvas import Canvas
-from ...core.conditions.base import Condition, NoCondition
-from ...core.conditions.edges import edges
-from ...core.conditions.spatial import ImageCondition
+from ...core.conditions.base import Condition, StartToken
+from ...core.conditions.edges import canny
+from ...core.conditions.spatial import SpatialCondition
 from ...core.images.metrics import code_agreement, edge_agreement, psnr
 from ...core.sampling.loop import sample
 from ...core.sampling.settings import SamplingSettings
 from ..config.runs import DataConfig
-from ..data.codes import CodeViews
-from ..data.folder import Views
-from ..engine.plots import grid
-from .vqgan import spread
+from ..data.codes import CodeDataset
+from ..data.folder import ImageViews
+from ..engine.plots import image_grid
+from .vqgan import evenly_spaced
 
 GRID_TEMPERATURE, GUIDANCE = 0.9, 2.0
-FLAT = 0.1  # a picture of values in -1..1 that deviate less from their mean has one colour
+FLAT = 0.1  # a picture of values in -1..1 that deviate less from their mean has one color
 TEMPERATURES = (0.5, 1.0)  # calm, and as trained
-TOGETHER = 16  # pictures sampled at a time
+BATCH = 16  # pictures sampled at a time
 
 
 @torch.inference_mode()
-def sample_grid(bundle: Bundle, held_out: CodeViews, number: int, seed: int) -> Tensor:
+def sample_grid(bundle: Bundle, held_out: CodeDataset, number: int, seed: int) -> Tensor:
     """A column for each of `number` held-out drawings: condition, reconstruction, two samples. Of a prior that has
     learned to do without edges the second sample is guided, and a third one has no edges."""
-    chosen = spread(len(held_out), number)
+    chosen = evenly_spaced(len(held_out), number)
     rows = [bundle.decode(Canvas.filled(cells_of(bundle, held_out, chosen)))]
     condition = condition_of(bundle, held_out, chosen)
-    if isinstance(condition, ImageCondition):
+    if isinstance(condition, SpatialCondition):
         rows.insert(0, bundle.condition_vqgan.decode_indices(condition.indices).expand(-1, 3, -1, -1))
-    second = GUIDANCE if bundle.condition_config.free else 1.0
+    second = GUIDANCE if bundle.condition_config.unconditional else 1.0
     for offset, guidance in ((0, 1.0), (len(chosen), second)):
-        rows.append(bundle.decode(painted(bundle, condition, len(chosen), seed + offset, GRID_TEMPERATURE, guidance)))
-    if bundle.condition_config.free:
-        rows.append(freely_painted(bundle, len(chosen), seed))
-    return grid(torch.cat([row.cpu() for row in rows]), len(chosen))
+        rows.append(
+            bundle.decode(sample_images(bundle, condition, len(chosen), seed + offset, GRID_TEMPERATURE, guidance))
+        )
+    if bundle.condition_config.unconditional:
+        rows.append(sample_unconditional(bundle, len(chosen), seed))
+    return image_grid(torch.cat([row.cpu() for row in rows]), len(chosen))
 
 
 @torch.inference_mode()
-def sample_figures(bundle: Bundle, held_out: CodeViews, views: Views, number: int, seed: int) -> dict[str, float]:
+def sample_figures(
+    bundle: Bundle, held_out: CodeDataset, views: ImageViews, number: int, seed: int
+) -> dict[str, float]:
     """What `number` held-out drawings become, by name.
 
     disagreement_1.0 (and 0.5): mean share of cells that differ between two seeds, by temperature.
     edge_f1, edge_f1_shuffled: of edges, how the lines of samples lie on those that were asked for, and on those
         of another drawing. edge_f1_guided: the same with guidance 2, of a prior that can.
     free_flat: of a prior that can do without edges, the share of pictures painted so, at temperature 0.9, that have
-        one colour only.
+        one color only.
     psnr, psnr_condition: of low-resolution, dB of samples, and of the condition as its codes keep it, to the original.
     """
     figures: dict[str, list[Tensor]] = {}
     config = bundle.condition_config
-    chosen = spread(len(held_out), number)
+    chosen = evenly_spaced(len(held_out), number)
     wanted = [views[0, i] for i in chosen]
     lines, originals = (torch.stack([view[name] for view in wanted]) for name in ("edges", "color"))
     made, guided = [], []
-    for start in range(0, len(chosen), TOGETHER):
-        some = chosen[start : start + TOGETHER]
+    for start in range(0, len(chosen), BATCH):
+        some = chosen[start : start + BATCH]
         condition = condition_of(bundle, held_out, some)
         for temperature in TEMPERATURES:
-            first, second = (painted(bundle, condition, len(some), seed + i, temperature) for i in (0, len(held_out)))
+            first, second = (
+                sample_images(bundle, condition, len(some), seed + i, temperature) for i in (0, len(held_out))
+            )
             apart = 1 - code_agreement(first.indices, second.indices)
             figures.setdefault(f"disagreement_{temperature}", []).append(apart)
         made.append(bundle.decode(first).cpu())
-        if config.free:
-            guided.append(bundle.decode(painted(bundle, condition, len(some), seed, 1.0, GUIDANCE)).cpu())
-            free = freely_painted(bundle, len(some), seed + start).cpu()
-            figures.setdefault("free_flat", []).append(of_one_colour(free).float())
+        if config.unconditional:
+            guided.append(bundle.decode(sample_images(bundle, condition, len(some), seed, 1.0, GUIDANCE)).cpu())
+            free = sample_unconditional(bundle, len(some), seed + start).cpu()
+            figures.setdefault("free_flat", []).append(is_single_color(free).float())
         if config.kind == "low-resolution":
             given = bundle.condition_vqgan.decode_indices(condition.indices).cpu()
-            figures.setdefault("psnr_condition", []).append(psnr(given, originals[start : start + TOGETHER]))
+            figures.setdefault("psnr_condition", []).append(psnr(given, originals[start : start + BATCH]))
     pictures = torch.cat(made)
     if config.kind == "edges":
-        drawn = lines_again(pictures, views.config)
+        drawn = edges_of(pictures, views.config)
         figures["edge_f1"] = [edge_agreement(drawn, lines)]
         others = lines.roll(len(lines) // 2, 0)  # far away: variants of one drawing lie side by side
         figures["edge_f1_shuffled"] = [edge_agreement(drawn, others)]
-    if config.free:
-        figures["edge_f1_guided"] = [edge_agreement(lines_again(torch.cat(guided), views.config), lines)]
+    if config.unconditional:
+        figures["edge_f1_guided"] = [edge_agreement(edges_of(torch.cat(guided), views.config), lines)]
     if config.kind == "low-resolution":
         figures["psnr"] = [psnr(pictures, originals)]
     return {name: torch.cat(values).mean().item() for name, values in figures.items()}
 
 
-def lines_again(pictures: Tensor, config: DataConfig) -> Tensor:
+def edges_of(pictures: Tensor, config: DataConfig) -> Tensor:
     """Edges of samples [B, 3, H, W], taken as those of plain views are."""
     low, blur = sum(config.edge_low) / 2, sum(config.edge_blur) / 2
-    return edges(pictures, low, 2 * low, blur)
+    return canny(pictures, low, 2 * low, blur)
 
 
-def painted(
+def sample_images(
     bundle: Bundle, condition: Condition, number: int, seed: int, temperature: float, guidance: float = 1.0
 ) -> Canvas:
     """One sample of each condition."""
-    settings = SamplingSettings(temperature=temperature, guidance=guidance)
+    settings = SamplingSettings(temperature=temperature, guidance_scale=guidance)
     return sample(bundle.prior, condition, bundle.empty_canvas(number), seed, settings).canvas
 
 
-def freely_painted(bundle: Bundle, number: int, seed: int) -> Tensor:
+def sample_unconditional(bundle: Bundle, number: int, seed: int) -> Tensor:
     """Pictures [B, 3, H, W] in -1..1 of a prior that has learned to do without edges."""
-    return bundle.decode(painted(bundle, bundle.without_edges, number, seed, GRID_TEMPERATURE))
+    return bundle.decode(sample_images(bundle, bundle.unconditional_condition, number, seed, GRID_TEMPERATURE))
 
 
-def of_one_colour(pictures: Tensor) -> Tensor:
+def is_single_color(pictures: Tensor) -> Tensor:
     """Which of the pictures [B, 3, H, W] in -1..1 show an empty ground, [B] bool."""
     return pictures.std((2, 3)).mean(1) < FLAT
 
 
-def cells_of(bundle: Bundle, held_out: CodeViews, chosen: list[int]) -> Tensor:
+def cells_of(bundle: Bundle, held_out: CodeDataset, chosen: list[int]) -> Tensor:
     """The codes of held-out drawings, [B, h, w]."""
     side = bundle.prior.config.window
     return held_out.cells[0, chosen].long().view(-1, side, side)
 
 
-def condition_of(bundle: Bundle, held_out: CodeViews, chosen: list[int]) -> Condition:
+def condition_of(bundle: Bundle, held_out: CodeDataset, chosen: list[int]) -> Condition:
     """What guided held-out drawings."""
     offset, side = bundle.condition_config.offset, bundle.prior.config.window
     if bundle.condition_vqgan is None:
-        return NoCondition(offset)
+        return StartToken(offset)
     codes = held_out.condition[0, chosen].long()
     cells = math.isqrt(codes.shape[1])
     codes = codes.view(-1, cells, cells).to(bundle.prior.pos_emb.device)
-    contrast = bundle.without_edges if bundle.condition_config.free else None
-    return ImageCondition(codes, (side, side), offset, contrast)
+    unconditional = bundle.unconditional_condition if bundle.condition_config.unconditional else None
+    return SpatialCondition(codes, (side, side), offset, unconditional)

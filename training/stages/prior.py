@@ -12,25 +12,25 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ...core.autoencoders.vqgan import VQGAN
-from ...core.bundle import Bundle, codes_of_nothing
+from ...core.bundle import Bundle, null_prefix
 from ...core.bundle_file import save_prior, stage_fingerprints
 from ...core.conditions.config import ConditionConfig
-from ...core.loading import open_condition_vqgan, open_vqgan
+from ...core.loading import load_condition_vqgan, load_vqgan
 from ...core.priors.transformer import Transformer, TransformerConfig, cell_loss, corrupt
-from ...core.storage.model_file import check_fit
+from ...core.storage.model_file import check_shapes
 from ..config.runs import PriorRun
-from ..data.codes import CodeViews, cached_codes
-from ..data.folder import Views, load_split
+from ..data.codes import CodeDataset, cached_codes
+from ..data.folder import ImageViews, load_split
 from ..data.stream import endless, once
-from ..engine.ema import average_of
+from ..engine.ema import make_ema
 from ..engine.loop import make_accelerator, train
-from ..engine.state import state_of
+from ..engine.state import state_path
 from .figures import sample_grid
 from .transfer import starting_weights
 
 logger = logging.getLogger("tessera")
 
-PREVIEW_PICTURES = 8
+PREVIEW_IMAGES = 8
 CHANNELS = {"edges": 1, "low-resolution": 3}  # of a condition picture
 
 
@@ -40,8 +40,8 @@ class PriorTask:
     def __init__(
         self,
         run: PriorRun,
-        learned: CodeViews,
-        held_out: CodeViews,
+        train_set: CodeDataset,
+        held_out: CodeDataset,
         vqgan: VQGAN,
         condition_vqgan: VQGAN | None,
         start: dict[str, Tensor] | None = None,
@@ -49,9 +49,9 @@ class PriorTask:
         self.run, self.held_out, self.vqgan, self.condition_vqgan = run, held_out, vqgan, condition_vqgan
         self.stages = stage_fingerprints(vqgan, condition_vqgan)
         self.nothing = None  # [1, P], the prefix of free pictures
-        if run.free.share:
-            self.nothing = codes_of_nothing(condition_vqgan, run.data.size) + vqgan.config.codebook_size
-        cells, prefix_length = learned.cells.shape[-1], max(1, learned.condition.shape[-1])
+        if run.condition_dropout:
+            self.nothing = null_prefix(condition_vqgan, run.data.size) + vqgan.config.codebook_size
+        cells, prefix_length = train_set.cells.shape[-1], max(1, train_set.condition.shape[-1])
         self.codes = vqgan.config.codebook_size
         condition_codes = condition_vqgan.config.codebook_size if condition_vqgan else 1
         config = TransformerConfig(
@@ -64,17 +64,17 @@ class PriorTask:
         model = Transformer(config)
         if start is not None:
             shapes = {name: tuple(tensor.shape) for name, tensor in start.items()}
-            check_fit(model, shapes, run.start_from or "the prior")
+            check_shapes(model, shapes, run.start_from or "the prior")
             model.load_state_dict(start)
         else:
-            model.begin_on_the_grid()
+            model.init_grid_positions()
         self.modules: dict[str, nn.Module] = {"model": model}
         groups = model.decay_groups(run.weight_decay)
         self.optimizers = {"model": torch.optim.AdamW(groups, betas=(0.9, 0.95))}
-        self.averaged = average_of(model, run.loop.ema)
-        self.memory: dict[str, Tensor] = {}
-        self.goal = ("objective" if run.free.share else "nll", -1)
-        self.baseline = baselines(learned, held_out, self.codes)
+        self.averaged = make_ema(model, run.loop.ema)
+        self.extra_state: dict[str, Tensor] = {}
+        self.goal = ("objective" if run.condition_dropout else "nll", -1)
+        self.baseline = baselines(train_set, held_out, self.codes)
 
     def step(self, batches: list[dict[str, Tensor]], step: int, accelerator: Accelerator) -> dict[str, float]:
         """One update on a batch of code mosaics."""
@@ -93,10 +93,10 @@ class PriorTask:
         model, prefix, cells = self.modules["model"], prefix_of(batch, self.codes), batch["cells"]
         parts = [(prefix, cells)]
         if self.nothing is not None:
-            free = torch.rand(len(cells), device=cells.device) < self.run.free.share
-            parts = [(prefix[~free], cells[~free]), (self.nothing.to(cells.device), batch["free"][free])]
+            free = torch.rand(len(cells), device=cells.device) < self.run.condition_dropout
+            parts = [(prefix[~free], cells[~free]), (self.nothing.to(cells.device), batch["unconditional"][free])]
         parts = [(prefix, cells) for prefix, cells in parts if len(cells)]
-        logits = [model(prefix, corrupt(cells, self.run.keep, self.codes)) for prefix, cells in parts]
+        logits = [model(prefix, corrupt(cells, self.run.pkeep, self.codes)) for prefix, cells in parts]
         return cell_loss(torch.cat(logits), torch.cat([cells for _, cells in parts]))
 
     def validate(self) -> dict[str, float]:
@@ -111,12 +111,12 @@ class PriorTask:
         }
         if self.nothing is not None:
             free = held_out_nll(self.averaged.module, self.held_out, self.run.loop.batch, self.nothing)
-            report |= {"free_nll": free, "objective": nll + self.run.free.share * (free - nll)}
+            report |= {"free_nll": free, "objective": nll + self.run.condition_dropout * (free - nll)}
         return report
 
     def preview(self) -> dict[str, Tensor]:
         """Held-out drawings: the condition, the reconstruction, and two samples of the averaged weights."""
-        return {"samples": sample_grid(self.bundle(), self.held_out, PREVIEW_PICTURES, self.run.loop.seed)}
+        return {"samples": sample_grid(self.bundle(), self.held_out, PREVIEW_IMAGES, self.run.loop.seed)}
 
     def bundle(self) -> Bundle:
         """The averaged prior with the first stages it was trained on."""
@@ -126,7 +126,9 @@ class PriorTask:
         """What guides this prior."""
         kind = self.run.condition.kind
         factor = self.run.condition.factor if kind == "low-resolution" else 0
-        return ConditionConfig(kind=kind, offset=self.codes, factor=factor, free=self.run.free.share > 0)
+        return ConditionConfig(
+            kind=kind, offset=self.codes, factor=factor, unconditional=self.run.condition_dropout > 0
+        )
 
     def health(self, report: dict[str, float]) -> str:
         """How much the prior knows already."""
@@ -150,9 +152,9 @@ class Baselines(NamedTuple):
     unigram: float
 
 
-def baselines(learned: CodeViews, held_out: CodeViews, codes: int) -> Baselines:
+def baselines(train_set: CodeDataset, held_out: CodeDataset, codes: int) -> Baselines:
     """Both on the held-out codes; frequencies with one added to each, so that no code is impossible."""
-    counts = torch.bincount(learned.cells.flatten().long(), minlength=codes).double() + 1
+    counts = torch.bincount(train_set.cells.flatten().long(), minlength=codes).double() + 1
     surprise = -(counts / counts.sum()).log()
     return Baselines(math.log(codes), surprise[held_out.cells.flatten().long()].mean().item())
 
@@ -167,7 +169,7 @@ def prefix_of(batch: dict[str, Tensor], codes: int) -> Tensor:
 
 
 @torch.inference_mode()
-def held_out_nll(prior: Transformer, held_out: CodeViews, batch: int, prefix: Tensor | None = None) -> float:
+def held_out_nll(prior: Transformer, held_out: CodeDataset, batch: int, prefix: Tensor | None = None) -> float:
     """Mean negative log-likelihood over all held-out cells, nats per code; after `prefix` [1, P], if given, in place
     of their own."""
     device, codes = prior.pos_emb.device, prior.config.codebook_size
@@ -181,9 +183,9 @@ def held_out_nll(prior: Transformer, held_out: CodeViews, batch: int, prefix: Te
 
 def load_stages(run: PriorRun, accelerator: Accelerator) -> tuple[VQGAN, VQGAN | None]:
     """The first stages a prior is trained on; ValueError where they don't fit the data."""
-    vqgan = open_vqgan(run.vqgan).to(accelerator.device)
+    vqgan = load_vqgan(run.vqgan).to(accelerator.device)
     kind = run.condition.kind
-    condition = open_condition_vqgan(run.condition.vqgan).to(accelerator.device) if run.condition.vqgan else None
+    condition = load_condition_vqgan(run.condition.vqgan).to(accelerator.device) if run.condition.vqgan else None
     if kind == "low-resolution" and condition is None:
         condition = vqgan
     if vqgan.config.image_channels != 3 or (condition and condition.config.image_channels != CHANNELS[kind]):
@@ -204,39 +206,39 @@ def stage_files(run: PriorRun) -> dict[str, str | Path]:
     return {"vqgan": run.vqgan, "condition_vqgan": run.condition.vqgan or run.vqgan}
 
 
-def load_views(run: PriorRun) -> tuple[Views, Views]:
+def load_views(run: PriorRun) -> tuple[ImageViews, ImageViews]:
     """Augmented views of the pictures to learn from, plain ones of those held out."""
-    learned, held_out = load_split(run.data)
-    return Views(learned, run.data, run.loop.seed, True), Views(held_out, run.data, run.loop.seed, False)
+    train_set, held_out = load_split(run.data)
+    return ImageViews(train_set, run.data, run.loop.seed, True), ImageViews(held_out, run.data, run.loop.seed, False)
 
 
 def load_codes(
-    run: PriorRun, views: tuple[Views, Views], accelerator: Accelerator, vqgan: VQGAN, condition: VQGAN | None
-) -> list[CodeViews]:
+    run: PriorRun, views: tuple[ImageViews, ImageViews], accelerator: Accelerator, vqgan: VQGAN, condition: VQGAN | None
+) -> list[CodeDataset]:
     """Training codes in `run.views` views of each picture, held-out codes in one."""
-    learned, held_out = (
+    train_set, held_out = (
         cached_codes(some, number, run, vqgan, condition, accelerator)
         for some, number in zip(views, (run.views, 1), strict=True)
     )
-    if run.free.share:
-        whole = dataclasses.replace(run.data, neighbours=0.0, zoom=run.free.zoom, shift=run.free.shift)
-        free = Views(views[0].paths, whole, run.loop.seed, True)
-        learned.free = cached_codes(free, run.views, run, vqgan, None, accelerator).cells
-    return [learned, held_out]
+    if run.condition_dropout:
+        whole = dataclasses.replace(run.data, neighbors=0.0, zoom=run.unconditional.zoom, shift=run.unconditional.shift)
+        free = ImageViews(views[0].paths, whole, run.loop.seed, True)
+        train_set.unconditional = cached_codes(free, run.views, run, vqgan, None, accelerator).cells
+    return [train_set, held_out]
 
 
 def train_prior(run: PriorRun) -> bool:
     """Train or resume one second stage; True when finished, False when stopped early."""
     accelerator = make_accelerator(run.loop)
     stages, views = load_stages(run, accelerator), load_views(run)
-    learned, held_out = load_codes(run, views, accelerator, *stages)
-    begins = run.start_from and not state_of(run.output).exists()
-    start = starting_weights(run, learned, views[0], *stages, accelerator) if begins else None
-    task = PriorTask(run, learned, held_out, *stages, start)
+    train_set, held_out = load_codes(run, views, accelerator, *stages)
+    begins = run.start_from and not state_path(run.output).exists()
+    start = starting_weights(run, train_set, views[0], *stages, accelerator) if begins else None
+    task = PriorTask(run, train_set, held_out, *stages, start)
 
     def stream(start: int) -> Any:
         return endless(
-            learned, run.loop.seed, run.loop.batch, start, 0, accelerator.process_index, accelerator.num_processes
+            train_set, run.loop.seed, run.loop.batch, start, 0, accelerator.process_index, accelerator.num_processes
         )
 
     return train(task, stream, run.loop, Path(run.output), accelerator)

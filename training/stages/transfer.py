@@ -12,21 +12,21 @@ from torch import Tensor
 
 from ...core.autoencoders.vqgan import VQGAN
 from ...core.bundle_file import check_stages, load_prior, stage_fingerprints
-from ...core.inspection import contents_of
-from ...core.loading import open_bundle
+from ...core.inspection import inspect_model
+from ...core.loading import load
 from ..config.runs import PriorRun
-from ..data.codes import CodeViews, encode_views
-from ..data.folder import Views
+from ..data.codes import CodeDataset, encode_views
+from ..data.folder import ImageViews
 
-FAINT = 0.05  # how often each code counts as seen in place of any other: one never seen inherits the mean
+SMOOTHING = 0.05  # how often each code counts as seen in place of any other: one never seen inherits the mean
 
 logger = logging.getLogger("tessera")
 
 
 def starting_weights(
     run: PriorRun,
-    learned: CodeViews,
-    views: Views,
+    train_set: CodeDataset,
+    views: ImageViews,
     vqgan: VQGAN,
     condition_vqgan: VQGAN | None,
     accelerator: Accelerator,
@@ -40,13 +40,13 @@ def starting_weights(
     Raises:
         ValueError: the bundle makes another number of cells of a picture, or the prior has learned other codes.
     """
-    contents = contents_of(run.start_from)
+    contents = inspect_model(run.start_from)
     if contents.kind != "bundle":
         found = stage_fingerprints(vqgan, condition_vqgan)
         files = {"vqgan": run.vqgan, "condition_vqgan": run.condition.vqgan or run.vqgan}
         check_stages(f"start_from {run.start_from}", contents.stages, files, found)
         return load_prior(run.start_from).state_dict()
-    old = open_bundle(run.start_from)
+    old = load(run.start_from)
     before = (old.vqgan, old.condition_vqgan)
     if stage_fingerprints(*before) == stage_fingerprints(vqgan, condition_vqgan):
         return old.prior.state_dict()
@@ -55,19 +55,19 @@ def starting_weights(
         if stage is not None:
             stage.to(accelerator.device)
     cells, condition = (codes[0].long() for codes in encode_views(views, 1, run, *before, accelerator))
-    new_cells, new_condition = learned.cells[0].long(), learned.condition[0].long()
+    new_cells, new_condition = train_set.cells[0].long(), train_set.condition[0].long()
     if (cells.shape, condition.shape) != (new_cells.shape, new_condition.shape):
         raise ValueError(
             f"start_from {run.start_from} makes {cells.shape[1]} cells and {condition.shape[1]} of the condition, the "
             f"VQGANs of this run {new_cells.shape[1]} and {new_condition.shape[1]}; start from one that fits, or anew"
         )
     state = old.prior.state_dict()
-    of_pictures = inheritance(cells, new_cells, codes_of(old.vqgan), codes_of(vqgan))
+    of_pictures = code_cooccurrence(cells, new_cells, codes_of(old.vqgan), codes_of(vqgan))
     rows = state["tok_emb.weight"].split(codes_of(old.vqgan))
     carried = [of_pictures @ rows[0], *rows[1:]]
     if condition_vqgan is not None:
         rest = torch.cat(rows[1:])
-        carried[1:] = [inheritance(condition, new_condition, len(rest), codes_of(condition_vqgan)) @ rest]
+        carried[1:] = [code_cooccurrence(condition, new_condition, len(rest), codes_of(condition_vqgan)) @ rest]
     return state | {"tok_emb.weight": torch.cat(carried), "head.weight": of_pictures @ state["head.weight"]}
 
 
@@ -76,12 +76,12 @@ def codes_of(vqgan: VQGAN) -> int:
     return vqgan.config.codebook_size
 
 
-def inheritance(old: Tensor, new: Tensor, old_codes: int, new_codes: int) -> Tensor:
+def code_cooccurrence(old: Tensor, new: Tensor, old_codes: int, new_codes: int) -> Tensor:
     """How often each new code stands where each old one stood: [new_codes, old_codes], rows sum to 1.
 
     old, new: the codes of the same cells, int64 of one shape.
     """
     pairs = torch.bincount((new * old_codes + old).flatten(), minlength=new_codes * old_codes)
     counts = pairs.view(new_codes, old_codes).float()
-    counts += FAINT * counts.sum(0) / counts.sum()
+    counts += SMOOTHING * counts.sum(0) / counts.sum()
     return counts / counts.sum(1, keepdim=True)

@@ -13,35 +13,35 @@ from torch import Tensor, nn
 from ...core.autoencoders.discriminator import PatchDiscriminator, hinge_loss
 from ...core.autoencoders.losses import adaptive_weight, feature_matching
 from ...core.autoencoders.nearest import as_rows
-from ...core.autoencoders.usage import code_statistics
+from ...core.autoencoders.usage import codebook_usage
 from ...core.autoencoders.vqgan import VQGAN
 from ...core.autoencoders.vqgan_file import save_vqgan
 from ...core.images.lpips import PerceptualLossUnavailable, build_lpips
 from ...core.images.metrics import edge_agreement, psnr, ssim
-from ...core.loading import open_vqgan
-from ...core.storage.model_file import check_fit
+from ...core.loading import load_vqgan
+from ...core.storage.model_file import check_shapes
 from ..config.runs import VQGANLossConfig, VQGANRun
-from ..data.folder import Views, given_and_wanted, load_split
+from ..data.folder import ImageViews, input_and_target, load_split
 from ..data.stream import endless, once
-from ..engine.ema import average_of
+from ..engine.ema import make_ema
 from ..engine.loop import make_accelerator, train
-from ..engine.plots import grid
+from ..engine.plots import image_grid
 
 logger = logging.getLogger("tessera")
 
-PREVIEW_PICTURES = 12
+PREVIEW_IMAGES = 12
 
 
 class VQGANTask:
     """Losses, dead-code restart and validation of the first stage; see `loop.Task`."""
 
-    def __init__(self, run: VQGANRun, held_out: Views):
+    def __init__(self, run: VQGANRun, held_out: ImageViews):
         self.run, self.held_out = run, held_out
         model = VQGAN(run.model)
         if run.start_from:
             load_start(model, run.start_from)
             if hasattr(model.codebook, "start_average"):
-                model.codebook.start_average()
+                model.codebook.reset_ema()
         self.start = (
             {name: tensor.clone() for name, tensor in model.decoder.state_dict().items()} if run.blend < 1 else {}
         )
@@ -56,21 +56,21 @@ class VQGANTask:
             discriminator = PatchDiscriminator(run.model.image_channels, run.loss.discriminator_channels)
             self.modules["discriminator"] = discriminator
             self.optimizers["discriminator"] = torch.optim.Adam(discriminator.parameters(), betas=(0.5, 0.9))
-        self.averaged = average_of(model, run.loop.ema)
+        self.averaged = make_ema(model, run.loop.ema)
         self.goal = None if run.loss.adversarial_weight > 0 else ("psnr", 1)  # crispness costs decibels
         # uses of each code since the last restart, and in the stretch before it
-        self.memory = {name: torch.zeros(run.model.codebook_size) for name in ("counts", "last_counts")}
+        self.extra_state = {name: torch.zeros(run.model.codebook_size) for name in ("counts", "last_counts")}
 
     def step(self, batches: list[dict[str, Tensor]], step: int, accelerator: Accelerator) -> dict[str, float]:
         """One update of encoder, codebook and decoder, then one of the discriminator."""
-        pairs = [given_and_wanted(batch, self.run.data.picture) for batch in batches]
+        pairs = [input_and_target(batch, self.run.data.picture) for batch in batches]
         model = self.modules["model"]
         codebook = accelerator.unwrap_model(model).codebook
         generator = torch.Generator().manual_seed(self.run.loop.seed * 1_000_003 + step)
         if step == 0 and not self.run.start_from and hasattr(codebook, "start_from"):
             with torch.no_grad(), accelerator.autocast():
                 latents = torch.cat([accelerator.unwrap_model(model).encode(given) for given, _ in pairs])
-            codebook.start_from(as_rows(accelerator.gather(latents.float().contiguous())), generator)
+            codebook.init_kmeans(as_rows(accelerator.gather(latents.float().contiguous())), generator)
         report: dict[str, float] = {}
         reconstructions, latents = [], []
         for given, wanted in pairs:
@@ -88,18 +88,18 @@ class VQGANTask:
             report["discriminator"] = self.discriminator_step(
                 [wanted for _, wanted in pairs], reconstructions, accelerator
             )
-        if hasattr(codebook, "update") and self.run.learn == "all":
-            self.care_for_codes(codebook, torch.cat(latents), step, generator, accelerator)
+        if hasattr(codebook, "ema_update") and self.run.learn == "all":
+            self.update_codebook(codebook, torch.cat(latents), step, generator, accelerator)
         if (step + 1) % (self.run.loss.restart_every or 50) == 0:
-            self.memory["last_counts"].copy_(self.memory["counts"])
-            self.memory["counts"].zero_()
-        codes = code_statistics(self.memory["last_counts"])
+            self.extra_state["last_counts"].copy_(self.extra_state["counts"])
+            self.extra_state["counts"].zero_()
+        codes = codebook_usage(self.extra_state["last_counts"])
         return report | {"usage": codes.usage, "perplexity": codes.perplexity, "dead_codes": codes.dead}
 
     def count(self, indices: Tensor, accelerator: Accelerator) -> None:
         """Note the use of each code, over all processes."""
         uses = torch.bincount(indices.flatten(), minlength=self.run.model.codebook_size)
-        self.memory["counts"] += accelerator.reduce(uses, "sum").cpu()
+        self.extra_state["counts"] += accelerator.reduce(uses, "sum").cpu()
 
     def model_loss(
         self, image: Tensor, reconstruction: Tensor, step: int, accelerator: Accelerator
@@ -119,17 +119,17 @@ class VQGANTask:
         if self.perceptual is not None:
             nll = nll + weights.perceptual_weight * distance
             parts["perceptual"] = distance.item()
-        heard = min(1.0, max(0.0, (step - weights.adversarial_start + 1) / max(1, weights.adversarial_ramp)))
+        ramp = min(1.0, max(0.0, (step - weights.adversarial_start + 1) / max(1, weights.adversarial_ramp)))
         if weights.adversarial_weight <= 0:
             return nll, parts
         parts |= {"adversarial": 0.0, "lambda": 0.0}
-        if heard == 0:
+        if ramp == 0:
             return nll, parts
         adversarial = -self.frozen_discriminator(accelerator)(reconstruction).mean()
         last_layer = accelerator.unwrap_model(self.modules["model"]).decoder.conv_out.weight
         weight = adaptive_weight(nll, adversarial, last_layer, weights.adversarial_weight)
         parts |= {"adversarial": adversarial.item(), "lambda": weight.item()}
-        return nll + heard * weight * adversarial, parts
+        return nll + ramp * weight * adversarial, parts
 
     def frozen_discriminator(self, accelerator: Accelerator) -> PatchDiscriminator:
         """The bare discriminator, passing gradients to the picture but keeping none itself."""
@@ -150,12 +150,12 @@ class VQGANTask:
         return total
 
     def update(self, module: nn.Module, name: str, accelerator: Accelerator) -> None:
-        """Clip, step and clear one optimiser."""
+        """Clip, step and clear one optimizer."""
         accelerator.clip_grad_norm_(module.parameters(), self.run.loop.clip)
         self.optimizers[name].step()
         self.optimizers[name].zero_grad()
 
-    def care_for_codes(
+    def update_codebook(
         self, codebook: nn.Module, latents: Tensor, step: int, generator: torch.Generator, accelerator: Accelerator
     ) -> None:
         """Move the codes (EMA) and restart those unused since the last restart, alike on all processes."""
@@ -164,10 +164,10 @@ class VQGANTask:
         if self.run.model.codebook == "ema" or restart_now:
             rows = as_rows(accelerator.gather(latents.contiguous()))
         if self.run.model.codebook == "ema":
-            codebook.update(rows)
-        dead = (self.memory["counts"] == 0).to(latents.device)
+            codebook.ema_update(rows)
+        dead = (self.extra_state["counts"] == 0).to(latents.device)
         if restart_now and dead.any() and step < 0.9 * self.run.loop.steps:
-            codebook.restart(dead, rows, generator)
+            codebook.restart_codes(dead, rows, generator)
 
     def validate(self) -> dict[str, float]:
         """PSNR, SSIM and codebook use of the averaged weights on the held-out pictures."""
@@ -189,7 +189,7 @@ class VQGANTask:
 
     def health(self, report: dict[str, float]) -> str:
         """The state of the codebook and the adversary in words."""
-        if not self.memory["last_counts"].any():
+        if not self.extra_state["last_counts"].any():
             return "codes are still being counted"
         dead = report["dead_codes"] / self.run.model.codebook_size
         restart = "restart is on" if self.run.loss.restart_every else "set loss.restart_every to revive them"
@@ -207,9 +207,9 @@ class VQGANTask:
 
 def load_start(model: VQGAN, path: str) -> None:
     """The weights of a VQGAN file or released checkpoint; ValueError if they are for another shape of model."""
-    weights = open_vqgan(path).state_dict()
+    weights = load_vqgan(path).state_dict()
     sums = {n: tuple(t.shape) for n, t in model.state_dict().items() if ".ema_" in n}  # no file holds them
-    check_fit(model, {n: tuple(t.shape) for n, t in weights.items()} | sums, f"start_from {path}")
+    check_shapes(model, {n: tuple(t.shape) for n, t in weights.items()} | sums, f"start_from {path}")
     model.load_state_dict(weights, strict=False)
 
 
@@ -230,21 +230,21 @@ def choose_perceptual(loss: VQGANLossConfig) -> nn.Module | str | None:
 
 
 @torch.inference_mode()
-def evaluate_vqgan(model: VQGAN, held_out: Views, batch: int) -> dict[str, float]:
+def evaluate_vqgan(model: VQGAN, held_out: ImageViews, batch: int) -> dict[str, float]:
     """Mean PSNR (dB), its worst, mean SSIM, and codebook usage and perplexity over the held-out pictures; of edges also
     how the lines it draws lie on those given (`edge_f1`)."""
     device = next(model.parameters()).device
     counts = torch.zeros(model.config.codebook_size)
     quality, similarity, lines = [], [], []
     for views in once(held_out, batch):
-        given, wanted = (image.to(device) for image in given_and_wanted(views, held_out.config.picture))
+        given, wanted = (image.to(device) for image in input_and_target(views, held_out.config.picture))
         out = model(given)
         counts += torch.bincount(out.quantized.indices.flatten().cpu(), minlength=len(counts))
         quality.append(psnr(wanted, out.image).cpu())
         similarity.append(ssim(wanted, out.image).cpu())
         if held_out.config.picture == "edges":
             lines.append(edge_agreement(out.image, given))
-    statistics = code_statistics(counts)
+    statistics = codebook_usage(counts)
     quality = torch.cat(quality)
     figures = {
         "psnr": quality.mean().item(),
@@ -257,15 +257,15 @@ def evaluate_vqgan(model: VQGAN, held_out: Views, batch: int) -> dict[str, float
 
 
 @torch.inference_mode()
-def reconstruction_strip(model: VQGAN, held_out: Views) -> Tensor:
+def reconstruction_strip(model: VQGAN, held_out: ImageViews) -> Tensor:
     """Some held-out pictures in the upper row, what the model makes of them below: [3, 2H, N*W]."""
     picture = held_out.config.picture
-    given = torch.stack([held_out[0, i][picture] for i in spread(len(held_out), PREVIEW_PICTURES)])
+    given = torch.stack([held_out[0, i][picture] for i in evenly_spaced(len(held_out), PREVIEW_IMAGES)])
     made = model(given.to(next(model.parameters()).device)).image.cpu()
-    return grid(torch.cat([given, made]), len(given))
+    return image_grid(torch.cat([given, made]), len(given))
 
 
-def spread(length: int, number: int) -> list[int]:
+def evenly_spaced(length: int, number: int) -> list[int]:
     """`number` indices evenly over 0..length-1 (fewer if there are fewer)."""
     number = min(length, number)
     return [i * length // number for i in range(number)]
@@ -280,9 +280,9 @@ def add(total: dict[str, float], parts: dict[str, float], weight: float) -> None
 def train_vqgan(run: VQGANRun) -> bool:
     """Train or resume one first stage; True when finished, False when stopped early."""
     accelerator = make_accelerator(run.loop)
-    learned, held_out = load_split(run.data)
-    task = VQGANTask(run, Views(held_out, run.data, run.loop.seed, augment=False))
-    views = Views(learned, run.data, run.loop.seed, augment=True)
+    train_set, held_out = load_split(run.data)
+    task = VQGANTask(run, ImageViews(held_out, run.data, run.loop.seed, augment=False))
+    views = ImageViews(train_set, run.data, run.loop.seed, augment=True)
 
     def stream(start: int) -> Any:
         return endless(

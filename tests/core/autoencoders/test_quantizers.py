@@ -7,23 +7,23 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tessera.core.autoencoders.nearest import CODES_TILE, LATENTS_TILE, as_rows, nearest_code
 from tessera.core.autoencoders.precision import EXACT, SWITCHES, exact_float32
-from tessera.core.autoencoders.quantizers import Codebook, GumbelCodebook, assign
-from tessera.core.autoencoders.usage import code_statistics
+from tessera.core.autoencoders.quantizers import GumbelQuantizer, VectorQuantizer, _assign
+from tessera.core.autoencoders.usage import codebook_usage
 from tessera.core.autoencoders.vqgan import VQGANConfig
 
 
-def codebook(**changes) -> Codebook:
+def codebook(**changes) -> VectorQuantizer:
     torch.manual_seed(0)
-    made = Codebook(VQGANConfig(**{"codebook_size": 10, "code_width": 4, **changes}))
+    made = VectorQuantizer(VQGANConfig(**{"codebook_size": 10, "code_dim": 4, **changes}))
     torch.nn.init.normal_(made.embedding.weight)  # far enough apart that gradients matter
-    made.start_average()
+    made.reset_ema()
     return made
 
 
-def gumbel(**changes) -> GumbelCodebook:
+def gumbel(**changes) -> GumbelQuantizer:
     torch.manual_seed(0)
-    settings = {"codebook": "gumbel", "latent_channels": 6, "codebook_size": 10, "code_width": 4, **changes}
-    return GumbelCodebook(VQGANConfig(**settings))
+    settings = {"codebook": "gumbel", "latent_channels": 6, "codebook_size": 10, "code_dim": 4, **changes}
+    return GumbelQuantizer(VQGANConfig(**settings))
 
 
 def latents(*shape: int) -> torch.Tensor:
@@ -80,11 +80,11 @@ def test_autocast_changes_no_code():
     rows = as_rows(grid)
     book = codebook(codebook_size=len(codes))
     book.embedding.weight.data.copy_(codes)
-    wanted, counts = nearest_code(rows, codes), assign(rows, codes)[0]
+    wanted, counts = nearest_code(rows, codes), _assign(rows, codes)[0]
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(nearest_code(rows, codes), wanted)
         assert torch.equal(book(grid).indices.flatten(), wanted)
-        assert torch.equal(assign(rows, codes)[0], counts)
+        assert torch.equal(_assign(rows, codes)[0], counts)
 
 
 def test_autocast_changes_no_choice_of_the_gumbel_codebook():
@@ -159,10 +159,10 @@ def test_moving_average_leaves_the_codebook_term_out_of_the_loss():
 
 
 def test_moving_average_by_hand():
-    book = codebook(codebook="ema", codebook_size=2, code_width=1, ema_decay=0.9)
+    book = codebook(codebook="ema", codebook_size=2, code_dim=1, ema_decay=0.9)
     book.embedding.weight.copy_(torch.tensor([[0.0], [10.0]]))
-    book.start_average()
-    book.update(torch.tensor([[1.0], [2.0], [12.0]]))
+    book.reset_ema()
+    book.ema_update(torch.tensor([[1.0], [2.0], [12.0]]))
     count = torch.tensor([0.9 * 1 + 0.1 * 2, 0.9 * 1 + 0.1 * 1])  # 1.1 and 1.0
     total = torch.tensor([0.9 * 0 + 0.1 * (1 + 2), 0.9 * 10 + 0.1 * 12])  # 0.3 and 10.2
     smoothed = (count + 1e-5) / (2.1 + 2e-5) * 2.1
@@ -171,11 +171,11 @@ def test_moving_average_by_hand():
 
 
 def test_moving_average_converges_to_the_means_of_the_latents():
-    book = codebook(codebook="ema", codebook_size=2, code_width=1, ema_decay=0.5)
+    book = codebook(codebook="ema", codebook_size=2, code_dim=1, ema_decay=0.5)
     book.embedding.weight.copy_(torch.tensor([[0.0], [10.0]]))
-    book.start_average()
+    book.reset_ema()
     for _ in range(40):
-        book.update(torch.tensor([[1.0], [3.0], [12.0], [14.0]]))
+        book.ema_update(torch.tensor([[1.0], [3.0], [12.0], [14.0]]))
     torch.testing.assert_close(book.codes, torch.tensor([[2.0], [13.0]]), atol=1e-3, rtol=0)
 
 
@@ -186,7 +186,7 @@ def test_dead_codes_restart_at_different_latents_and_live_ones_stay(kind):
     dead = torch.arange(10) % 3 == 0
     if kind == "ema":
         book.ema_count.fill_(7.0)
-    book.restart(dead, z, torch.Generator().manual_seed(5))
+    book.restart_codes(dead, z, torch.Generator().manual_seed(5))
     after = book.codes.detach()
     assert torch.equal(after[~dead], before[~dead])
     places = [(z == code).all(1).nonzero().item() for code in after[dead]]
@@ -198,15 +198,15 @@ def test_dead_codes_restart_at_different_latents_and_live_ones_stay(kind):
 
 def test_more_dead_codes_than_latents_repeat_latents():
     book = codebook()
-    book.restart(torch.ones(10, dtype=torch.bool), latents(3, 4), torch.Generator().manual_seed(5))
+    book.restart_codes(torch.ones(10, dtype=torch.bool), latents(3, 4), torch.Generator().manual_seed(5))
     assert len(book.codes.detach().unique(dim=0)) == 3
 
 
 def test_starting_from_latents_finds_their_clusters():
-    centres = torch.eye(4) * 20
-    z = centres.repeat_interleave(50, 0) + 0.1 * latents(200, 4)
+    centers = torch.eye(4) * 20
+    z = centers.repeat_interleave(50, 0) + 0.1 * latents(200, 4)
     book = codebook(codebook="ema", codebook_size=32)
-    book.start_from(z, torch.Generator().manual_seed(6))
+    book.init_kmeans(z, torch.Generator().manual_seed(6))
     distances = torch.cdist(z, book.codes).amin(1)
     assert distances.max() < 0.5
     torch.testing.assert_close(book.ema_sum, book.codes)
@@ -261,12 +261,12 @@ def test_gumbel_loss_is_the_weighted_divergence_from_uniform():
 
 
 def test_statistics_of_codes_by_hand():
-    usage, perplexity, dead = code_statistics(torch.tensor([2, 1, 1, 0]))
+    usage, perplexity, dead = codebook_usage(torch.tensor([2, 1, 1, 0]))
     assert (usage, dead) == (0.75, 1)
     assert perplexity == pytest.approx(2**1.5)  # entropy of 1/2, 1/4, 1/4 is 1.5 bits
-    assert code_statistics(torch.full((8,), 5)).perplexity == pytest.approx(8)
-    assert code_statistics(torch.tensor([0, 9])).perplexity == pytest.approx(1)
-    assert code_statistics(torch.zeros(4)) == (0.0, 1.0, 4)
+    assert codebook_usage(torch.full((8,), 5)).perplexity == pytest.approx(8)
+    assert codebook_usage(torch.tensor([0, 9])).perplexity == pytest.approx(1)
+    assert codebook_usage(torch.zeros(4)) == (0.0, 1.0, 4)
 
 
 @pytest.mark.parametrize("book", [codebook(), gumbel()], ids=["nearest", "gumbel"])

@@ -7,7 +7,7 @@ from tessera.core.autoencoders.vqgan import VQGAN, Decoder, Encoder, VQGANConfig
 
 TINY = {
     "channels": 32, "channel_mult": (1, 1, 2), "blocks_per_level": 1, "attention_levels": (2,),
-    "latent_channels": 8, "codebook_size": 16, "code_width": 6,
+    "latent_channels": 8, "codebook_size": 16, "code_dim": 6,
 }  # fmt: skip
 
 
@@ -37,7 +37,7 @@ def on_meta(kind: type, **config) -> torch.nn.Module:
         ({"channel_mult": (1, 2), "attention_levels": (0, 1)}, 2),
         ({}, 4),
         ({"channel_mult": (1, 1, 1, 2), "attention_levels": (3,)}, 8),
-        ({"channel_mult": (1, 2), "attention_levels": (1,), "fold": 4}, 8),
+        ({"channel_mult": (1, 2), "attention_levels": (1,), "patch_size": 4}, 8),
         ({"image_channels": 1, "blocks_per_level": 2}, 4),
         ({"codebook": "gumbel"}, 4),
         ({"normalize_codes": True}, 4),
@@ -73,7 +73,7 @@ def test_pictures_of_a_batch_do_not_touch_each_other():
 
 
 def test_folding_pixels_is_the_same_as_convolving_the_unshuffled_picture():
-    model, x = tiny(channel_mult=(1,), attention_levels=(), fold=2), picture(1, 3, 8, 8)
+    model, x = tiny(channel_mult=(1,), attention_levels=(), patch_size=2), picture(1, 3, 8, 8)
     unfolded = tiny(channel_mult=(1,), attention_levels=(), image_channels=12)
     unfolded.load_state_dict(model.state_dict())
     corners = [x[:, c, i::2, j::2] for c in range(3) for i in range(2) for j in range(2)]
@@ -186,7 +186,7 @@ def test_sides_off_the_stride_are_refused_with_the_stride(height, width):
         ({"attention_levels": (3,)}, "attention_levels"),
         ({"codebook": "best"}, "'best' is unknown"),
         ({"codebook_size": 0}, "codebook_size is 0"),
-        ({"fold": 0}, "fold is 0"),
+        ({"patch_size": 0}, "patch_size is 0"),
         ({"latent_channels": 0}, "latent_channels is 0"),
         ({"channels": 0}, "channels"),
         ({"channels": -32}, "channels"),

@@ -129,20 +129,20 @@ def test_mask_that_does_not_fit_the_cells_is_refused(mask):
 
 def test_origins_stay_with_their_pictures(tmp_path):
     plain = Canvas.filled(torch.arange(8).view(2, 2, 2))
-    canvas = plain.with_origins(("a", "b"))
-    assert canvas.pick(torch.tensor([1, 0, 1])).origins == ("b", "a", "b")
-    assert canvas.repeat(2).origins == ("a", "b", "a", "b")
-    assert canvas.join([plain]).origins == ("a", "b", "", "")
-    assert plain.join([canvas]).origins == ("", "", "a", "b")
-    assert plain.join([plain]).origins == ()
+    canvas = plain.with_provenance(("a", "b"))
+    assert canvas.pick(torch.tensor([1, 0, 1])).provenance == ("b", "a", "b")
+    assert canvas.repeat(2).provenance == ("a", "b", "a", "b")
+    assert canvas.join([plain]).provenance == ("a", "b", "", "")
+    assert plain.join([canvas]).provenance == ("", "", "a", "b")
+    assert plain.join([plain]).provenance == ()
     everything = torch.ones(2, 2, dtype=torch.bool)
     for edited in (canvas.crop(0, 0, 1, 2), canvas.roll(1, 0), canvas.forget(everything), canvas.with_wrap("x")):
-        assert edited.origins == ("a", "b")
-    assert canvas.paste(plain, 0, 0).origins == ("a", "b")
+        assert edited.provenance == ("a", "b")
+    assert canvas.paste(plain, 0, 0).provenance == ("a", "b")
     save_canvas(tmp_path / "a.canvas.safetensors", canvas)
-    assert load_canvas(tmp_path / "a.canvas.safetensors").origins == ("a", "b")
+    assert load_canvas(tmp_path / "a.canvas.safetensors").provenance == ("a", "b")
     with pytest.raises(ValueError, match="1 origins are given for 2 pictures"):
-        plain.with_origins(("a",))
+        plain.with_provenance(("a",))
 
 
 def test_saved_canvas_comes_back_equal(tmp_path):
@@ -213,20 +213,20 @@ def test_target_that_is_a_folder_leaves_no_partial_file(tmp_path):
 
 
 def test_overhang_stays_with_the_border_it_belongs_to(tmp_path):
-    canvas = numbered().with_overhang((0.25, 0.5))
-    assert canvas.forget(torch.zeros(4, 5, dtype=torch.bool)).overhang == (0.25, 0.5)
-    assert canvas.paste(Canvas.empty(2, 1, 1), 0, 0).overhang == (0.25, 0.5)
-    assert canvas.repeat(2).overhang == (0.25, 0.5)
-    assert canvas.crop(1, 0, 3, 2).overhang == (0.25, 0)
-    assert canvas.crop(0, 2, 2, 3).overhang == (0, 0.5)
-    assert canvas.roll(1, 0).overhang == (0, 0)
+    canvas = numbered().with_padding((0.25, 0.5))
+    assert canvas.forget(torch.zeros(4, 5, dtype=torch.bool)).padding == (0.25, 0.5)
+    assert canvas.paste(Canvas.empty(2, 1, 1), 0, 0).padding == (0.25, 0.5)
+    assert canvas.repeat(2).padding == (0.25, 0.5)
+    assert canvas.crop(1, 0, 3, 2).padding == (0.25, 0)
+    assert canvas.crop(0, 2, 2, 3).padding == (0, 0.5)
+    assert canvas.roll(1, 0).padding == (0, 0)
     save_canvas(tmp_path / "canvas.safetensors", canvas)
-    assert load_canvas(tmp_path / "canvas.safetensors").overhang == (0.25, 0.5)
+    assert load_canvas(tmp_path / "canvas.safetensors").padding == (0.25, 0.5)
 
 
 def test_overhang_of_a_whole_cell_is_refused():
     with pytest.raises(ValueError, match="below 1"):
-        numbered().with_overhang((1.0, 0.0))
+        numbered().with_padding((1.0, 0.0))
 
 
 def test_canvas_with_a_broken_overhang_is_refused(tmp_path):
@@ -245,7 +245,7 @@ def test_wrap_stays_where_both_ends_do(tmp_path):
     assert canvas.crop(1, 1, 2, 2).wrap == "none"
     whole = Canvas.filled(torch.zeros(2, 4, 5, dtype=torch.int64))
     kept = [canvas.roll(1, 2), canvas.forget(torch.ones(4, 5).bool()), canvas.repeat(2), canvas.pick(torch.tensor([1]))]
-    kept += [canvas.join([whole]), canvas.paste(whole, 0, 0), canvas.with_overhang((0.0, 0.0))]
+    kept += [canvas.join([whole]), canvas.paste(whole, 0, 0), canvas.with_padding((0.0, 0.0))]
     assert all(one.wrap == "both" for one in kept)
     assert numbered().wrap == whole.paste(canvas, 0, 0).wrap == "none"
     save_canvas(tmp_path / "a.safetensors", canvas.with_wrap("x"))
@@ -253,7 +253,7 @@ def test_wrap_stays_where_both_ends_do(tmp_path):
 
 
 def test_picture_that_ends_within_a_cell_does_not_wrap_there():
-    canvas = numbered().with_overhang((0.25, 0.0))
+    canvas = numbered().with_padding((0.25, 0.0))
     assert canvas.with_wrap("x").wrap == "x"
     for wrap in ("y", "both"):
         with pytest.raises(ValueError, match="make its height a multiple of a cell"):

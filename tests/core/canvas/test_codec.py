@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tessera.core.autoencoders import strip_decoder as strips
+from tessera.core.autoencoders import strip_decoder
 from tessera.core.autoencoders.vqgan import VQGAN, VQGANConfig
 from tessera.core.canvas.canvas import Canvas
 from tessera.core.canvas.codec import (
@@ -9,10 +9,10 @@ from tessera.core.canvas.codec import (
     decode_latents,
     encode_canvas,
     encode_latents,
-    look_up,
-    overhang_of,
+    fill_unknown,
+    lookup_codes,
+    padding_of,
     quantize_latents,
-    stand_ins,
 )
 from tessera.core.canvas.masks import mask_to_cells
 from tessera.core.images.resize import pad_to_multiple
@@ -23,7 +23,7 @@ STRIDE, CODES = 4, 12
 def tiny(**changes) -> VQGAN:
     torch.manual_seed(0)
     shape = {"channels": 32, "channel_mult": (1, 1, 1), "blocks_per_level": 1, "attention_levels": ()}
-    codes = {"latent_channels": 4, "code_width": 4, "codebook_size": CODES}
+    codes = {"latent_channels": 4, "code_dim": 4, "codebook_size": CODES}
     model = VQGAN(VQGANConfig(**{**shape, **codes, **changes})).eval()
     torch.nn.init.normal_(model.codebook.embedding.weight)
     torch.nn.init.normal_(model.encoder.conv_out.weight, std=0.5)  # lively enough that several codes are used
@@ -70,15 +70,15 @@ def test_unknown_cells_are_gray_and_known_ones_are_not():
 
 def test_unknown_cells_are_decoded_with_known_codes_in_their_place():
     indices, known = torch.tensor([[5, 0], [7, 0]]), torch.tensor([[True, False], [True, False]])
-    assert stand_ins(indices, known).tolist() == [[5, 5], [7, 7]]
-    assert torch.equal(stand_ins(indices, torch.zeros_like(known)), indices)
+    assert fill_unknown(indices, known).tolist() == [[5, 5], [7, 7]]
+    assert torch.equal(fill_unknown(indices, torch.zeros_like(known)), indices)
 
 
 def test_latents_quantize_to_the_canvas_and_keep_the_overhang():
     vqgan, picture = tiny(), noise(1, 3, 10, 8)
-    canvas = quantize_latents(vqgan, encode_latents(vqgan, picture), overhang_of(10, 8, STRIDE))
+    canvas = quantize_latents(vqgan, encode_latents(vqgan, picture), padding_of(10, 8, STRIDE))
     assert torch.equal(canvas.indices, encode_canvas(vqgan, picture).indices)
-    assert canvas.overhang == (0.5, 0.0)
+    assert canvas.padding == (0.5, 0.0)
 
 
 def test_latents_of_another_model_are_refused():
@@ -93,13 +93,13 @@ def test_code_that_the_vqgan_does_not_have_is_refused():
 
 def test_large_pictures_are_decoded_in_strips_and_look_the_same(monkeypatch):
     vqgan, canvas = tiny(), Canvas.filled(torch.arange(12).view(2, 2, 3))
-    codes, latents = look_up(vqgan, canvas), encode_latents(vqgan, noise(2, 3, 8, 12))
+    codes, latents = lookup_codes(vqgan, canvas), encode_latents(vqgan, noise(2, 3, 8, 12))
     pictures = decode_canvas(vqgan, canvas), decode_latents(vqgan, latents)
-    monkeypatch.setattr(strips, "PLENTY", strips.decode_memory(vqgan.config, 2, 3, False) - 1)
+    monkeypatch.setattr(strip_decoder, "MIN_STRIP_MEMORY", strip_decoder.decode_memory(vqgan.config, 2, 3, False) - 1)
     in_strips = decode_canvas(vqgan, canvas), decode_latents(vqgan, latents)
     for given, whole, found in zip((codes, latents), pictures, in_strips, strict=True):
         torch.testing.assert_close(found, whole, atol=1e-4, rtol=0)
-        assert torch.equal(found, strips.decode_in_strips(vqgan, given).clamp(-1, 1))
+        assert torch.equal(found, strip_decoder.decode_in_strips(vqgan, given).clamp(-1, 1))
 
 
 def test_picture_of_a_canvas_that_wraps_goes_on_with_its_other_end():
@@ -114,7 +114,7 @@ def test_picture_of_a_canvas_that_wraps_goes_on_with_its_other_end():
 def test_latents_that_overhang_do_not_wrap():
     latents = encode_latents(tiny(), noise(1, 3, 8, 10))
     with pytest.raises(ValueError, match="make its width a multiple of a cell"):
-        decode_latents(tiny(), latents, overhang_of(8, 10, STRIDE), "x")
+        decode_latents(tiny(), latents, padding_of(8, 10, STRIDE), "x")
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])

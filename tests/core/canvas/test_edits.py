@@ -3,7 +3,7 @@ import torch
 
 from tessera.core.autoencoders.vqgan import VQGAN, VQGANConfig
 from tessera.core.canvas.canvas import Canvas
-from tessera.core.canvas.edits import blend, keep_side, painted_cells, surround
+from tessera.core.canvas.edits import blend, keep_side, masked_cells, pad_unknown
 
 
 def numbered(height: int = 4, width: int = 6) -> Canvas:
@@ -32,27 +32,27 @@ def test_nothing_or_everything_can_be_kept():
 def test_painted_cells_are_those_with_more_than_the_share():
     mask = torch.zeros(1, 64, 96)
     mask[0, 16:32, 32:36] = 1  # a quarter of cell (1, 2)
-    assert painted_cells(numbered(), mask, 0).nonzero().tolist() == [[0, 1, 2]]
-    assert not painted_cells(numbered(), mask, 0.25).any()
-    grown = painted_cells(numbered(), mask, 0, grow=1)[0]
+    assert masked_cells(numbered(), mask, 0).nonzero().tolist() == [[0, 1, 2]]
+    assert not masked_cells(numbered(), mask, 0.25).any()
+    grown = masked_cells(numbered(), mask, 0, grow=1)[0]
     assert grown[0:3, 1:4].all()
     assert grown.sum() == 9
 
 
 def test_surrounding_keeps_the_picture_and_adds_unknown_cells():
-    canvas = surround(numbered().with_overhang((0.5, 0.25)), 1, 2, 0, 3)
+    canvas = pad_unknown(numbered().with_padding((0.5, 0.25)), 1, 2, 0, 3)
     assert canvas.size == (5, 11)
     assert torch.equal(canvas.indices[:, 1:, 3:9], numbered().indices)
     assert canvas.known.sum() == 24
-    assert canvas.overhang == (0.5, 0)
+    assert canvas.padding == (0.5, 0)
     with pytest.raises(ValueError, match="use 0 or more"):
-        surround(numbered(), -1, 0, 0, 0)
+        pad_unknown(numbered(), -1, 0, 0, 0)
 
 
 def vqgan() -> VQGAN:
     torch.manual_seed(0)
     shape = {"channels": 32, "channel_mult": (1, 1), "blocks_per_level": 1, "attention_levels": ()}
-    model = VQGAN(VQGANConfig(**shape, latent_channels=4, code_width=1, codebook_size=5)).eval()
+    model = VQGAN(VQGANConfig(**shape, latent_channels=4, code_dim=1, codebook_size=5)).eval()
     model.codebook.embedding.weight.data = torch.tensor([[0.0], [1.0], [2.0], [3.0], [4.0]])
     return model
 
@@ -77,7 +77,7 @@ def test_blend_of_a_cell_that_one_canvas_knows_is_that_canvas():
 
 def test_side_that_grows_no_longer_wraps():
     canvas = Canvas.empty(1, 2, 3).with_wrap("both")
-    assert surround(canvas, 0, 1, 0, 0).wrap == "y"
-    assert surround(canvas, 1, 0, 0, 0).wrap == "x"
-    assert surround(canvas, 0, 0, 0, 0).wrap == "both"
-    assert surround(canvas, 0, 0, 1, 1).wrap == "none"
+    assert pad_unknown(canvas, 0, 1, 0, 0).wrap == "y"
+    assert pad_unknown(canvas, 1, 0, 0, 0).wrap == "x"
+    assert pad_unknown(canvas, 0, 0, 0, 0).wrap == "both"
+    assert pad_unknown(canvas, 0, 0, 1, 1).wrap == "none"

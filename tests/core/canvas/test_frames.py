@@ -1,4 +1,4 @@
-"""Pictures in a row: neighbours are alike, and rows that shall repeat do."""
+"""Pictures in a row: neighbors are alike, and rows that shall repeat do."""
 
 import pytest
 import torch

@@ -24,7 +24,7 @@ def test_mask_of_another_size_is_laid_over_the_whole_picture():
 
 
 def test_mask_ends_where_the_picture_ends_not_where_the_last_cells_do():
-    canvas = Canvas.empty(1, 1, 2).with_overhang((0.0, 0.5))  # one and a half cells wide
+    canvas = Canvas.empty(1, 1, 2).with_padding((0.0, 0.5))  # one and a half cells wide
     mask = torch.zeros(1, 4, 24)
     mask[0, :, 16:] = 1  # the half cell
     assert mask_to_cells(mask, canvas).tolist() == [[[0, 1]]]
@@ -36,7 +36,7 @@ def test_mask_batch_that_does_not_fit_is_refused():
 
 
 def test_cells_become_squares_trimmed_to_the_picture():
-    canvas = Canvas.empty(1, 1, 2).with_overhang((0.0, 0.25))
+    canvas = Canvas.empty(1, 1, 2).with_padding((0.0, 0.25))
     mask = cells_to_mask(torch.tensor([[[0.2, 0.8]]]), canvas, 4)
     assert mask.shape == (1, 4, 7)
     assert mask[0, 0].tolist() == pytest.approx([0.2] * 4 + [0.8] * 3)

@@ -4,7 +4,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-from tessera.core.checkpoints.safe_pickle import LARGEST_KEY
+from tessera.core.checkpoints.safe_pickle import MAX_KEY
 
 
 class Performs:
@@ -79,6 +79,6 @@ BOMBS = {
         b"p" + str((2**61 - 1) * k).encode() + b"\n" for k in range(60_000)
     ) + b".",
     "smaller keys, far apart": b"}(" + b"".join(
-        b"J" + (k << 12).to_bytes(4, "little") + b"N" for k in range(min(60_000, LARGEST_KEY >> 12))
+        b"J" + (k << 12).to_bytes(4, "little") + b"N" for k in range(min(60_000, MAX_KEY >> 12))
     ) + b"u.",
 }  # fmt: skip

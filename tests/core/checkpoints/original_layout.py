@@ -76,7 +76,7 @@ def vqgan_shapes(
     mult: tuple[int, ...] = (1, 1, 2, 2, 4),
     attention: tuple[int, ...] = (4,),
     codes: int = 1024,
-    code_width: int = 16,
+    code_dim: int = 16,
     latent: int = 24,
     image_channels: int = 3,
     channels: int = 32,
@@ -107,11 +107,11 @@ def vqgan_shapes(
         previous = width
     shapes |= norm("decoder.norm_out", previous) | convolution("decoder.conv_out", image_channels, previous, 3)
     if gumbel:
-        shapes |= convolution("quantize.proj", codes, latent, 1) | {"quantize.embed.weight": (codes, code_width)}
+        shapes |= convolution("quantize.proj", codes, latent, 1) | {"quantize.embed.weight": (codes, code_dim)}
     else:
-        shapes |= {"quantize.embedding.weight": (codes, code_width)}
-    shapes |= convolution("quant_conv", code_width, latent, 1)
-    shapes |= convolution("post_quant_conv", latent, code_width, 1)
+        shapes |= {"quantize.embedding.weight": (codes, code_dim)}
+    shapes |= convolution("quant_conv", code_dim, latent, 1)
+    shapes |= convolution("post_quant_conv", latent, code_dim, 1)
     return shapes | ({"colorize": (3, labels, 1, 1)} if labels else {})
 
 

@@ -28,10 +28,10 @@ FIRST_STAGES: dict[str, dict[str, Any]] = {
     "segmentation-182": {"image_channels": 182, "labels": 182},  # of sflckr
     "segmentation-183": {"image_channels": 183, "labels": 183},  # of coco
     "segmentation-151": {"image_channels": 151, "labels": 151},  # of ade20k
-    "ldm-f4": {"mult": (1, 2, 4), "attention": (), "codes": 8192, "latent": 3, "code_width": 3},
-    "ldm-f8": {"mult": (1, 2, 2, 4), "attention": (3,), "codes": 16384, "latent": 4, "code_width": 4},
-    "ldm-f8-256": {"mult": (1, 2, 2, 4), "attention": (3,), "codes": 256, "latent": 4, "code_width": 4},
-    "ldm-f16": {"codes": 16384, "latent": 8, "code_width": 8},
+    "ldm-f4": {"mult": (1, 2, 4), "attention": (), "codes": 8192, "latent": 3, "code_dim": 3},
+    "ldm-f8": {"mult": (1, 2, 2, 4), "attention": (3,), "codes": 16384, "latent": 4, "code_dim": 4},
+    "ldm-f8-256": {"mult": (1, 2, 2, 4), "attention": (3,), "codes": 256, "latent": 4, "code_dim": 4},
+    "ldm-f16": {"codes": 16384, "latent": 8, "code_dim": 8},
 }
 
 

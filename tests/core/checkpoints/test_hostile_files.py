@@ -20,11 +20,11 @@ from tessera.core.autoencoders.vqgan_file import save_vqgan
 from tessera.core.checkpoints.diffusers import WEIGHTS, diffusers_weights
 from tessera.core.checkpoints.reader import open_checkpoint
 from tessera.core.checkpoints.taming_yaml import read_yaml
-from tessera.core.loading import open_bundle, open_condition_vqgan, open_vqgan
+from tessera.core.loading import load, load_condition_vqgan, load_vqgan
 from tessera.tests.core.checkpoints.hostile_pickles import BOMBS, touching
 from tessera.tests.core.checkpoints.original_layout import write_lightning
 
-DOORS = (open_vqgan, open_bundle, open_condition_vqgan)
+DOORS = (load_vqgan, load, load_condition_vqgan)
 
 
 def as_zip(path: Path, structure: bytes) -> Path:
@@ -87,7 +87,7 @@ def test_a_real_exploit_is_harmless_here_and_harmful_elsewhere(tmp_path):
     torch.save({"state_dict": {"a": torch.arange(3.0)}, "callbacks": Exploit()}, path)
     checkpoint = open_checkpoint(path)
     assert torch.equal(checkpoint.read("a"), torch.arange(3.0))
-    assert checkpoint.besides == ["callbacks"]
+    assert checkpoint.other_entries == ["callbacks"]
     assert not marker.exists()
     script = f"import torch; torch.load({str(path)!r}, weights_only=False)"
     subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
@@ -118,7 +118,7 @@ def small_files(folder: Path) -> dict[str, Path]:
         write_lightning(path, state, older_format=name == "stream")
     save_file(state, folder / "foreign.safetensors")
     shape = VQGANConfig(channels=32, channel_mult=(1,), blocks_per_level=1, attention_levels=(), latent_channels=1,
-                        code_width=1, codebook_size=1)  # fmt: skip
+                        code_dim=1, codebook_size=1)  # fmt: skip
     save_vqgan(folder / "ours.safetensors", VQGAN(shape))
     (folder / "vqvae").mkdir()
     (folder / "vqvae" / "config.json").write_text(json.dumps({"_class_name": "VQModel", "sizes": [1, {"a": None}]}))

@@ -11,12 +11,12 @@ from safetensors.torch import load_file, save_file
 from tessera.core.checkpoints.controlar import plan_controlar
 from tessera.core.checkpoints.llamagen import plan_any_order, plan_llama, window_of_name
 from tessera.core.checkpoints.reader import open_checkpoint
-from tessera.core.checkpoints.taming import carry_out
+from tessera.core.checkpoints.taming import materialize
 from tessera.core.checkpoints.tensor_names import Source
 from tessera.core.conditions.control import ControlAREncoder
 from tessera.core.conditions.text import TextCondition
 from tessera.core.geometry import Window
-from tessera.core.loading import open_vqgan
+from tessera.core.loading import load_vqgan
 from tessera.core.prefix import Prefix
 from tessera.core.priors.any_order import AnyOrderLlama
 from tessera.core.priors.llama import Llama
@@ -61,23 +61,23 @@ def files(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def by_class(files) -> Llama:
-    return carry_out(plan_llama(source_of(files / "c2i_B_256.pt"), SIDE), "c2i")
+    return materialize(plan_llama(source_of(files / "c2i_B_256.pt"), SIDE), "c2i")
 
 
 @pytest.fixture(scope="module")
 def by_text(files) -> Llama:
-    return carry_out(plan_llama(source_of(files / "t2i_XL_stage2_512.pt"), SIDE), "t2i")
+    return materialize(plan_llama(source_of(files / "t2i_XL_stage2_512.pt"), SIDE), "t2i")
 
 
 @pytest.fixture(scope="module")
 def controlled(files):
     prior, control = plan_controlar(source_of(files / "canny_MR.safetensors"))
-    return carry_out(prior, "canny"), carry_out(control, "canny")
+    return materialize(prior, "canny"), materialize(control, "canny")
 
 
 @pytest.fixture(scope="module")
 def any_order(files) -> AnyOrderLlama:
-    return carry_out(plan_any_order(source_of(files / "randar_0.3b_llamagen.safetensors"), SIDE), "randar")
+    return materialize(plan_any_order(source_of(files / "randar_0.3b_llamagen.safetensors"), SIDE), "randar")
 
 
 def equal(found: torch.Tensor, name: str, cells: slice = slice(None)) -> None:
@@ -120,7 +120,7 @@ def prompts(lengths: list[int]) -> TextCondition:
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["vq16", "vq8"])
 def test_a_tokenizer_s_codes_and_pictures_are_the_original_s(files, name):
-    vqgan = open_vqgan(files / f"{name}.pt")
+    vqgan = load_vqgan(files / f"{name}.pt")
     shown = picture(name, 1, 3, 48, 64)
     torch.testing.assert_close(vqgan.encode(shown), GOLDEN[f"{name}.latents"], atol=1e-5, rtol=0)
     assert torch.equal(vqgan.encode_indices(shown).int(), GOLDEN[f"{name}.indices"])
@@ -140,7 +140,7 @@ def test_guided_pictures_of_a_class_are_the_original_s(by_class):
 
 
 def test_a_bare_file_is_the_same_model(files, by_class):
-    bare = carry_out(plan_llama(source_of(files / "c2i_3B_384.pt"), SIDE), "bare")
+    bare = materialize(plan_llama(source_of(files / "c2i_3B_384.pt"), SIDE), "bare")
     assert torch.equal(bare(LABELS, CELLS), by_class(LABELS, CELLS))
 
 
@@ -225,4 +225,4 @@ def test_a_missing_tensor_of_control_is_named(files, tmp_path):
     del state["adapter.model.encoder.layer.1.attention.output.dense.weight"]
     save_file(state, tmp_path / "depth_MR.safetensors")
     with pytest.raises(ValueError, match=r"adapter.blocks.1.proj.weight is missing"):
-        carry_out(plan_controlar(source_of(tmp_path / "depth_MR.safetensors"))[1], "depth_MR.safetensors")
+        materialize(plan_controlar(source_of(tmp_path / "depth_MR.safetensors"))[1], "depth_MR.safetensors")

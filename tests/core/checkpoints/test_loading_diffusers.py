@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tessera.core.loading import open_vqgan
+from tessera.core.loading import load_vqgan
 from tessera.tests.core.checkpoints.diffusers_layout import diffusers_shapes
 from tessera.tests.core.checkpoints.opening_files import PICTURE, write
 from tessera.tests.core.checkpoints.original_layout import fill
@@ -28,7 +28,7 @@ def diffusers_folder(folder: Path, weights: str = "diffusion_pytorch_model.safet
 def test_a_folder_of_diffusers_opens_by_itself_and_by_its_weights(tmp_path, weights):
     folder = diffusers_folder(tmp_path / "vqvae", weights)
     for path in (folder, folder / weights):
-        model = open_vqgan(path)
+        model = load_vqgan(path)
         assert torch.equal(
             model.decoder.up[0].block[2].conv2.weight, DIFFUSERS["decoder.up_blocks.1.resnets.2.conv2.weight"]
         )
@@ -38,7 +38,7 @@ def test_a_folder_of_diffusers_opens_by_itself_and_by_its_weights(tmp_path, weig
 
 
 def test_weights_of_diffusers_open_without_a_folder(tmp_path):
-    model = open_vqgan(write(tmp_path / "vqvae.safetensors", DIFFUSERS))
+    model = load_vqgan(write(tmp_path / "vqvae.safetensors", DIFFUSERS))
     assert (model.config.channel_mult, model.config.attention_levels) == ((1, 2), (1,))
 
 
@@ -47,7 +47,7 @@ def test_links_as_a_download_cache_has_them_are_followed(tmp_path):
     (tmp_path / "snapshot").mkdir()
     for path in real.iterdir():
         (tmp_path / "snapshot" / path.name).symlink_to(path)
-    assert open_vqgan(tmp_path / "snapshot").config.codebook_size == 64
+    assert load_vqgan(tmp_path / "snapshot").config.codebook_size == 64
 
 
 @pytest.mark.parametrize(
@@ -63,34 +63,34 @@ def test_models_of_diffusers_that_compute_otherwise_are_refused(tmp_path, change
     folder = diffusers_folder(tmp_path / "vqvae", **change)
     for path in (folder, folder / "diffusion_pytorch_model.safetensors"):
         with pytest.raises(ValueError, match=rf"vqvae/config\.json {message}"):
-            open_vqgan(path)
+            load_vqgan(path)
 
 
 def test_folders_that_are_no_model_are_refused(tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
     with pytest.raises(ValueError, match=r"folder is a folder without config\.json"):
-        open_vqgan(folder)
+        load_vqgan(folder)
     (folder / "config.json").symlink_to("/dev/zero")
     with pytest.raises(ValueError, match=r"folder is a folder without config\.json"):
-        open_vqgan(folder)
+        load_vqgan(folder)
     (folder / "config.json").unlink()
     for content in ("{", "[5]", "[" * 60_000, "5", "\xff"):
         (folder / "config.json").write_text(content, encoding="latin-1")
         with pytest.raises(ValueError, match=r"folder/config\.json is not readable JSON"):
-            open_vqgan(folder)
+            load_vqgan(folder)
     (folder / "config.json").write_text(" " * 70_000)
     with pytest.raises(ValueError, match=r"folder/config\.json has 70000 bytes"):
-        open_vqgan(folder)
+        load_vqgan(folder)
     (folder / "config.json").write_text(json.dumps(CONFIG))
     with pytest.raises(ValueError, match=r"folder lacks diffusion_pytorch_model\.safetensors"):
-        open_vqgan(folder)
+        load_vqgan(folder)
     (folder / "diffusion_pytorch_model.bin").symlink_to("/dev/zero")
     with pytest.raises(ValueError, match=r"folder lacks diffusion_pytorch_model\.safetensors"):
-        open_vqgan(folder)
+        load_vqgan(folder)
     (folder / "model_index.json").write_text("{}")
     with pytest.raises(ValueError, match="choose the one named vqvae"):
-        open_vqgan(folder)
+        load_vqgan(folder)
     shutil.rmtree(folder)
     with pytest.raises(FileNotFoundError, match="folder does not exist"):
-        open_vqgan(folder)
+        load_vqgan(folder)

@@ -10,7 +10,7 @@ from tessera.benchmarks.timing import peak_memory_of
 from tessera.core.autoencoders.vqgan import VQGANConfig
 from tessera.core.bundle_file import save_bundle
 from tessera.core.geometry import Window
-from tessera.core.loading import open_bundle, open_vqgan
+from tessera.core.loading import load, load_vqgan
 from tessera.core.priors.transformer import TransformerConfig
 from tessera.tests.core.checkpoints.opening_files import STAGE, YAML, same, transformer, write, yaml_of_transformer
 from tessera.tests.core.checkpoints.original_layout import vqgan_shapes
@@ -21,7 +21,7 @@ def test_a_transformer_opens_by_its_path_alone(tmp_path):
     (tmp_path / "drin" / "configs").mkdir()
     yaml = tmp_path / "drin" / "configs" / "2020-11-20T12-54-32-project.yaml"
     yaml_of_transformer(yaml, "cond_stage_key: depth", "cond_stage_config: {target: taming.models.vqgan.VQModel}")
-    bundle = open_bundle(path)
+    bundle = load(path)
     assert bundle.prior.config.heads == 4
     assert (bundle.condition_config.kind, bundle.condition_config.offset) == ("depth", 0)
     prefix = bundle.condition(torch.rand(1, 1, 32, 32)).prefix(Window(0, 0, 16, 16))
@@ -30,7 +30,7 @@ def test_a_transformer_opens_by_its_path_alone(tmp_path):
 
 def test_heads_without_a_yaml_are_those_of_all_releases_and_that_is_said(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "tessera"):
-        bundle = open_bundle(write(tmp_path / "faceshq.ckpt", transformer(512)))
+        bundle = load(write(tmp_path / "faceshq.ckpt", transformer(512)))
     assert bundle.prior.config.heads == 16
     assert "faceshq.ckpt: no YAML tells its number of attention heads; taking 16" in caplog.text
 
@@ -52,7 +52,7 @@ def test_heads_without_a_yaml_are_those_of_all_releases_and_that_is_said(tmp_pat
 def test_without_a_yaml_shapes_and_names_tell_the_condition(tmp_path, name, block, condition, kind):
     state = transformer(block, condition, vocabulary=1024)
     state["first_stage_model.quantize.embedding.weight"] = torch.rand(1024, 16)
-    bundle = open_bundle(write(tmp_path / name, state))
+    bundle = load(write(tmp_path / name, state))
     config = bundle.condition_config
     assert (config.kind, config.offset) == (kind, 0)
     expected = {"class": 1000, "coordinates": 1024}.get(kind, 0)
@@ -64,10 +64,10 @@ def test_without_a_yaml_shapes_and_names_tell_the_condition(tmp_path, name, bloc
 def test_a_transformer_that_does_not_tell_its_condition_asks_for_the_yaml(tmp_path, block, condition):
     path = write(tmp_path / "mine.ckpt", transformer(block, condition))
     with pytest.raises(ValueError, match=r"mine\.ckpt does not tell what guides it; put .* beside it as mine\.yaml"):
-        open_bundle(path)
+        load(path)
     lines = ("cond_stage_key: edge",) if condition == {} else ("unconditional: true", "sos_token: 9")
     yaml_of_transformer(tmp_path / "mine.yaml", *lines)
-    config = open_bundle(path).condition_config
+    config = load(path).condition_config
     assert (config.kind, config.offset) == (("edges", 0) if condition == {} else ("none", 9))
 
 
@@ -76,7 +76,7 @@ def test_a_condition_made_by_the_first_stage_is_its_copy(tmp_path):
     state |= {n.replace("first_stage", "cond_stage"): t for n, t in state.items() if n.startswith("first_stage")}
     path = write(tmp_path / "shared.ckpt", state)  # both names on the same storage, as the original saves it
     yaml_of_transformer(tmp_path / "shared.yaml", "cond_stage_key: edge", "cond_stage_config: __is_first_stage__")
-    bundle = open_bundle(path)
+    bundle = load(path)
     assert same(bundle.condition_vqgan, state, "first_stage_model.")
     save_bundle(tmp_path / "ours.safetensors", bundle)
 
@@ -86,21 +86,21 @@ def test_labels_come_from_the_yaml(tmp_path):
     yaml_of_transformer(
         tmp_path / "a.yaml", "cond_stage_config: {target: taming.modules.util.Labelator, params: {n_classes: 10}}"
     )
-    assert open_bundle(path).condition_config.labels == 10
+    assert load(path).condition_config.labels == 10
 
 
 def test_unmasked_tokens_are_read_off_the_stored_mask(tmp_path):
-    assert open_bundle(write(tmp_path / "a.ckpt", transformer(512, None, 256))).prior.config.unmasked == 256
-    assert open_bundle(write(tmp_path / "b.ckpt", transformer(512))).prior.config.unmasked == 0
+    assert load(write(tmp_path / "a.ckpt", transformer(512, None, 256))).prior.config.unmasked == 256
+    assert load(write(tmp_path / "b.ckpt", transformer(512))).prior.config.unmasked == 0
     without = {n: t for n, t in transformer(512).items() if not n.endswith("mask")}
-    assert open_bundle(write(tmp_path / "c.ckpt", without)).prior.config.unmasked == 0
+    assert load(write(tmp_path / "c.ckpt", without)).prior.config.unmasked == 0
     with pytest.raises(ValueError, match=r"d\.ckpt: unmasked is 300; choose 0 to prefix_length 256"):
-        open_bundle(write(tmp_path / "d.ckpt", transformer(512, None, 300)))
+        load(write(tmp_path / "d.ckpt", transformer(512, None, 300)))
 
 
 def test_queries_keys_and_values_are_joined_in_this_order(tmp_path):
     state = transformer(512)
-    prior = open_bundle(write(tmp_path / "a.ckpt", state)).prior
+    prior = load(write(tmp_path / "a.ckpt", state)).prior
     for kind in ("weight", "bias"):
         parts = [state[f"transformer.blocks.0.attn.{name}.{kind}"] for name in ("query", "key", "value")]
         assert torch.equal(getattr(prior.blocks[0].attn.qkv, kind), torch.cat(parts))
@@ -109,10 +109,10 @@ def test_queries_keys_and_values_are_joined_in_this_order(tmp_path):
 def test_row_by_row_is_the_only_order_known(tmp_path):
     order = torch.arange(256)
     places = {"permuter.forward_shuffle_idx": order, "permuter.backward_shuffle_idx": order}
-    assert open_bundle(write(tmp_path / "a.ckpt", transformer(512) | places)).condition_config.kind == "coordinates"
+    assert load(write(tmp_path / "a.ckpt", transformer(512) | places)).condition_config.kind == "coordinates"
     places["permuter.forward_shuffle_idx"] = order.flip(0)
     with pytest.raises(ValueError, match=r"b\.ckpt makes its cells in an order of its own \(permuter\)"):
-        open_bundle(write(tmp_path / "b.ckpt", transformer(512) | places))
+        load(write(tmp_path / "b.ckpt", transformer(512) | places))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_yaml_that_asks_for_what_can_not_be_is_refused(tmp_path, lines, messag
     path = write(tmp_path / "a.ckpt", transformer(512, {"image_channels": 1}))
     yaml_of_transformer(tmp_path / "a.yaml", *lines)
     with pytest.raises(ValueError, match=message):
-        open_bundle(path)
+        load(path)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_transformer_that_does_not_fit_is_refused_by_name(tmp_path, change, me
     state = transformer(512)
     change(state)
     with pytest.raises(ValueError, match=rf"odd\.ckpt.*({message})"):
-        open_bundle(write(tmp_path / "odd.ckpt", state))
+        load(write(tmp_path / "odd.ckpt", state))
 
 
 @pytest.mark.parametrize(
@@ -168,28 +168,28 @@ def test_labels_that_can_not_be_are_refused(tmp_path, params, message):
     stage = f"{{target: taming.modules.util.Labelator, params: {params}}}"
     yaml_of_transformer(tmp_path / "a.yaml", f"cond_stage_config: {stage}")
     with pytest.raises(ValueError, match=message):
-        open_bundle(path)
+        load(path)
 
 
 def test_a_yaml_of_another_kind_of_model_is_refused(tmp_path):
     write(tmp_path / "a.ckpt", transformer(512))
     (tmp_path / "a.yaml").write_text(YAML)
     with pytest.raises(ValueError, match=r"a\.yaml describes a taming.*VQModel, a\.ckpt is a transformer; name them"):
-        open_bundle(tmp_path / "a.ckpt")
+        load(tmp_path / "a.ckpt")
     write(tmp_path / "b.ckpt", STAGE)
     yaml_of_transformer(tmp_path / "b.yaml")
     with pytest.raises(ValueError, match=r"b\.yaml describes a taming.*Net2NetTransformer, b\.ckpt is a vqgan"):
-        open_vqgan(tmp_path / "b.ckpt")
+        load_vqgan(tmp_path / "b.ckpt")
 
 
 def test_a_bundle_is_not_made_of_a_vqgan(tmp_path):
     with pytest.raises(ValueError, match=r"a\.ckpt holds no transformer; choose another file"):
-        open_bundle(write(tmp_path / "a.ckpt", STAGE))
+        load(write(tmp_path / "a.ckpt", STAGE))
 
 
 def test_reading_is_told_tensor_by_tensor(tmp_path):
     told = []
-    model = open_vqgan(write(tmp_path / "a.ckpt", STAGE), on_read=told.append)
+    model = load_vqgan(write(tmp_path / "a.ckpt", STAGE), on_read=told.append)
     assert sum(told) == sum(t.nbytes for t in model.state_dict().values())
 
 
@@ -207,21 +207,21 @@ def test_the_yaml_that_the_documentation_gives_is_enough(tmp_path):
     path = write(tmp_path / "mine.ckpt", transformer(257))
     yaml = text.split("```yaml\n")[1].split("```")[0]
     (tmp_path / "mine.yaml").write_text(yaml)
-    assert open_bundle(path).condition_config.kind == "none"
-    assert open_bundle(path).prior.config.heads == 16
-    labelled = yaml.replace("unconditional: true", "cond_stage_config: {target: taming.modules.util.Labelator}")
-    (tmp_path / "mine.yaml").write_text(labelled)
+    assert load(path).condition_config.kind == "none"
+    assert load(path).prior.config.heads == 16
+    labeled = yaml.replace("unconditional: true", "cond_stage_config: {target: taming.modules.util.Labelator}")
+    (tmp_path / "mine.yaml").write_text(labeled)
     state = transformer(257, vocabulary=1024)
     state["first_stage_model.quantize.embedding.weight"] = torch.rand(1024, 16)
-    assert open_bundle(write(path, state)).condition_config.kind == "class"
+    assert load(write(path, state)).condition_config.kind == "class"
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is measured on Linux")
 @pytest.mark.parametrize(("name", "precision"), [("a.ckpt", torch.float32), ("a.safetensors", torch.float16)])
 def test_memory_holds_the_tensors_once(tmp_path, name, precision):
-    shapes = vqgan_shapes(channels=64, codes=16384, code_width=256, latent=256)
+    shapes = vqgan_shapes(channels=64, codes=16384, code_dim=256, latent=256)
     path = write(tmp_path / name, {n: torch.zeros(shape, dtype=precision) for n, shape in shapes.items()})
-    open_vqgan(write(tmp_path / "small.ckpt", STAGE))  # what is imported the first time does not count
+    load_vqgan(write(tmp_path / "small.ckpt", STAGE))  # what is imported the first time does not count
     models = []
-    grown = peak_memory_of(lambda: models.append(open_vqgan(path)))
+    grown = peak_memory_of(lambda: models.append(load_vqgan(path)))
     assert grown < 1.2 * sum(tensor.nbytes for tensor in models[0].state_dict().values())

@@ -57,8 +57,8 @@ def test_tensors_come_back_bit_for_bit(tmp_path, form):
 @pytest.mark.parametrize("form", ["lightning zip", "lightning stream"])
 def test_what_else_lightning_writes_is_named_and_set_aside(tmp_path, form):
     checkpoint = open_checkpoint(write(tmp_path / "a.ckpt", form))
-    assert {"callbacks", "optimizer_states", "epoch", "hyper_parameters"} <= set(checkpoint.besides)
-    assert "state_dict" not in checkpoint.besides
+    assert {"callbacks", "optimizer_states", "epoch", "hyper_parameters"} <= set(checkpoint.other_entries)
+    assert "state_dict" not in checkpoint.other_entries
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model"])
@@ -66,14 +66,14 @@ def test_weights_are_found_where_programs_put_them(tmp_path, key):
     torch.save({key: {"a": torch.ones(2)}, "optimizer": {}}, tmp_path / "a.pt")
     checkpoint = open_checkpoint(tmp_path / "a.pt")
     assert list(checkpoint.shapes) == ["a"]
-    assert checkpoint.besides == ["optimizer"]
+    assert checkpoint.other_entries == ["optimizer"]
 
 
 def test_parameters_are_tensors_too(tmp_path):
     torch.save({"a": torch.nn.Parameter(torch.ones(2)), "note": "hello"}, tmp_path / "a.pt")
     checkpoint = open_checkpoint(tmp_path / "a.pt")
     assert torch.equal(checkpoint.read("a"), torch.ones(2))
-    assert checkpoint.besides == ["note"]
+    assert checkpoint.other_entries == ["note"]
 
 
 def read_all(path: Path) -> None:
@@ -362,4 +362,4 @@ def test_safetensors_of_a_type_unknown_here_are_set_aside(tmp_path):
     save_file({"a": torch.ones(2), "b": torch.ones(2).to(torch.float8_e4m3fn)}, tmp_path / "a.safetensors")
     checkpoint = open_checkpoint(tmp_path / "a.safetensors")
     assert list(checkpoint.shapes) == ["a"]
-    assert checkpoint.besides == ["b"]
+    assert checkpoint.other_entries == ["b"]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tessera.core.bundle import Bundle
 from tessera.core.canvas.canvas import Canvas
-from tessera.core.loading import open_bundle, open_vqgan
+from tessera.core.loading import load, load_vqgan
 from tessera.core.sampling.loop import sample
 from tessera.core.sampling.settings import SamplingSettings
 from tessera.tests.core.checkpoints.diffusers_layout import diffusers_shapes, older_names
@@ -68,11 +68,11 @@ FIRST_STAGES = {
     "ldm_f4": FirstStage(
         "vq-f4/model.ckpt",
         "ldm",
-        {"mult": (1, 2, 4), "attention": (), "blocks": 1, "codes": 8192, "latent": 3, "code_width": 3},
+        {"mult": (1, 2, 4), "attention": (), "blocks": 1, "codes": 8192, "latent": 3, "code_dim": 3},
     ),
-    "ldm_f8": FirstStage("vq-f8/model.ckpt", "ldm", {**F8, "codes": 16384, "latent": 4, "code_width": 4}, 2),
-    "ldm_f8_256": FirstStage("vq-f8-n256/model.ckpt", "ldm", {**F8, "codes": 256, "latent": 4, "code_width": 4}),
-    "ldm_f16": FirstStage("vq-f16/model.ckpt", "ldm", {**F16, "codes": 16384, "latent": 8, "code_width": 8}, 2),
+    "ldm_f8": FirstStage("vq-f8/model.ckpt", "ldm", {**F8, "codes": 16384, "latent": 4, "code_dim": 4}, 2),
+    "ldm_f8_256": FirstStage("vq-f8-n256/model.ckpt", "ldm", {**F8, "codes": 256, "latent": 4, "code_dim": 4}),
+    "ldm_f16": FirstStage("vq-f16/model.ckpt", "ldm", {**F16, "codes": 16384, "latent": 8, "code_dim": 8}, 2),
 }
 
 
@@ -128,7 +128,7 @@ def vqgan_yaml(target: str, shape: dict[str, Any]) -> dict[str, Any]:
     module = "ldm.models.autoencoder.VQModel" if target == "ldm" else f"taming.models.vqgan.{target}"
     params = {
         "ckpt_path": "logs/2020-09-23T17-56-33_imagenet_vqgan/checkpoints/last.ckpt",
-        "embed_dim": shape.get("code_width", 16),
+        "embed_dim": shape.get("code_dim", 16),
         "n_embed": shape.get("codes", 1024),
         "ddconfig": ddconfig(shape),
         "lossconfig": {"target": "taming.modules.losses.vqperceptual.DummyLoss"},
@@ -165,15 +165,15 @@ def first_stage_file(folder: Path, stage: FirstStage) -> Path:
 def test_released_first_stage_opens_and_makes_a_picture_of_a_picture(tmp_path, name):
     stage = FIRST_STAGES[name]
     path = first_stage_file(tmp_path, stage)
-    alone = open_vqgan(path)
+    alone = load_vqgan(path)
     write_yaml(path.with_suffix(".yaml"), vqgan_yaml(stage.target, stage.shape))
-    assert open_vqgan(path).config == alone.config
+    assert load_vqgan(path).config == alone.config
 
     config, shape = alone.config, stage.shape
     assert config.channel_mult == shape["mult"]
     assert config.attention_levels == shape["attention"]
     assert config.codebook == ("gumbel" if "gumbel" in shape else "nearest")
-    assert (config.codebook_size, config.code_width) == (shape.get("codes", 1024), shape.get("code_width", 16))
+    assert (config.codebook_size, config.code_dim) == (shape.get("codes", 1024), shape.get("code_dim", 16))
     assert (config.commitment_weight, config.codebook_weight) == (1.0, 0.25)
 
     image = picture(name, 1, shape.get("image_channels", 3), 32, 48)
@@ -190,7 +190,7 @@ def test_diffusers_folder_opens_and_makes_a_picture_of_a_picture(tmp_path, older
     save_file(older_names(state) if older else state, tmp_path / "diffusion_pytorch_model.safetensors")
     config = {"_class_name": "VQModel", "_diffusers_version": "0.1.2", "act_fn": "silu", "norm_num_groups": 32}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    vqgan = open_vqgan(tmp_path)
+    vqgan = load_vqgan(tmp_path)
     assert (vqgan.config.channel_mult, vqgan.config.stride, vqgan.config.codebook_size) == ((1, 2, 4), 4, 8192)
     with torch.no_grad():
         assert vqgan(picture("diffusers", 1, 3, 32, 48)).image.isfinite().all()
@@ -260,9 +260,9 @@ def check_bundle(bundle: Bundle, prior: Prior) -> None:
 def test_released_prior_opens_and_finishes_a_picture(tmp_path, name):
     prior = PRIORS[name]
     path = prior_file(tmp_path, prior)
-    check_bundle(open_bundle(path), prior)
+    check_bundle(load(path), prior)
     prior_yaml(tmp_path / "logs" / prior.folder / "configs" / f"{prior.folder[:19]}-project.yaml", prior)
-    bundle = open_bundle(path)
+    bundle = load(path)
     check_bundle(bundle, prior)
 
     given = torch.arange(256).view(1, 16, 16)

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from tessera.core.conditions.base import NoCondition, TokenCondition
+from tessera.core.conditions.base import StartToken, TokenCondition
 from tessera.core.conditions.label import ClassCondition
-from tessera.core.conditions.spatial import CoordinatesCondition, ImageCondition
+from tessera.core.conditions.spatial import CoordinatesCondition, SpatialCondition
 from tessera.core.geometry import Window
 
 
@@ -12,18 +12,18 @@ def numbered(batch: int, height: int, width: int) -> torch.Tensor:
 
 
 def test_image_condition_gives_the_codes_under_the_window_row_by_row():
-    condition = ImageCondition(numbered(2, 6, 8), (6, 8))
+    condition = SpatialCondition(numbered(2, 6, 8), (6, 8))
     prefix = condition.prefix(Window(1, 2, 2, 3))
     assert prefix.tolist() == [[10, 11, 12, 18, 19, 20], [58, 59, 60, 66, 67, 68]]
 
 
 def test_image_condition_finer_than_the_canvas_gives_all_its_cells_there():
-    condition = ImageCondition(numbered(1, 8, 12), (4, 6))  # 2x2 condition cells for each of the canvas
+    condition = SpatialCondition(numbered(1, 8, 12), (4, 6))  # 2x2 condition cells for each of the canvas
     assert condition.prefix(Window(1, 2, 1, 2)).tolist() == [[28, 29, 30, 31, 40, 41, 42, 43]]
 
 
 def test_image_condition_coarser_than_the_canvas_gives_the_cells_it_lies_in():
-    condition = ImageCondition(numbered(1, 2, 3), (4, 6))
+    condition = SpatialCondition(numbered(1, 2, 3), (4, 6))
     assert condition.prefix(Window(0, 0, 2, 2)).tolist() == [[0]]
     assert condition.prefix(Window(2, 2, 2, 2)).tolist() == [[4]]
     lengths = {condition.prefix(Window(t, s, 2, 2)).shape[1] for t in range(3) for s in range(5)}
@@ -31,22 +31,22 @@ def test_image_condition_coarser_than_the_canvas_gives_the_cells_it_lies_in():
 
 
 def test_image_condition_goes_on_beyond_the_border_as_the_window_says():
-    condition = ImageCondition(numbered(1, 2, 3), (2, 3))
+    condition = SpatialCondition(numbered(1, 2, 3), (2, 3))
     assert condition.prefix(Window(0, 1, 3, 3)).tolist() == [[1, 2, 2, 4, 5, 5, 4, 5, 5]]
     assert condition.prefix(Window(-1, 1, 2, 3, "x")).tolist() == [[1, 2, 0, 1, 2, 0]]
     assert condition.prefix(Window(-1, 1, 2, 3, "both")).tolist() == [[4, 5, 3, 1, 2, 0]]
-    finer = ImageCondition(numbered(1, 2, 6), (1, 3))
+    finer = SpatialCondition(numbered(1, 2, 6), (1, 3))
     assert finer.prefix(Window(0, -1, 1, 2, "x")).tolist() == [[4, 5, 0, 1, 10, 11, 6, 7]]
 
 
 def test_image_condition_s_own_rows_of_the_vocabulary_begin_at_its_offset():
-    condition = ImageCondition(numbered(1, 2, 2), (2, 2), offset=100)
+    condition = SpatialCondition(numbered(1, 2, 2), (2, 2), offset=100)
     assert condition.prefix(Window(0, 0, 2, 2)).tolist() == [[100, 101, 102, 103]]
 
 
 def test_image_condition_of_other_proportions_than_the_canvas_is_refused():
     with pytest.raises(ValueError, match="the condition has 4x6 cells and the canvas 4x5"):
-        ImageCondition(numbered(1, 4, 6), (4, 5))
+        SpatialCondition(numbered(1, 4, 6), (4, 5))
 
 
 def test_class_condition_is_the_label_whatever_the_window():
@@ -98,16 +98,16 @@ def test_coordinates_stay_below_their_number_of_steps():
 
 def test_tokens_and_the_start_token_are_the_same_for_every_window():
     for window in (Window(0, 0, 2, 2), Window(3, 1, 2, 2)):
-        assert NoCondition(7).prefix(window).tolist() == [[7]]
+        assert StartToken(7).prefix(window).tolist() == [[7]]
         assert TokenCondition(torch.tensor([[1, 5, 2]])).prefix(window).tolist() == [[1, 5, 2]]
 
 
 def test_prefixes_are_int64():
     window = Window(0, 0, 2, 2)
     conditions = [
-        ImageCondition(numbered(1, 2, 2), (2, 2)),
+        SpatialCondition(numbered(1, 2, 2), (2, 2)),
         ClassCondition(torch.tensor([0]), 1),
         CoordinatesCondition((2, 2), 4, 2),
-        NoCondition(),
+        StartToken(),
     ]
     assert {condition.prefix(window).dtype for condition in conditions} == {torch.int64}

@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tessera.core.conditions.maps import check_depth, labels_of_picture, segmentation
-from tessera.core.images.io import read_picture, to_tensor
-from tessera.core.images.resize import fit, fit_square, scaled_labels
+from tessera.core.conditions.maps import check_depth, labels_from_image, segmentation
+from tessera.core.images.io import open_image, to_tensor
+from tessera.core.images.resize import fit, fit_square, resize_labels
 from tessera.training.config.runs import DataConfig
 from tessera.training.data.augment import render_view
 
@@ -22,7 +22,7 @@ def depth_map() -> np.ndarray:
 def test_picture_that_is_opaque_everywhere_has_no_alpha_whatever_its_mode(tmp_path, mode):
     picture = Image.new("RGBA", (96, 48), (60, 90, 120, 255)).convert(mode)
     picture.save(tmp_path / "a.png", **({"transparency": 255} if mode == "P" else {}))
-    read = read_picture(tmp_path / "a.png")
+    read = open_image(tmp_path / "a.png")
     assert read.mode == "RGB"
     view = render_view(read, DataConfig(folder="pictures", size=32), None)
     assert (view == np.asarray(read)[0, 0]).all()  # it covers the view
@@ -32,7 +32,7 @@ def test_picture_with_one_transparent_pixel_keeps_its_alpha(tmp_path):
     picture = Image.new("RGBA", (8, 8), (60, 90, 120, 255))
     picture.putpixel((3, 3), (0, 0, 0, 254))
     picture.save(tmp_path / "a.png")
-    assert read_picture(tmp_path / "a.png").mode == "RGBA"
+    assert open_image(tmp_path / "a.png").mode == "RGBA"
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_picture_with_one_transparent_pixel_keeps_its_alpha(tmp_path):
 def test_gray_of_any_width_keeps_its_range(tmp_path, low, high, kind):
     ramp = np.linspace(low, high, 4096).reshape(16, 256).astype(kind)
     Image.fromarray(ramp).save(tmp_path / "ramp.tif")
-    gray = np.asarray(read_picture(tmp_path / "ramp.tif"))[..., 0].flatten()
+    gray = np.asarray(open_image(tmp_path / "ramp.tif"))[..., 0].flatten()
     assert (gray[0], gray[-1], len(np.unique(gray))) == (0, 255, 256)
     assert (np.diff(gray.astype(int)) >= 0).all()
 
@@ -52,13 +52,13 @@ def test_gray_with_numbers_that_are_none_is_refused(tmp_path):
     values[1, 1] = np.nan
     Image.fromarray(values).save(tmp_path / "nan.tif")
     with pytest.raises(ValueError, match=r"nan.tif holds NaN"):
-        read_picture(tmp_path / "nan.tif")
+        open_image(tmp_path / "nan.tif")
 
 
 def test_depth_packed_into_rgba_is_unpacked(tmp_path):
     depth = depth_map()
     Image.fromarray(depth.view(np.uint8).reshape(*depth.shape, 4), "RGBA").save(tmp_path / "depth.png")
-    read = np.asarray(read_picture(tmp_path / "depth.png").convert("L"), dtype=float)
+    read = np.asarray(open_image(tmp_path / "depth.png").convert("L"), dtype=float)
     wanted = (depth - depth.min()) / (depth.max() - depth.min()) * 255
     assert np.abs(read - wanted).max() < 1
 
@@ -76,25 +76,25 @@ def test_half_transparent_photograph_stays_one(tmp_path):
     rows, columns = np.mgrid[0:64, 0:64]
     pixels = np.stack([rows, columns, rows + columns, np.full_like(rows, 64)], -1).astype(np.uint8)
     Image.fromarray(pixels, "RGBA").save(tmp_path / "a.png")
-    assert np.array_equal(np.asarray(read_picture(tmp_path / "a.png")), pixels)
+    assert np.array_equal(np.asarray(open_image(tmp_path / "a.png")), pixels)
 
 
 def gray(*levels: int) -> torch.Tensor:
     return (torch.tensor(levels).view(1, 1, 1, -1) / 127.5 - 1).expand(-1, 3, -1, -1)
 
 
-def test_coloured_label_map_without_a_palette_is_refused():
-    colours = torch.tensor([[[0, 0, 3]], [[3, 0, 0]]]).movedim(-1, 0)[None] / 127.5 - 1  # means 1 and 1
+def test_colored_label_map_without_a_palette_is_refused():
+    colors = torch.tensor([[[0, 0, 3]], [[3, 0, 0]]]).movedim(-1, 0)[None] / 127.5 - 1  # means 1 and 1
     with pytest.raises(ValueError, match="coloured"):
-        labels_of_picture(colours, None, 5)
+        labels_from_image(colors, None, 5)
 
 
-def test_unlabelled_is_255_and_becomes_0_where_labels_start_at_1():
-    assert labels_of_picture(gray(0, 181, 255), None, 183, 1).tolist() == [[[1, 182, 0]]]
+def test_unlabeled_is_255_and_becomes_0_where_labels_start_at_1():
+    assert labels_from_image(gray(0, 181, 255), None, 183, 1).tolist() == [[[1, 182, 0]]]
     with pytest.raises(ValueError, match="255 marks what is unlabelled"):
-        segmentation(labels_of_picture(gray(0, 181, 255), None, 182), 182)
+        segmentation(labels_from_image(gray(0, 181, 255), None, 182), 182)
     with pytest.raises(ValueError, match="choose 0, or 1"):
-        labels_of_picture(gray(0), None, 5, 2)
+        labels_from_image(gray(0), None, 5, 2)
 
 
 def test_long_strip_is_cut_before_it_is_scaled():
@@ -103,7 +103,7 @@ def test_long_strip_is_cut_before_it_is_scaled():
 
     def scale(images, size):
         seen.append((tuple(images.shape[-2:]), size))
-        return scaled_labels(images, size)
+        return resize_labels(images, size)
 
     assert fit(strip, "square", 64, scale).shape == (1, 3, 64, 64)
     assert seen == [((2, 8), (64, 256))]

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tessera.core.conditions.edges import edges, strokes
+from tessera.core.conditions.edges import canny, centerlines
 from tessera.core.conditions.maps import depth, labels_from_colors, low_resolution, segmentation
-from tessera.core.images.io import check_images, read_picture, to_pictures, to_tensor
+from tessera.core.images.io import check_images, open_image, to_pil, to_tensor
 from tessera.core.images.resize import fit_square, pad_to_multiple
 
 
@@ -46,7 +46,7 @@ def test_picture_file_comes_back_as_its_pixels(tmp_path, name):
     pixels = noise(5, 7)
     form = {"webp": "webp", "bmp": "bmp", "tiff": "tiff"}.get(name.split(".")[-1], "png")
     Image.fromarray(pixels).save(tmp_path / name, form, lossless=True)
-    picture = read_picture(tmp_path / name)
+    picture = open_image(tmp_path / name)
     assert picture.mode == "RGB"
     assert np.array_equal(np.asarray(picture), pixels)
 
@@ -55,17 +55,17 @@ def test_transparent_picture_keeps_its_alpha_and_is_laid_on_white(tmp_path):
     pixels = np.zeros((1, 3, 4), dtype=np.uint8)
     pixels[0, :, 3] = 255, 0, 51  # black: opaque, clear, a fifth
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    picture = read_picture(tmp_path / "a.png")
+    picture = open_image(tmp_path / "a.png")
     assert picture.mode == "RGBA"
     shades = ((to_tensor(picture)[0, :, 0] + 1) * 127.5).round().long()
     assert shades.tolist() == [[0, 255, 204]] * 3
 
 
-def test_palette_with_a_transparent_colour_counts_as_transparent(tmp_path):
+def test_palette_with_a_transparent_color_counts_as_transparent(tmp_path):
     picture = Image.fromarray(np.array([[0, 1]], dtype=np.uint8), "L").convert("P")
     picture.putpalette([255, 0, 0, 0, 255, 0])
     picture.save(tmp_path / "a.png", transparency=0)
-    loaded = read_picture(tmp_path / "a.png")
+    loaded = open_image(tmp_path / "a.png")
     assert np.asarray(loaded).tolist() == [[[255, 0, 0, 0], [0, 255, 0, 255]]]
 
 
@@ -74,7 +74,7 @@ def test_gray_and_sixteen_bit_gray_keep_their_shades(tmp_path):
     Image.fromarray(shades).save(tmp_path / "gray.png")
     Image.fromarray(shades.astype(np.uint16) * 257).save(tmp_path / "fine gray.png")
     for name in ("gray.png", "fine gray.png"):
-        picture = read_picture(tmp_path / name)
+        picture = open_image(tmp_path / name)
         assert picture.mode == "RGB"
         assert np.array_equal(np.asarray(picture)[..., 0], shades), name
 
@@ -85,7 +85,7 @@ def test_photograph_taken_sideways_stands_upright(tmp_path):
     tags = picture.getexif()
     tags[0x0112] = 6  # turn a quarter clockwise to look at it
     picture.save(tmp_path / "a.jpg", exif=tags)
-    upright = read_picture(tmp_path / "a.jpg")
+    upright = open_image(tmp_path / "a.jpg")
     assert upright.size == (10, 20)
     assert np.asarray(upright)[2, 5, 0] > 200 > 50 > np.asarray(upright)[17, 5, 0]
 
@@ -95,7 +95,7 @@ def test_file_that_is_no_picture_is_refused_by_name(tmp_path, content):
     path = tmp_path / "notes.png"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"notes\.png can't be read as a picture.*PNG, JPEG or WebP"):
-        read_picture(path)
+        open_image(path)
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
@@ -104,13 +104,13 @@ def test_picture_cut_short_is_refused_in_one_way(tmp_path, form):
     for percent in (0, 1, 5, 10, 30, 50, 80):
         path.write_bytes(whole[: len(whole) * percent // 100])
         with pytest.raises(ValueError, match="short can't be read as a picture"):
-            read_picture(path)
+            open_image(path)
 
 
 def test_missing_file_and_folder_are_named(tmp_path):
     for path in (tmp_path / "none.png", tmp_path):
         with pytest.raises(FileNotFoundError, match="does not exist; give the path of a picture file"):
-            read_picture(path)
+            open_image(path)
 
 
 @pytest.mark.parametrize(("width", "height"), [(8001, 8000), (60_000, 60_000), (2**31 - 1, 2**31 - 1)])
@@ -118,7 +118,7 @@ def test_picture_that_would_unpack_to_too_many_pixels_is_refused_unopened(tmp_pa
     path = tmp_path / "bomb.png"
     path.write_bytes(png_that_claims(width, height))
     with pytest.raises(ValueError, match=r"bomb\.png.*scale it down first"):
-        read_picture(path)
+        open_image(path)
 
 
 @pytest.mark.parametrize(("width", "height"), [(0, 5), (5, 0), (0, 0)])
@@ -126,7 +126,7 @@ def test_picture_without_pixels_is_refused(tmp_path, width, height):
     path = tmp_path / "nothing.png"
     path.write_bytes(png_that_claims(width, height))
     with pytest.raises(ValueError, match=r"nothing\.png"):
-        read_picture(path)
+        open_image(path)
 
 
 # tensors
@@ -139,12 +139,12 @@ def test_black_is_minus_one_and_white_is_one():
 
 def test_every_shade_survives_the_way_to_a_tensor_and_back():
     shades = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, 2)
-    back = to_pictures(to_tensor(Image.fromarray(shades)))[0]
+    back = to_pil(to_tensor(Image.fromarray(shades)))[0]
     assert np.array_equal(np.asarray(back), shades)
 
 
 def test_values_beyond_the_range_are_clamped_and_gray_becomes_rgb():
-    pictures = to_pictures(torch.tensor([-9.0, 0.0, 9.0]).view(3, 1, 1, 1))
+    pictures = to_pil(torch.tensor([-9.0, 0.0, 9.0]).view(3, 1, 1, 1))
     assert [p.mode for p in pictures] == ["RGB"] * 3
     assert [p.getpixel((0, 0)) for p in pictures] == [(0, 0, 0), (128, 128, 128), (255, 255, 255)]
 
@@ -194,7 +194,7 @@ def test_square_is_the_middle_of_the_scaled_picture(height, width):
 def test_edges_of_a_square_are_its_outline():
     images = -torch.ones(1, 3, 40, 40)
     images[..., 10:30, 10:30] = 1
-    found = edges(images)[0, 0]
+    found = canny(images)[0, 0]
     assert set(found.unique().tolist()) == {-1.0, 1.0}
     rows, columns = (found > 0).nonzero().unbind(1)
     nearest = torch.minimum(  # to the four sides, which lie between the pixels 9|10 and 29|30
@@ -207,30 +207,30 @@ def test_edges_of_a_square_are_its_outline():
 
 
 def test_flat_picture_has_no_edges():
-    assert (edges(torch.full((2, 3, 16, 16), 0.3)) == -1).all()
+    assert (canny(torch.full((2, 3, 16, 16), 0.3)) == -1).all()
 
 
 def test_edges_do_not_depend_on_the_rest_of_the_batch():
     images = random_images(3, 3, 24, 24)
-    assert torch.equal(edges(images)[1:2], edges(images[1:2]))
+    assert torch.equal(canny(images)[1:2], canny(images[1:2]))
 
 
 def test_higher_thresholds_leave_fewer_edges():
     images = random_images(1, 3, 48, 48)
-    counts = [int((edges(images, low, high) > 0).sum()) for low, high in [(10, 20), (50, 100), (300, 600)]]
+    counts = [int((canny(images, low, high) > 0).sum()) for low, high in [(10, 20), (50, 100), (300, 600)]]
     assert counts[0] > counts[1] > counts[2]
 
 
 @pytest.mark.parametrize(("low", "high"), [(200, 100), (-1, 100), (float("nan"), 100)])
 def test_thresholds_out_of_order_are_refused(low, high):
     with pytest.raises(ValueError, match="need 0 <= low <= high"):
-        edges(torch.zeros(1, 3, 8, 8), low, high)
+        canny(torch.zeros(1, 3, 8, 8), low, high)
 
 
 def test_strokes_are_the_middle_of_thick_lines():
     images = torch.ones(1, 1, 21, 40)
     images[..., 8:13, 5:35] = -1  # a bar five pixels thick
-    found = strokes(images)[0, 0] > 0
+    found = centerlines(images)[0, 0] > 0
     assert found[10, 10:30].all()
     assert found.sum() == found[10].sum()
     assert 20 <= found.sum() <= 30
@@ -240,7 +240,7 @@ def test_strokes_of_a_ring_stay_closed_and_an_empty_sheet_empty():
     y, x = torch.meshgrid(torch.arange(40) - 20, torch.arange(40) - 20, indexing="ij")
     radius = (x * x + y * y).float().sqrt()
     ring = torch.where((radius > 9) & (radius < 15), -1.0, 1.0).view(1, 1, 40, 40)
-    found = strokes(ring)[0, 0] > 0
+    found = centerlines(ring)[0, 0] > 0
     assert found.sum() < (ring < 0).sum() / 3
     outside = torch.zeros(40, 40, dtype=torch.bool)
     outside[0, 0] = True
@@ -249,7 +249,7 @@ def test_strokes_of_a_ring_stay_closed_and_an_empty_sheet_empty():
         reached = torch.maximum(reached, torch.nn.functional.max_pool2d(outside.float()[None, None], (1, 3), 1, (0, 1)))
         outside = (reached[0, 0] > 0) & ~found
     assert not outside[20, 20]
-    assert not (strokes(torch.ones(1, 3, 8, 8)) > 0).any()
+    assert not (centerlines(torch.ones(1, 3, 8, 8)) > 0).any()
 
 
 # the other conditions
@@ -260,7 +260,7 @@ def test_depth_is_stretched_to_the_whole_range_picture_by_picture():
     torch.testing.assert_close(depth(images).view(2, 3), torch.tensor([[-1.0, 0.0, 1.0], [-1.0, 1.0, -0.5]]))
 
 
-def test_depth_takes_the_mean_of_colours_and_a_flat_picture_is_far():
+def test_depth_takes_the_mean_of_colors_and_a_flat_picture_is_far():
     images = torch.tensor([[0.0, 0.0, 0.0], [0.3, 0.6, 0.9]]).T.view(1, 3, 1, 2)
     assert depth(images).flatten().tolist() == [-1, 1]
     assert (depth(torch.full((1, 3, 4, 4), 0.7)) == -1).all()
@@ -277,13 +277,13 @@ def test_label_that_the_model_does_not_know_is_refused(label):
         segmentation(torch.tensor([[[0, label]]]), 3)
 
 
-def test_labels_are_those_of_the_nearest_palette_colours():
+def test_labels_are_those_of_the_nearest_palette_colors():
     palette = torch.tensor([[0, 0, 0], [255, 0, 0], [0, 255, 0], [255, 255, 255]])
     wanted = torch.randint(4, (2, 6, 7), generator=torch.Generator().manual_seed(2))
     images = palette[wanted].movedim(-1, 1) / 127.5 - 1
     smudged = (images + 0.3 * random_images(2, 3, 6, 7)).clamp(-1, 1)
     assert torch.equal(labels_from_colors(smudged, palette), wanted)
-    assert torch.equal(labels_from_colors(smudged, torch.cat([palette, palette])), wanted)  # the first of equal colours
+    assert torch.equal(labels_from_colors(smudged, torch.cat([palette, palette])), wanted)  # the first of equal colors
 
 
 def test_low_resolution_keeps_the_size_and_loses_the_detail():
@@ -302,7 +302,7 @@ def test_factor_that_does_not_fit_the_picture_is_refused(factor):
         low_resolution(torch.zeros(1, 3, 16, 20), factor)
 
 
-@pytest.mark.parametrize("prepare", [edges, strokes, depth, lambda x: low_resolution(x, 2)])
+@pytest.mark.parametrize("prepare", [canny, centerlines, depth, lambda x: low_resolution(x, 2)])
 def test_condition_of_a_broken_picture_is_refused(prepare):
     for images in (torch.full((1, 3, 8, 8), torch.nan), torch.zeros(1, 4, 8, 8), torch.zeros(1, 3, 0, 8)):
         with pytest.raises(ValueError, match="the"):

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from tessera.core.images.resize import fit, fit_square, scaled_labels, scaled_lines
-from tessera.core.images.tiles import tiled
+from tessera.core.images.resize import fit, fit_square, resize_labels, resize_lines
+from tessera.core.images.tiles import tile_images
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -29,15 +29,15 @@ def test_original_size_only_changes_pictures_smaller_than_the_window():
 def test_thin_lines_stay_white_when_they_get_smaller():
     lines = torch.full((1, 1, 64, 64), -1.0)
     lines[..., 31] = 1
-    small = fit(lines, "square", 16, scaled_lines)
+    small = fit(lines, "square", 16, resize_lines)
     assert small[..., 7].eq(1).all()
     assert small.sum() == 16 - 15 * 16
     assert fit(lines, "square", 16).max() < 0.5
 
 
-def test_label_colours_are_not_mixed():
+def test_label_colors_are_not_mixed():
     labels = torch.randint(3, (1, 1, 50, 70), generator=torch.Generator().manual_seed(1)) - 1.0
-    assert set(fit(labels, "square", 32, scaled_labels).unique().tolist()) == {-1.0, 0.0, 1.0}
+    assert set(fit(labels, "square", 32, resize_labels).unique().tolist()) == {-1.0, 0.0, 1.0}
 
 
 def test_unknown_way_is_refused():
@@ -47,7 +47,7 @@ def test_unknown_way_is_refused():
 
 def test_tiles_keep_their_order_and_empty_places_are_black():
     pictures = torch.stack([torch.full((1, 2, 3), value) for value in (0.1, 0.2, 0.3)])
-    sheet = tiled(pictures, gap=1)
+    sheet = tile_images(pictures, gap=1)
     assert sheet.shape == (1, 1, 5, 7)
     assert sheet[0, 0, 0].tolist() == pytest.approx([0.1] * 3 + [-1] + [0.2] * 3)
     assert sheet[0, 0, 2].tolist() == [-1] * 7

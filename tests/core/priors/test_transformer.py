@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from tessera.core.priors.packed_linear import few_rows, in_blocks
+from tessera.core.priors.packed_linear import blocked_linear, pack_linear
 from tessera.core.priors.transformer import Transformer, TransformerConfig, cell_loss, corrupt
 
 TINY = {"layers": 3, "width": 48, "heads": 4, "codebook_size": 40, "vocab_size": 50, "prefix_length": 7, "window": 4}
@@ -181,7 +181,7 @@ def test_targets_are_never_corrupted():
     prior = tiny()
     prefix, cells = tokens(2)
     torch.manual_seed(3)
-    loss = prior.loss(prefix, cells, keep=0.5)
+    loss = prior.loss(prefix, cells, pkeep=0.5)
     torch.manual_seed(3)
     torch.testing.assert_close(loss, cell_loss(prior(prefix, corrupt(cells, 0.5, 40)), cells))
     assert not torch.allclose(loss, prior.loss(prefix, cells))
@@ -214,7 +214,7 @@ def test_positions_on_the_grid_put_cells_where_the_condition_has_them(prefix_len
         layers=1, width=32, heads=2, codebook_size=8, vocab_size=16, prefix_length=prefix_length, window=4
     )
     prior = Transformer(config)
-    prior.begin_on_the_grid()
+    prior.init_grid_positions()
     positions = prior.pos_emb[0].detach()
     cells = positions[prefix_length:-1]  # of the tokens that predict cells 1 to 15
     assert float(cells.std()) == pytest.approx(0.04, rel=0.4)
@@ -232,7 +232,7 @@ def test_before_training_on_the_grid_a_cell_looks_most_at_its_own_place_in_the_c
     prior = Transformer(
         TransformerConfig(layers=1, width=64, heads=1, codebook_size=8, vocab_size=16, prefix_length=64, window=8)
     )
-    prior.begin_on_the_grid()
+    prior.init_grid_positions()
     tokens = torch.randint(16, (1, 127), generator=torch.Generator().manual_seed(1))
     x = prior.blocks[0].ln1(prior.tok_emb(tokens) + prior.pos_emb[:, :127])
     q, k, _ = prior.blocks[0].attn.qkv(x)[0].detach().chunk(3, -1)
@@ -280,7 +280,7 @@ def test_a_layer_laid_out_for_few_rows_equals_the_layer(rows, shape, bias):
     layer = torch.nn.Linear(*shape, bias=bias)
     x = torch.randn(rows, shape[0])
     with torch.no_grad():
-        for laid_out in (few_rows(layer, rows), in_blocks(layer)):
+        for laid_out in (pack_linear(layer, rows), blocked_linear(layer)):
             torch.testing.assert_close(laid_out(x), layer(x), atol=1e-5, rtol=1e-5)
 
 
@@ -289,7 +289,7 @@ def test_a_layer_laid_out_for_several_rows_serves_any_number(rows):
     torch.manual_seed(0)
     layer, x = torch.nn.Linear(48, 144), torch.randn(rows, 48)
     with torch.no_grad():
-        torch.testing.assert_close(few_rows(layer, 3)(x), layer(x), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(pack_linear(layer, 3)(x), layer(x), atol=1e-5, rtol=1e-5)
 
 
 def test_other_precisions_decode_too():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import MinPLogitsWarper, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from tessera.core.sampling.logits import draw, guided, keep_min_p, keep_top_k, keep_top_p, warp
+from tessera.core.sampling.logits import apply_guidance, draw, keep_min_p, keep_top_k, keep_top_p, warp
 from tessera.core.sampling.settings import SamplingSettings
 
 
@@ -124,7 +124,7 @@ def test_guidance_goes_from_without_the_condition_through_it_and_beyond():
     logits, free = random_logits(50, 64), random_logits(50, 65)[:, :64] + 3.0
     expected = {0.0: free, 1.0: logits, 2.0: 2 * logits - free}  # equal up to a constant a row
     for guidance, wanted in expected.items():
-        torch.testing.assert_close(guided(logits, free, guidance).softmax(-1), wanted.softmax(-1))
+        torch.testing.assert_close(apply_guidance(logits, free, guidance).softmax(-1), wanted.softmax(-1))
 
 
 def test_small_change_of_temperature_alters_few_draws():
@@ -153,9 +153,9 @@ def test_small_change_of_temperature_alters_few_draws():
         ({"min_p": -0.1}, "min_p is -0.1"),
         ({"min_p": 1.1}, "min_p is 1.1"),
         ({"min_p": math.nan}, "min_p is nan"),
-        ({"guidance": -0.5}, "guidance is -0.5"),
-        ({"guidance": 21}, "guidance is 21; choose 0 to 20, 1 is off"),
-        ({"guidance": math.nan}, "guidance is nan"),
+        ({"guidance_scale": -0.5}, "guidance is -0.5"),
+        ({"guidance_scale": 21}, "guidance is 21; choose 0 to 20, 1 is off"),
+        ({"guidance_scale": math.nan}, "guidance is nan"),
     ],
 )
 def test_setting_out_of_range_is_refused_with_its_value(changes, message):

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from tessera.core.canvas.canvas import Canvas
-from tessera.core.conditions.base import Condition, NoCondition, TokenCondition
+from tessera.core.conditions.base import Condition, StartToken, TokenCondition
 from tessera.core.conditions.label import ClassCondition
-from tessera.core.conditions.spatial import CoordinatesCondition, ImageCondition
+from tessera.core.conditions.spatial import CoordinatesCondition, SpatialCondition
 from tessera.core.geometry import Window
 from tessera.core.priors.transformer import Transformer, TransformerConfig
 from tessera.core.sampling.logits import draw, warp
-from tessera.core.sampling.loop import LARGEST_SEED, Progress, SamplingState, sample, sample_steps
+from tessera.core.sampling.loop import MAX_SEED, Progress, SamplingState, sample, sample_steps
 from tessera.core.sampling.settings import SamplingSettings
 
 CODES, VOCABULARY, SIDE = 40, 60, 4
@@ -71,12 +71,12 @@ def assert_same(found: SamplingState, expected: SamplingState) -> None:
 
 
 CONDITIONS = {
-    "nothing": lambda batch, h, w: (1, NoCondition(token=50)),
+    "nothing": lambda batch, h, w: (1, StartToken(token=50)),
     "one label for all": lambda batch, h, w: (1, ClassCondition(torch.tensor([3]), 10, offset=CODES)),
     "a label each": lambda batch, h, w: (1, ClassCondition(torch.arange(batch), 10, offset=CODES)),
-    "one picture for all": lambda batch, h, w: (16, ImageCondition(codes(1, h, w, seed=5), (h, w))),
-    "a picture each": lambda batch, h, w: (16, ImageCondition(codes(batch, h, w, seed=5), (h, w), offset=20)),
-    "a finer picture": lambda batch, h, w: (64, ImageCondition(codes(1, 2 * h, 2 * w, seed=5), (h, w))),
+    "one picture for all": lambda batch, h, w: (16, SpatialCondition(codes(1, h, w, seed=5), (h, w))),
+    "a picture each": lambda batch, h, w: (16, SpatialCondition(codes(batch, h, w, seed=5), (h, w), offset=20)),
+    "a finer picture": lambda batch, h, w: (64, SpatialCondition(codes(1, 2 * h, 2 * w, seed=5), (h, w))),
     "coordinates": lambda batch, h, w: (16, CoordinatesCondition((h, w), 20, 8, offset=CODES)),
     "tokens": lambda batch, h, w: (5, TokenCondition(codes(1, 5, seed=5))),
 }
@@ -113,7 +113,7 @@ def test_sampling_with_a_prefix_that_sees_itself_both_ways_equals_the_plain_loop
 
 @pytest.mark.parametrize("batch", [2, 5])
 def test_picture_b_of_a_batch_is_the_first_picture_of_a_later_seed(batch):
-    prior, condition = tiny(16), ImageCondition(codes(1, 5, 6), (5, 6))
+    prior, condition = tiny(16), SpatialCondition(codes(1, 5, 6), (5, 6))
     together = sample(prior, condition, Canvas.empty(batch, 5, 6), 20, PLAIN).indices
     assert len(together.unique(dim=0)) == batch
     for b in range(batch):
@@ -125,38 +125,38 @@ def test_training_s_random_state_is_neither_used_nor_touched():
     prior, canvas = tiny(), Canvas.empty(1, 4, 4)
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    first = sample(prior, NoCondition(), canvas, 9, PLAIN).indices
+    first = sample(prior, StartToken(), canvas, 9, PLAIN).indices
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(6)
-    assert torch.equal(sample(prior, NoCondition(), canvas, 9, PLAIN).indices, first)
+    assert torch.equal(sample(prior, StartToken(), canvas, 9, PLAIN).indices, first)
 
 
 def test_smallest_and_largest_seed_are_allowed_and_differ():
     prior, canvas = tiny(), Canvas.empty(2, 4, 4)
-    low, high = (sample(prior, NoCondition(), canvas, seed, PLAIN).indices for seed in (0, LARGEST_SEED))
+    low, high = (sample(prior, StartToken(), canvas, seed, PLAIN).indices for seed in (0, MAX_SEED))
     assert not torch.equal(low[0], high[0])
     assert torch.equal(high[1], low[0])  # the count goes on from 0
 
 
-@pytest.mark.parametrize("seed", [-1, LARGEST_SEED + 1])
+@pytest.mark.parametrize("seed", [-1, MAX_SEED + 1])
 def test_seed_out_of_range_is_refused_with_the_range(seed):
-    with pytest.raises(ValueError, match=rf"seed {seed} is out of range; choose 0 to {LARGEST_SEED}"):
+    with pytest.raises(ValueError, match=rf"seed {seed} is out of range; choose 0 to {MAX_SEED}"):
         SamplingState.start(Canvas.empty(1, 4, 4), seed)
 
 
 def test_small_change_of_temperature_changes_few_cells():
     prior, canvas = tiny(), Canvas.empty(30, 4, 4)
     prior.tok_emb.weight.data[:CODES] = 0  # blind to the cells before: each differs by its draw alone
-    plain = sample(prior, NoCondition(), canvas, 0, PLAIN).indices
-    nudged = sample(prior, NoCondition(), canvas, 0, SamplingSettings(temperature=1.02)).indices
-    other = sample(prior, NoCondition(), canvas, 100, PLAIN).indices
+    plain = sample(prior, StartToken(), canvas, 0, PLAIN).indices
+    nudged = sample(prior, StartToken(), canvas, 0, SamplingSettings(temperature=1.02)).indices
+    other = sample(prior, StartToken(), canvas, 100, PLAIN).indices
     assert 0 < (plain != nudged).float().mean() < 0.2
     assert (plain != other).float().mean() > 0.7
 
 
 def test_temperature_zero_takes_the_most_likely_code_whatever_the_seed():
     prior, canvas, cold = tiny(), Canvas.empty(2, 5, 5), SamplingSettings(temperature=0)
-    first, second = (sample(prior, NoCondition(), canvas, seed, cold) for seed in (1, 2))
+    first, second = (sample(prior, StartToken(), canvas, seed, cold) for seed in (1, 2))
     assert torch.equal(first.indices, second.indices)
     assert torch.equal(first.indices[0], first.indices[1])
     assert (first.log_probability >= -math.log(CODES)).all()  # at least as likely as the average code
@@ -166,8 +166,8 @@ def test_temperature_map_sets_each_cell_s_boldness():
     prior, canvas = tiny(), Canvas.empty(6, 4, 4)
     bold = torch.zeros(4, 4)
     bold[2:, 1:3] = 5.0
-    indices = sample(prior, NoCondition(), canvas, 0, SamplingSettings(temperature=bold)).indices
-    cold = sample(prior, NoCondition(), canvas, 0, SamplingSettings(temperature=0)).indices
+    indices = sample(prior, StartToken(), canvas, 0, SamplingSettings(temperature=bold)).indices
+    cold = sample(prior, StartToken(), canvas, 0, SamplingSettings(temperature=0)).indices
     assert torch.equal(indices[:, :2], cold[:, :2])  # before the first bold cell nothing differs
     assert (indices[:, 2:, 1:3] != cold[:, 2:, 1:3]).float().mean() > 0.5
 
@@ -176,13 +176,13 @@ def test_temperature_map_of_each_picture_equals_the_plain_loop():
     prior, canvas = tiny(), Canvas.empty(3, 5, 4)
     heat = torch.rand(3, 5, 4, generator=torch.Generator().manual_seed(8)) * 2
     settings = SamplingSettings(temperature=heat, top_p=0.9, min_p=0.02)
-    expected = plain_loop(prior, NoCondition(), canvas, 6, settings)
-    assert_same(sample(prior, NoCondition(), canvas, 6, settings), expected)
+    expected = plain_loop(prior, StartToken(), canvas, 6, settings)
+    assert_same(sample(prior, StartToken(), canvas, 6, settings), expected)
 
 
 def test_statistics_are_of_the_model_s_own_distribution_whatever_the_settings():
     prior, canvas = tiny(), Canvas.empty(1, 4, 4)
-    plain, narrow = (sample(prior, NoCondition(), canvas, 1, s) for s in (PLAIN, SamplingSettings(top_k=1)))
+    plain, narrow = (sample(prior, StartToken(), canvas, 1, s) for s in (PLAIN, SamplingSettings(top_k=1)))
     torch.testing.assert_close(plain.entropy[0, 0, 0], narrow.entropy[0, 0, 0])
     assert narrow.entropy.min() > 0
 
@@ -220,7 +220,7 @@ def test_an_event_tells_of_every_unknown_cell_in_raster_order_while_windows_are_
     prior, canvas = tiny(), part_known(1, height, width)
     state = SamplingState.start(canvas, 0)
     unknown = [(i, j) for i in range(height) for j in range(width) if not canvas.known[0, i, j]]
-    for number, progress in enumerate(sample_steps(prior, NoCondition(), state, PLAIN), 1):
+    for number, progress in enumerate(sample_steps(prior, StartToken(), state, PLAIN), 1):
         row, column = unknown[number - 1]
         assert progress == Progress(number, len(unknown), row, column)
         assert state.known[0, row, column]
@@ -229,7 +229,7 @@ def test_an_event_tells_of_every_unknown_cell_in_raster_order_while_windows_are_
 
 
 def test_between_steps_the_caller_can_take_gradients():
-    steps = sample_steps(tiny(), NoCondition(), SamplingState.start(Canvas.empty(1, 4, 4), 0), PLAIN)
+    steps = sample_steps(tiny(), StartToken(), SamplingState.start(Canvas.empty(1, 4, 4), 0), PLAIN)
     next(steps)
     x = torch.ones(1, requires_grad=True)
     (x * 2).backward()
@@ -239,14 +239,14 @@ def test_between_steps_the_caller_can_take_gradients():
 def test_known_canvas_needs_no_step():
     canvas = Canvas.filled(codes(1, 4, 4))
     state = SamplingState.start(canvas, 0)
-    assert list(sample_steps(tiny(), NoCondition(), state, PLAIN)) == []
+    assert list(sample_steps(tiny(), StartToken(), state, PLAIN)) == []
     assert torch.equal(state.indices, canvas.indices)
 
 
 def test_the_canvas_it_starts_from_stays_as_it_was():
     canvas = part_known(2, 4, 4)
     before = canvas.indices.clone(), canvas.known.clone()
-    state = sample(tiny(), NoCondition(), canvas, 0, PLAIN)
+    state = sample(tiny(), StartToken(), canvas, 0, PLAIN)
     assert torch.equal(canvas.indices, before[0])
     assert torch.equal(canvas.known, before[1])
     assert state.canvas.known.all()
@@ -258,7 +258,7 @@ def test_wide_canvas_is_guided_by_the_condition_under_each_window():
     left, right, other = codes(1, 4, 6, seed=5), codes(1, 4, 6, seed=6), codes(1, 4, 6, seed=7)
     prior, canvas = tiny(16), Canvas.empty(1, 4, 12)
     a, b = (
-        sample(prior, ImageCondition(torch.cat([left, half], 2), (4, 12)), canvas, 2, PLAIN).indices
+        sample(prior, SpatialCondition(torch.cat([left, half], 2), (4, 12)), canvas, 2, PLAIN).indices
         for half in (right, other)
     )
     assert torch.equal(a[:, 0, :5], b[:, 0, :5])  # the window of column 5 is the first that holds column 6
@@ -268,12 +268,12 @@ def test_wide_canvas_is_guided_by_the_condition_under_each_window():
 @pytest.mark.parametrize(
     ("canvas", "condition", "message"),
     [
-        (Canvas.filled(torch.full((1, 4, 4), CODES)), NoCondition(), r"holds code 40, the prior knows 0 to 39"),
-        (Canvas.filled(torch.full((1, 4, 4), -7)), NoCondition(), r"holds code -7, the prior knows 0 to 39"),
-        (Canvas.empty(1, 4, 4), ImageCondition(codes(1, 4, 4), (4, 4)), r"1 prefixes of 16 tokens.* of 1;"),
+        (Canvas.filled(torch.full((1, 4, 4), CODES)), StartToken(), r"holds code 40, the prior knows 0 to 39"),
+        (Canvas.filled(torch.full((1, 4, 4), -7)), StartToken(), r"holds code -7, the prior knows 0 to 39"),
+        (Canvas.empty(1, 4, 4), SpatialCondition(codes(1, 4, 4), (4, 4)), r"1 prefixes of 16 tokens.* of 1;"),
         (Canvas.empty(3, 4, 4), ClassCondition(torch.tensor([0, 1]), 2), r"gives 2 prefixes.*takes 1 or 3"),
-        (Canvas.empty(1, 4, 4), NoCondition(VOCABULARY), r"holds token 60, the prior knows 0 to 59"),
-        (Canvas.empty(1, 4, 4), NoCondition(-1), r"holds token -1, the prior knows 0 to 59"),
+        (Canvas.empty(1, 4, 4), StartToken(VOCABULARY), r"holds token 60, the prior knows 0 to 59"),
+        (Canvas.empty(1, 4, 4), StartToken(-1), r"holds token -1, the prior knows 0 to 59"),
     ],
 )
 def test_parts_that_do_not_belong_together_are_refused_before_work_starts(canvas, condition, message):
@@ -284,7 +284,7 @@ def test_parts_that_do_not_belong_together_are_refused_before_work_starts(canvas
 @pytest.mark.parametrize("made_for", [(4, 4), (8, 8), (4, 12), (16, 16)])
 def test_condition_made_for_another_canvas_is_refused(made_for):
     height, width = made_for
-    for condition in (ImageCondition(codes(1, height, width), made_for), CoordinatesCondition(made_for, CODES, 8)):
+    for condition in (SpatialCondition(codes(1, height, width), made_for), CoordinatesCondition(made_for, CODES, 8)):
         with pytest.raises(ValueError, match=rf"condition was made for {height}x{width} cells, the canvas has 4x8"):
             sample(tiny(16), condition, Canvas.empty(1, 4, 8), 0, PLAIN)
 
@@ -293,4 +293,4 @@ def test_condition_made_for_another_canvas_is_refused(made_for):
 def test_temperature_map_of_another_size_is_refused_with_both_sizes(shape):
     settings = SamplingSettings(temperature=torch.ones(shape))
     with pytest.raises(ValueError, match=r"temperature map has shape .*the canvas 1 pictures of 4x4"):
-        sample(tiny(), NoCondition(), Canvas.empty(1, 4, 4), 0, settings)
+        sample(tiny(), StartToken(), Canvas.empty(1, 4, 4), 0, settings)

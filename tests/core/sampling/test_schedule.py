@@ -2,12 +2,12 @@ from itertools import chain
 
 import pytest
 
-from tessera.core.sampling.schedule import batches, remember, rounds, stretches
+from tessera.core.sampling.schedule import batches, mark_cached, schedule_rounds, split_segments
 from tessera.core.sampling.windows import EXACT, Sliding, visits
 
 
 def made(height: int, width: int, most: int, sliding: Sliding = EXACT):
-    return rounds(stretches(visits(height, width, 16, sliding), height, width), height, width, most)
+    return schedule_rounds(split_segments(visits(height, width, 16, sliding), height, width), height, width, most)
 
 
 @pytest.mark.parametrize("most", [2, 100])
@@ -18,13 +18,13 @@ def test_every_visit_is_made_once_and_after_those_it_sees(most, sliding):
     for number, together in enumerate(made(height, width, most, sliding)):
         assert 0 < len(together) <= most
         for visit in chain.from_iterable(stretch.visits for stretch in together):
-            assert (visit.row, visit.column, visit.number) not in when
-            when[visit.row, visit.column, visit.number] = number
+            assert (visit.row, visit.column, visit.pass_number) not in when
+            when[visit.row, visit.column, visit.pass_number] = number
     order = list(visits(height, width, 16, sliding))
-    assert set(when) == {(v.row, v.column, v.number) for v in order}
+    assert set(when) == {(v.row, v.column, v.pass_number) for v in order}
     drawn, seen = {}, {}  # cell -> the last round that draws it, that sees it; in the order that defines the result
     for v in order:
-        now = when[v.row, v.column, v.number]
+        now = when[v.row, v.column, v.pass_number]
         before = [(i, j) for i in v.window.rows(height) for j in v.window.columns(width)]
         for cell in before[: (v.row - v.window.top) * 16 + v.column - v.window.left]:
             assert drawn[cell] <= now  # in one round only within a stretch
@@ -45,16 +45,16 @@ def test_rounds_are_several_times_fewer_than_windows(height, width, fewer):
 
 
 def test_window_that_stands_still_is_one_stretch():
-    work = stretches(visits(18, 16, 16, Sliding()), 18, 16)
+    work = split_segments(visits(18, 16, 16, Sliding()), 18, 16)
     assert [len(stretch.visits) for stretch in work] == [9 * 16, 16, 8 * 16]
-    row = stretches((v for v in visits(18, 40, 16, Sliding()) if v.row == 0), 18, 40)
+    row = split_segments((v for v in visits(18, 40, 16, Sliding()) if v.row == 0), 18, 40)
     assert [len(stretch.visits) for stretch in row] == [9, *[1] * 23, 8]
 
 
 @pytest.mark.parametrize("most", [0, 3, 9, 100])
 def test_no_more_windows_are_remembered_than_allowed_and_each_is_used(most):
     kept, saved = set(), 0
-    for together in remember(made(36, 40, 2), most):
+    for together in mark_cached(made(36, 40, 2), most):
         for stretch in together:
             assert stretch.resumes == (stretch.window in kept)
             kept.discard(stretch.window)
@@ -69,7 +69,7 @@ def test_no_more_windows_are_remembered_than_allowed_and_each_is_used(most):
 
 
 def test_batch_holds_the_same_places_only():
-    for together in remember(made(40, 60, 100), 9):
+    for together in mark_cached(made(40, 60, 100), 9):
         for batch in batches(together):
             assert len({stretch.places for stretch in batch}) == 1
             assert len(batch) == 1 or not any(stretch.resumes or stretch.kept for stretch in batch)

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tessera.core.canvas.canvas import Canvas
-from tessera.core.conditions.base import Condition, NoCondition, TokenCondition
+from tessera.core.conditions.base import Condition, StartToken, TokenCondition
 from tessera.core.conditions.label import ClassCondition
-from tessera.core.conditions.spatial import CoordinatesCondition, ImageCondition
+from tessera.core.conditions.spatial import CoordinatesCondition, SpatialCondition
 from tessera.core.geometry import Window
 from tessera.core.priors.transformer import Transformer, TransformerConfig
 from tessera.core.sampling.logits import draw, warp
@@ -21,7 +21,7 @@ from tessera.core.sampling.windows import Sliding
 
 CODES, SIDE = 40, 4
 BOLD = SamplingSettings(temperature=1.2, top_k=30)
-GUIDED = SamplingSettings(temperature=1.2, top_k=30, guidance=1.7)
+GUIDED = SamplingSettings(temperature=1.2, top_k=30, guidance_scale=1.7)
 CONDITIONS = ("nothing", "label", "picture", "pictures", "fine picture", "coordinates", "guided pictures")
 
 
@@ -42,20 +42,22 @@ def guided_by(kind: str, batch: int, height: int, width: int, side: int = SIDE) 
     """A condition of that kind and the length of its prefixes."""
     match kind:
         case "nothing":
-            return 1, NoCondition(token=50)
+            return 1, StartToken(token=50)
         case "label":
             return 1, ClassCondition(torch.arange(batch), 10, offset=CODES)
         case "coordinates":
             return side**2, CoordinatesCondition((height, width), 20, 8, offset=CODES)
         case "picture":
-            return side**2, ImageCondition(codes(1, height, width, seed=5), (height, width))
+            return side**2, SpatialCondition(codes(1, height, width, seed=5), (height, width))
         case "pictures":
-            return side**2, ImageCondition(codes(batch, height, width, seed=5), (height, width))
+            return side**2, SpatialCondition(codes(batch, height, width, seed=5), (height, width))
         case "guided pictures":
             without = TokenCondition(codes(1, side**2, seed=6))
-            return side**2, ImageCondition(codes(batch, height, width, seed=5), (height, width), contrast=without)
+            return side**2, SpatialCondition(
+                codes(batch, height, width, seed=5), (height, width), unconditional=without
+            )
         case "fine picture":
-            return 4 * side**2, ImageCondition(codes(1, 2 * height, 2 * width, seed=5), (height, width))
+            return 4 * side**2, SpatialCondition(codes(1, 2 * height, 2 * width, seed=5), (height, width))
 
 
 def settings_of(condition: Condition) -> SamplingSettings:
@@ -103,9 +105,9 @@ def plain_loop(prior: Transformer, condition: Condition, canvas: Canvas, seed: i
         seen = board[:, rows][:, :, columns].flatten(1)
         prefix = condition.prefix(Window(top, left, side, side, sliding.wrap)).expand(batch, -1)
         logits = prior(prefix, seen)[:, side * (i - top) + j - left]
-        if bold.guidance != 1:
-            free = prior(condition.contrast.prefix(None).expand(batch, -1), seen)[:, side * (i - top) + j - left]
-            logits = bold.guidance * logits.log_softmax(-1) + (1 - bold.guidance) * free.log_softmax(-1)
+        if bold.guidance_scale != 1:
+            free = prior(condition.unconditional.prefix(None).expand(batch, -1), seen)[:, side * (i - top) + j - left]
+            logits = bold.guidance_scale * logits.log_softmax(-1) + (1 - bold.guidance_scale) * free.log_softmax(-1)
         drawn = draw(warp(logits, bold, bold.temperature), numbers[:, i, j])
         board[:, i, j] = torch.where(given[:, i, j], board[:, i, j], drawn)
 
@@ -251,13 +253,13 @@ def test_a_cell_is_told_of_once_it_is_decided_and_not_before():
 
 def test_small_canvas_is_the_corner_of_a_complete_window():
     # the rows of a canvas less high than the window are those of a higher one; nothing looks at what is below
-    prior, condition = tiny(1), NoCondition()
+    prior, condition = tiny(1), StartToken()
     wide = sample(prior, condition, Canvas.empty(1, 4, 9), 5, BOLD).indices
     assert torch.equal(sample(prior, condition, Canvas.empty(1, 2, 9), 5, BOLD).indices, wide[:, :2])
 
 
 def test_wrapped_canvas_s_first_columns_follow_from_its_last():
-    prior, condition, canvas = tiny(1), NoCondition(), Canvas.empty(1, 6, 12)
+    prior, condition, canvas = tiny(1), StartToken(), Canvas.empty(1, 6, 12)
     once, twice = (sample(prior, condition, canvas, 5, BOLD, Sliding(wrap=wrap)) for wrap in ("none", "x"))
     assert (twice.draws[:, :, :2] == 2).all()
     assert (twice.draws[:, :, 2:] == 1).all()
@@ -266,7 +268,7 @@ def test_wrapped_canvas_s_first_columns_follow_from_its_last():
 
 def test_given_cells_stay_at_a_second_visit_too():
     prior, canvas = tiny(1), canvas_of(2, 8, 9, 0.5)
-    found = sample(prior, NoCondition(), canvas, 5, BOLD, Sliding(wrap="both"))
+    found = sample(prior, StartToken(), canvas, 5, BOLD, Sliding(wrap="both"))
     assert torch.equal(found.indices[canvas.known], canvas.indices[canvas.known])
     assert not found.draws[canvas.known].any()
     assert int(found.draws.max()) == 3
@@ -275,16 +277,16 @@ def test_given_cells_stay_at_a_second_visit_too():
 def test_temperature_map_holds_for_a_small_canvas():
     prior, canvas = tiny(1), Canvas.empty(1, 3, 3)
     heat = torch.zeros(3, 3)
-    cold = sample(prior, NoCondition(), canvas, 5, SamplingSettings(temperature=heat)).indices
-    assert torch.equal(cold, sample(prior, NoCondition(), canvas, 77, SamplingSettings(temperature=0)).indices)
+    cold = sample(prior, StartToken(), canvas, 5, SamplingSettings(temperature=heat)).indices
+    assert torch.equal(cold, sample(prior, StartToken(), canvas, 77, SamplingSettings(temperature=0)).indices)
 
 
 def test_canvas_that_wraps_top_to_bottom_and_is_narrower_than_the_window_is_refused():
     with pytest.raises(ValueError, match=r"3 cells wide and wraps top to bottom only.*window is 4"):
-        sample(tiny(1), NoCondition(), Canvas.empty(1, 8, 3), 0, BOLD, Sliding(wrap="y"))
+        sample(tiny(1), StartToken(), Canvas.empty(1, 8, 3), 0, BOLD, Sliding(wrap="y"))
 
 
 @pytest.mark.parametrize("stride", [4, 8])
 def test_stride_of_more_than_half_a_window_is_refused(stride):
     with pytest.raises(ValueError, match=rf"stride of {stride} cells is too long for the prior's window of 4.* most 2"):
-        sample(tiny(1), NoCondition(), Canvas.empty(1, 8, 9), 0, BOLD, Sliding(stride=stride))
+        sample(tiny(1), StartToken(), Canvas.empty(1, 8, 9), 0, BOLD, Sliding(stride=stride))

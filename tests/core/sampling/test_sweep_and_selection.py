@@ -4,7 +4,7 @@ from PIL import Image
 
 from tessera.core.canvas.canvas import Canvas
 from tessera.core.images.metrics import check_alike, code_agreement
-from tessera.core.images.sheet import contact_sheet, labelled_sheet, labelled_tiles
+from tessera.core.images.sheet import contact_sheet, labeled_sheet, labeled_tiles
 from tessera.core.sampling.loop import SamplingState
 from tessera.core.sampling.selection import best_of, mean_log_probability
 from tessera.core.sampling.settings import SamplingSettings
@@ -61,7 +61,7 @@ def test_agreement_is_the_share_of_equal_cells():
 
 def test_sheet_keeps_proportions_and_gives_each_label_its_row():
     wide = [Image.new("RGB", (40, 20), color) for color in ("red", "green", "blue", "black")]
-    sheet = labelled_sheet(["one", "two"], wide, side=10)
+    sheet = labeled_sheet(["one", "two"], wide, side=10)
     assert sheet.size == (2 * (20 + 8) + 8, 2 * (10 + 24 + 8) + 8)
     assert sheet.getpixel((8 + 28 + 10, 8 + 24 + 5)) == (0, 128, 0)
     assert sheet.getpixel((8 + 10, 8 + 42 + 24 + 5)) == (0, 0, 255)
@@ -70,7 +70,7 @@ def test_sheet_keeps_proportions_and_gives_each_label_its_row():
 
 def test_each_tile_has_its_own_label():
     pictures = [Image.new("RGB", (20, 10), color) for color in ("red", "green", "blue")]
-    sheet = labelled_tiles(["a", "b", "c"], pictures, side=10)
+    sheet = labeled_tiles(["a", "b", "c"], pictures, side=10)
     assert sheet.size == (2 * (20 + 16), 2 * (10 + 24 + 16))
     assert sheet.getpixel((8 + 5, 50 + 8 + 24 + 5)) == (0, 0, 255)
     assert sheet.getpixel((36 + 8 + 5, 50 + 8 + 24 + 5)) == (255, 255, 255)

@@ -2,10 +2,10 @@ import torch
 from safetensors import safe_open
 
 from tessera.core.canvas.canvas import Canvas
-from tessera.core.conditions.base import NoCondition
+from tessera.core.conditions.base import StartToken
 from tessera.core.sampling.loop import SamplingState, sample_steps
 from tessera.core.sampling.settings import SamplingSettings
-from tessera.core.sampling.trace import GROUPS, LIKELIEST, Forecast
+from tessera.core.sampling.trace import GROUPS, TOP_CODES, SamplingTrace
 
 
 def distribution(codes: int, spread: float) -> torch.Tensor:
@@ -15,26 +15,26 @@ def distribution(codes: int, spread: float) -> torch.Tensor:
 def test_likeliest_codes_are_kept_as_they_are_and_the_rest_adds_up():
     for codes in (16, 64, 65, 100, 1024, 16384):
         expected = distribution(codes, 2.0)
-        forecast = Forecast.blank(2, 3, codes)
-        forecast.note(1, 2, expected)
-        first = min(codes, LIKELIEST)
-        kept = forecast.log_probabilities[1, 2]
-        assert torch.equal(forecast.codes[1, 2].long(), expected.argsort(descending=True, stable=True)[:first])
+        trace = SamplingTrace.blank(2, 3, codes)
+        trace.note(1, 2, expected)
+        first = min(codes, TOP_CODES)
+        kept = trace.log_probabilities[1, 2]
+        assert torch.equal(trace.codes[1, 2].long(), expected.argsort(descending=True, stable=True)[:first])
         assert torch.equal(kept[:first], expected.sort(descending=True).values[:first])
-        assert int(forecast.counts.sum()) == codes
-        assert (forecast.counts[:first] == 1).all()
-        assert len(forecast.counts) <= LIKELIEST + GROUPS
+        assert int(trace.counts.sum()) == codes
+        assert (trace.counts[:first] == 1).all()
+        assert len(trace.counts) <= TOP_CODES + GROUPS
         assert (kept.diff() <= 0).all()
-        assert forecast.log_probabilities[0].isnan().all()
+        assert trace.log_probabilities[0].isnan().all()
 
 
 def test_rest_keeps_its_weight_at_other_temperatures():
     expected = distribution(1024, 2.0)
-    forecast = Forecast.blank(1, 1, 1024)
-    forecast.note(0, 0, expected)
+    trace = SamplingTrace.blank(1, 1, 1024)
+    trace.note(0, 0, expected)
     for temperature in (0.5, 1.0, 2.0):
         whole = (expected / temperature).exp().sum()
-        kept = (forecast.counts * (forecast.log_probabilities[0, 0] / temperature).exp()).sum()
+        kept = (trace.counts * (trace.log_probabilities[0, 0] / temperature).exp()).sum()
         assert abs(kept / whole - 1) < 1e-3
 
 
@@ -43,22 +43,22 @@ def test_run_notes_the_first_picture_where_it_draws(make_bundle):
     known = torch.zeros(2, 5, 6, dtype=torch.bool)
     known[:, 0, :2] = True
     state = SamplingState.start(Canvas(torch.zeros(2, 5, 6, dtype=torch.int64), known), 7)
-    forecast = Forecast.blank(5, 6, 16)
+    trace = SamplingTrace.blank(5, 6, 16)
     settings = SamplingSettings(temperature=0.7, top_k=5)
-    for _ in sample_steps(prior, NoCondition(token=16), state, settings, forecast=forecast):
+    for _ in sample_steps(prior, StartToken(token=16), state, settings, trace=trace):
         pass
-    assert torch.equal(forecast.log_probabilities[..., 0].isnan(), known[0])
-    at = forecast.codes == state.indices[0].unsqueeze(-1)  # [h, w, N]: all 16 codes are among the likeliest
-    drawn = forecast.log_probabilities[at].view(-1)
+    assert torch.equal(trace.log_probabilities[..., 0].isnan(), known[0])
+    at = trace.codes == state.indices[0].unsqueeze(-1)  # [h, w, N]: all 16 codes are among the likeliest
+    drawn = trace.log_probabilities[at].view(-1)
     assert torch.allclose(drawn[~drawn.isnan()], state.log_probability[0][~known[0]])
-    entropy = torch.special.entr(forecast.log_probabilities.exp()).sum(-1)
+    entropy = torch.special.entr(trace.log_probabilities.exp()).sum(-1)
     assert torch.allclose(entropy[~known[0]], state.entropy[0][~known[0]], atol=1e-5)
 
 
 def test_file_holds_what_a_page_needs(tmp_path):
-    forecast = Forecast.blank(2, 3, 100)
+    trace = SamplingTrace.blank(2, 3, 100)
     uniforms = torch.rand(2, 3)
-    forecast.save(tmp_path / "a.safetensors", uniforms, torch.zeros(100, 3, dtype=torch.uint8), 16)
+    trace.save(tmp_path / "a.safetensors", uniforms, torch.zeros(100, 3, dtype=torch.uint8), 16)
     with safe_open(tmp_path / "a.safetensors", "pt") as file:
         assert file.metadata()["stride"] == "16"
         assert torch.equal(file.get_tensor("uniforms"), uniforms)

@@ -95,7 +95,7 @@ def test_cells_whose_window_was_held_back_are_visited_again(wrap, rows, columns)
     for visit in visits(20, 30, 16, Sliding(wrap=wrap)):
         cell = visit.row, visit.column
         counts[cell] = counts.get(cell, 0) + 1
-        assert visit.number == counts[cell]
+        assert visit.pass_number == counts[cell]
     assert counts == {(i, j): 1 + (i < rows) + (j < columns) for i in range(20) for j in range(30)}
 
 

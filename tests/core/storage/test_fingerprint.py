@@ -1,8 +1,8 @@
 import torch
 
 from tessera.core.canvas.canvas import Canvas
-from tessera.core.conditions.base import NoCondition
-from tessera.core.prepared import Guide
+from tessera.core.conditions.base import StartToken
+from tessera.core.prepared import PreparedCondition
 from tessera.core.sampling.settings import SamplingSettings
 from tessera.core.storage.fingerprint import fingerprint
 
@@ -10,7 +10,7 @@ from tessera.core.storage.fingerprint import fingerprint
 def test_equal_content_has_equal_fingerprints():
     def content() -> tuple:
         canvas = Canvas.filled(torch.arange(6).view(1, 2, 3))
-        return "name", 7, None, SamplingSettings(temperature=torch.ones(2, 2)), Guide(NoCondition(), canvas)
+        return "name", 7, None, SamplingSettings(temperature=torch.ones(2, 2)), PreparedCondition(StartToken(), canvas)
 
     assert fingerprint(*content()) == fingerprint(*content())
 
@@ -19,6 +19,6 @@ def test_every_difference_shows():
     zeros = torch.zeros(2, 3)
     different = [
         (zeros,), (zeros.view(3, 2),), (zeros.long(),), (zeros + 1,), (0,), (0.0,), ("0",), (None,), (), (0, 0),
-        (SamplingSettings(),), (SamplingSettings(top_k=1),), (SamplingSettings(temperature=zeros),), (NoCondition(),),
+        (SamplingSettings(),), (SamplingSettings(top_k=1),), (SamplingSettings(temperature=zeros),), (StartToken(),),
     ]  # fmt: skip
     assert len({fingerprint(*values) for values in different}) == len(different)

@@ -6,14 +6,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tessera.core.autoencoders.vqgan import VQGAN, VQGANConfig
-from tessera.core.autoencoders.vqgan_file import load_vqgan, save_vqgan
+from tessera.core.autoencoders.vqgan_file import read_vqgan, save_vqgan
 from tessera.core.storage.model_file import read_model_file, write_model_file
 
 
 def tiny(**changes) -> VQGAN:
     torch.manual_seed(0)
     shape = {"channels": 32, "channel_mult": (1, 1), "blocks_per_level": 1, "attention_levels": (), **changes}
-    model = VQGAN(VQGANConfig(latent_channels=4, code_width=4, codebook_size=8, **shape))
+    model = VQGAN(VQGANConfig(latent_channels=4, code_dim=4, codebook_size=8, **shape))
     return model.eval()
 
 
@@ -35,7 +35,7 @@ def rewrite(path, change) -> None:
 def test_saved_vqgan_comes_back_the_same(tmp_path, changes):
     model, path = tiny(**changes), tmp_path / "new folder" / "vqgan.safetensors"
     save_vqgan(path, model, license="MIT", trained_on="noise")
-    loaded = load_vqgan(path)
+    loaded = read_vqgan(path)
     assert loaded.config == model.config
     for name, tensor in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor), name
@@ -54,7 +54,7 @@ def test_half_precision_halves_the_file_and_loads_as_float32(tmp_path):
     sizes = [(tmp_path / name).stat().st_size for name in ("half.safetensors", "whole.safetensors")]
     assert sizes[0] < 0.55 * sizes[1]
     assert {t.dtype for t in read_model_file(tmp_path / "half.safetensors").tensors.values()} == {torch.float32}
-    loaded = load_vqgan(tmp_path / "half.safetensors")
+    loaded = read_vqgan(tmp_path / "half.safetensors")
     for name, tensor in model.state_dict().items():
         assert loaded.state_dict()[name].dtype == torch.float32
         assert torch.equal(loaded.state_dict()[name], tensor.half().float()), name
@@ -69,9 +69,9 @@ def test_whole_numbers_keep_their_type_in_half_precision(tmp_path):
 
 def test_moving_average_codebook_is_stored_as_a_plain_one(tmp_path):
     model, path = tiny(codebook="ema"), tmp_path / "ema.safetensors"
-    model.codebook.update(torch.randn(20, 4))
+    model.codebook.ema_update(torch.randn(20, 4))
     save_vqgan(path, model)
-    loaded = load_vqgan(path)
+    loaded = read_vqgan(path)
     assert loaded.config.codebook == "nearest"
     assert not any("ema_" in name for name in read_model_file(path).tensors)
     assert torch.equal(loaded.encode_indices(picture()), model.encode_indices(picture()))
@@ -83,7 +83,7 @@ def test_safetensors_of_another_program_are_refused(tmp_path):
     for metadata in (None, {"format": "pt"}):
         save_file({"weight": torch.ones(2)}, path, metadata)
         with pytest.raises(ValueError, match=r"foreign.safetensors is a safetensors file of another program"):
-            load_vqgan(path)
+            read_vqgan(path)
 
 
 @pytest.mark.parametrize("config", [{}, {"config": "{not json"}])
@@ -91,7 +91,7 @@ def test_file_without_a_readable_config_is_refused(tmp_path, config):
     path = tmp_path / "odd.safetensors"
     save_file({"weight": torch.ones(2)}, path, {"format": "tessera/1", "kind": "vqgan", **config})
     with pytest.raises(ValueError, match=r"odd.safetensors has no readable config"):
-        load_vqgan(path)
+        read_vqgan(path)
 
 
 @pytest.mark.parametrize("config", ["[]", "5", '{"vqgan": 5}', '{"vqgan": []}', '{"vqgan": {"channels": "many"}}'])
@@ -99,7 +99,7 @@ def test_config_of_the_wrong_form_is_refused_with_the_file_s_name(tmp_path, conf
     path = tmp_path / "odd.safetensors"
     save_file({"weight": torch.ones(2)}, path, {"format": "tessera/1", "kind": "vqgan", "config": config})
     with pytest.raises(ValueError, match=r"odd.safetensors"):
-        load_vqgan(path)
+        read_vqgan(path)
 
 
 def test_file_that_is_not_safetensors_is_refused(tmp_path):
@@ -107,7 +107,7 @@ def test_file_that_is_not_safetensors_is_refused(tmp_path):
     for content in (b"", b"hello", b"\xff" * 100, bytes(100)):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"text.safetensors is truncated or not a safetensors file"):
-            load_vqgan(path)
+            read_vqgan(path)
 
 
 @pytest.mark.parametrize("percent", [*range(0, 100, 10), 99])
@@ -117,19 +117,19 @@ def test_file_cut_short_is_refused(tmp_path, percent):
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) * percent // 100])
     with pytest.raises(ValueError, match=r"short.safetensors is truncated or not a safetensors file.*fetch it again"):
-        load_vqgan(path)
+        read_vqgan(path)
 
 
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none.safetensors does not exist"):
-        load_vqgan(tmp_path / "none.safetensors")
+        read_vqgan(tmp_path / "none.safetensors")
 
 
 def test_part_that_the_file_does_not_hold_is_named(tmp_path):
     path = tmp_path / "other.safetensors"
     write_model_file(path, "prior", {"prior": {}}, {"prior": {"weight": torch.ones(1)}})
     with pytest.raises(ValueError, match=r"other.safetensors holds prior, not a vqgan"):
-        load_vqgan(path)
+        read_vqgan(path)
 
 
 def test_missing_unexpected_and_misshapen_tensors_are_all_named(tmp_path):
@@ -143,7 +143,7 @@ def test_missing_unexpected_and_misshapen_tensors_are_all_named(tmp_path):
 
     rewrite(path, change)
     with pytest.raises(ValueError, match=r"odd.safetensors.*does not hold what its config says") as caught:
-        load_vqgan(path)
+        read_vqgan(path)
     assert "quant_conv.bias is missing" in str(caught.value)
     assert "quant_conv.scale is unexpected" in str(caught.value)
     assert "post_quant_conv.bias is (5,) instead of (4,)" in str(caught.value)
@@ -161,7 +161,7 @@ def test_many_wrong_tensors_are_counted_instead_of_listed(tmp_path):
 
     rewrite(path, change)
     with pytest.raises(ValueError, match=rf"and {len(removed) - 5} more"):
-        load_vqgan(path)
+        read_vqgan(path)
 
 
 def test_config_entry_of_a_later_version_is_refused(tmp_path):
@@ -169,7 +169,7 @@ def test_config_entry_of_a_later_version_is_refused(tmp_path):
     save_vqgan(path, tiny())
     rewrite(path, lambda tensors, config: config.update(wings=2))
     with pytest.raises(ValueError, match=r"later.safetensors.*wings.*update Tessera"):
-        load_vqgan(path)
+        read_vqgan(path)
 
 
 def test_failed_writing_leaves_the_old_file_and_no_partial_one(tmp_path):
@@ -192,6 +192,6 @@ def test_target_that_is_a_folder_leaves_no_partial_file(tmp_path):
 def test_model_stays_usable_and_unchanged_after_its_file_is_overwritten(tmp_path):
     path, model = tmp_path / "vqgan.safetensors", tiny()
     save_vqgan(path, model)
-    loaded = load_vqgan(path)
+    loaded = read_vqgan(path)
     save_vqgan(path, tiny(channel_mult=(1, 2)))
     assert torch.equal(loaded(picture()).image, model(picture()).image)

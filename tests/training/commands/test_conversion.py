@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file
 
 from tessera.__main__ import main
-from tessera.core.autoencoders.vqgan_file import load_vqgan
-from tessera.core.inspection import contents_of
-from tessera.core.loading import open_bundle, open_vqgan
+from tessera.core.autoencoders.vqgan_file import read_vqgan
+from tessera.core.inspection import inspect_model
+from tessera.core.loading import load, load_vqgan
 from tessera.core.storage.model_file import read_model_file
 from tessera.downloads.catalogue import PublishedFile, differences, read_catalogue
 from tessera.tests.core.checkpoints.original_layout import (
@@ -56,7 +56,7 @@ def test_a_vqgan_is_converted_whole(vqgan_file, tmp_path, capsys):
     target = tmp_path / "new" / "vqgan.safetensors"
     assert main(["convert", str(vqgan_file), str(target)]) == 0
     assert "vqgan, " in capsys.readouterr().out
-    released, ours = open_vqgan(vqgan_file), load_vqgan(target)
+    released, ours = load_vqgan(vqgan_file), read_vqgan(target)
     assert ours.config == released.config
     assert all(torch.equal(t, released.state_dict()[n]) for n, t in ours.state_dict().items())
     assert read_model_file(target).trained_on == "unknown; from vqgan.ckpt"
@@ -74,7 +74,7 @@ def test_half_a_vqgan_takes_half_the_room(vqgan_file, tmp_path):
 def test_a_transformer_becomes_a_bundle(transformer_file, tmp_path):
     target = tmp_path / "drin.safetensors"
     assert main(["convert", str(transformer_file), str(target)]) == 0
-    released, ours = open_bundle(transformer_file), open_bundle(target)
+    released, ours = load(transformer_file), load(target)
     assert ours.condition_config == released.condition_config
     assert ours.prior.config == released.prior.config
     assert ours.prior.config.heads == 4
@@ -87,13 +87,13 @@ def test_a_yaml_elsewhere_can_be_named(transformer_file, tmp_path):
     (tmp_path / "drin.yaml").rename(tmp_path / "elsewhere")
     target = tmp_path / "drin.safetensors"
     assert main(["convert", str(transformer_file), str(target), "--config", str(tmp_path / "elsewhere")]) == 0
-    assert open_bundle(target).prior.config.heads == 4
+    assert load(target).prior.config.heads == 4
 
 
 def test_our_own_file_is_converted_again_with_what_it_says_of_itself(vqgan_file, tmp_path):
     from tessera.core.autoencoders.vqgan_file import save_vqgan
 
-    save_vqgan(tmp_path / "ours.safetensors", open_vqgan(vqgan_file), license="MIT", trained_on="noise")
+    save_vqgan(tmp_path / "ours.safetensors", load_vqgan(vqgan_file), license="MIT", trained_on="noise")
     assert main(["convert", str(tmp_path / "ours.safetensors"), str(tmp_path / "half.safetensors"), "--half"]) == 0
     file = read_model_file(tmp_path / "half.safetensors")
     assert (file.license, file.trained_on) == ("MIT", "noise")
@@ -119,7 +119,7 @@ def test_what_can_not_be_converted_is_said_and_leaves_nothing(vqgan_file, tmp_pa
 def test_inspect_says_what_a_checkpoint_holds(vqgan_file, capsys):
     assert main(["inspect", str(vqgan_file)]) == 0
     said = rows(capsys.readouterr().out)
-    model = open_vqgan(vqgan_file)
+    model = load_vqgan(vqgan_file)
     millions = sum(p.numel() for p in model.parameters()) / 1e6
     assert said["kind"] == "vqgan"
     assert said["vqgan"] == f"{millions:.2f} million parameters, 64 codes of 16 numbers, 2 pixels a cell"
@@ -148,7 +148,7 @@ def test_inspect_says_what_a_transformer_and_a_bundle_hold(transformer_file, tmp
 def test_inspect_prints_nothing_that_moves_the_cursor(vqgan_file, tmp_path, capsys):
     from tessera.core.autoencoders.vqgan_file import save_vqgan
 
-    save_vqgan(tmp_path / "odd.safetensors", open_vqgan(vqgan_file), license="\x1b[2Jfree\r\n")
+    save_vqgan(tmp_path / "odd.safetensors", load_vqgan(vqgan_file), license="\x1b[2Jfree\r\n")
     assert main(["inspect", str(tmp_path / "odd.safetensors")]) == 0
     assert rows(capsys.readouterr().out)["licence"] == "?[2Jfree??"
 
@@ -167,7 +167,7 @@ def test_training_starts_from_a_released_checkpoint_of_its_shape(vqgan_file):
     from tessera.core.autoencoders.vqgan import VQGAN
     from tessera.training.stages.vqgan import load_start
 
-    released = open_vqgan(vqgan_file)
+    released = load_vqgan(vqgan_file)
     for codebook in ("nearest", "ema"):
         model = VQGAN(dataclasses.replace(released.config, codebook=codebook))
         load_start(model, str(vqgan_file))
@@ -242,11 +242,11 @@ def test_names_that_can_not_be_fetched_are_answered(tmp_path, capsys):
 
 def test_a_fetched_file_is_compared_with_the_catalogue(vqgan_file, transformer_file):
     published = read_catalogue()["vqgan_imagenet_f16_1024"]
-    found = differences(published, contents_of(vqgan_file))
-    assert found == ["stride is 2, not 16", "codebook_size is 64, not 1024", "code_width is 16, not 256"]
-    found = differences(read_catalogue()["cin"], contents_of(transformer_file))
+    found = differences(published, inspect_model(vqgan_file))
+    assert found == ["stride is 2, not 16", "codebook_size is 64, not 1024", "code_dim is 16, not 256"]
+    found = differences(read_catalogue()["cin"], inspect_model(transformer_file))
     assert found == ["stride is 2, not 16", "codebook_size is 64, not 16384", "condition is depth, not class"]
-    assert differences(published, contents_of(transformer_file))[0] == "kind is bundle, not vqgan"
+    assert differences(published, inspect_model(transformer_file))[0] == "kind is bundle, not vqgan"
 
 
 def test_a_rounded_size_counts_as_one():

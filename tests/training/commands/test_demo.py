@@ -43,13 +43,13 @@ def test_each_input_gives_its_pictures_at_each_temperature_and_a_sheet(made):
     assert Image.open(made / "drawing-t1-seed1.png").size == (256, 256)
 
 
-def test_pictures_are_colourful_and_follow_seed_and_input(made):
+def test_pictures_are_colorful_and_follow_seed_and_input(made):
     first, second, other = (
         pixels(made / f"{n}.png") for n in ("drawing-t1-seed0", "drawing-t1-seed1", "photograph-t1-seed0")
     )
     assert np.abs(first - second).mean() > 3
     assert np.abs(first - other).mean() > 10
-    assert first.std((0, 1)).max() > 30  # not one colour; a yellow drawing on white has red everywhere
+    assert first.std((0, 1)).max() > 30  # not one color; a yellow drawing on white has red everywhere
     assert np.abs(first[..., 0] - first[..., 2]).mean() > 2  # not gray
 
 

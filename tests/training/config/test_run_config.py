@@ -194,7 +194,7 @@ def test_a_missing_file_points_at_the_examples(tmp_path):
 
 def test_the_second_stage_checks_its_own_settings(load):
     text = MINIMAL + "vqgan: a.safetensors\n"
-    assert load(text, kind=PriorRun).keep == 0.9
-    for override, words in (("keep=0", "keep is 0.0"), ("views=0", "views is 0")):
+    assert load(text, kind=PriorRun).pkeep == 0.9
+    for override, words in (("pkeep=0", "pkeep is 0.0"), ("views=0", "views is 0")):
         with pytest.raises(ValueError, match=words):
             load(text, override, kind=PriorRun)

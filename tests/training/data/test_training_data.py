@@ -9,7 +9,13 @@ from PIL import Image
 
 from tessera.training.config.runs import DataConfig
 from tessera.training.data.augment import FIRM_WIDTH  # fmt: skip
-from tessera.training.data.folder import Views, find_pictures, given_and_wanted, load_split, split_pictures  # fmt: skip
+from tessera.training.data.folder import (  # fmt: skip
+    ImageViews,
+    find_images,
+    input_and_target,
+    load_split,
+    split_images,
+)
 from tessera.training.data.stream import EndlessOrder, endless, once  # fmt: skip
 
 
@@ -24,7 +30,7 @@ def view(tmp_path):
 
     def render(picture: Image.Image, epochs: int | None = None, **changes) -> np.ndarray:
         picture.save(tmp_path / "one.png")
-        views = Views([tmp_path / "one.png"], config(**changes), seed=0, augment=epochs is not None)
+        views = ImageViews([tmp_path / "one.png"], config(**changes), seed=0, augment=epochs is not None)
         found = torch.stack([views[epoch, 0]["color"] for epoch in range(epochs or 1)])
         return ((found.permute(0, 2, 3, 1) + 1) * 127.5).round().byte().numpy()
 
@@ -34,6 +40,13 @@ def view(tmp_path):
 def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return Image.fromarray(pixels).convert(mode)
+
+
+def drawing(size: tuple[int, int], color: str) -> Image.Image:
+    """One color, with a trace of transparency: an opaque picture would cover the view."""
+    made = Image.new("RGBA", size, color)
+    made.putpixel((0, 0), (*made.getpixel((0, 0))[:3], 254))
+    return made
 
 
 def names(paths: list[Path]) -> list[str]:
@@ -50,7 +63,7 @@ def test_broken_and_tiny_pictures_are_named_and_left_out(tmp_path, caplog):
     noise(40, 15).save(tmp_path / "tiny.png")
     (tmp_path / "broken.png").write_bytes(b"no picture at all")
     (tmp_path / "notes.txt").write_text("no picture either")
-    assert names(find_pictures(config(tmp_path))) == ["good.png", "below.JPG"]
+    assert names(find_images(config(tmp_path))) == ["good.png", "below.JPG"]
     assert "tiny.png: 40x15 pixels is too small" in caplog.text
     assert "broken.png: not readable" in caplog.text
     assert "notes.txt" not in caplog.text
@@ -61,7 +74,7 @@ def test_a_picture_cut_off_in_the_middle_is_named_and_the_next_one_taken(tmp_pat
         noise(64, 64).save(tmp_path / name)
     whole = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
-    views = Views(find_pictures(config(tmp_path)), config(), seed=0, augment=False)
+    views = ImageViews(find_images(config(tmp_path)), config(), seed=0, augment=False)
     assert torch.equal(views[0, 0]["color"], views[0, 1]["color"])
     assert "a.png" in caplog.text
 
@@ -69,68 +82,68 @@ def test_a_picture_cut_off_in_the_middle_is_named_and_the_next_one_taken(tmp_pat
 def test_a_folder_of_unreadable_pictures_ends_instead_of_searching_forever(tmp_path):
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(ValueError, match="none of 1 pictures can be read"):
-        Views([tmp_path / "a.png"], config(), seed=0, augment=False)[0, 0]
+        ImageViews([tmp_path / "a.png"], config(), seed=0, augment=False)[0, 0]
 
 
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"data\.folder .*nowhere is not a folder"):
-        find_pictures(config(tmp_path / "nowhere"))
+        find_images(config(tmp_path / "nowhere"))
 
 
 def test_a_folder_without_pictures_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"holds no usable picture; PNG"):
-        find_pictures(config(tmp_path))
+        find_images(config(tmp_path))
 
 
 def test_variants_of_a_drawing_stay_on_one_side_of_the_split():
     drawings = [f"emoji_u{i:x}" for i in range(60)]
     paths = [Path(f"{d}{tone}.png") for d in drawings for tone in ("", "_1f3fb", "_1f3ff")]
-    sides = split_pictures(paths, config(validation=0.3, variants="_1f3f[b-f]"))
-    learned, held_out = ({path.stem[:9].split("_1f3f")[0] for path in side} for side in sides)
+    sides = split_images(paths, config(validation=0.3, variants="_1f3f[b-f]"))
+    train_set, held_out = ({path.stem[:9].split("_1f3f")[0] for path in side} for side in sides)
     assert all(len(side) % 3 == 0 for side in sides)
-    assert not learned & held_out
+    assert not train_set & held_out
 
 
 def test_adding_pictures_moves_no_old_one_across_the_split():
     paths = [Path(f"{i}.png") for i in range(200)]
-    learned, held_out = split_pictures(paths[::2], config(validation=0.2))
-    more_learned, more_held_out = split_pictures(paths, config(validation=0.2))
-    assert set(learned) < set(more_learned)
+    train_set, held_out = split_images(paths[::2], config(validation=0.2))
+    more_learned, more_held_out = split_images(paths, config(validation=0.2))
+    assert set(train_set) < set(more_learned)
     assert set(held_out) < set(more_held_out)
 
 
 def test_the_held_out_share_is_about_the_one_asked_for():
     paths = [Path(f"{i}.png") for i in range(2000)]
-    assert 0.17 < len(split_pictures(paths, config(validation=0.2))[1]) / 2000 < 0.23
+    assert 0.17 < len(split_images(paths, config(validation=0.2))[1]) / 2000 < 0.23
 
 
 def test_a_folder_of_plain_files_is_split_as_ever():
     paths = [Path(f"drawing-{i:02d}.png") for i in range(20)]
-    _, held_out = split_pictures(paths, config(validation=0.3))
+    _, held_out = split_images(paths, config(validation=0.3))
     assert [int(path.stem[-2:]) for path in held_out] == [2, 5, 6, 7, 13, 15, 16]
 
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.9])
 def test_pictures_of_one_name_in_folders_of_their_own_are_split_by_the_folders(tmp_path, share):
     paths = [tmp_path / f"item_{i:03d}" / "image.png" for i in range(200)]
-    sides = split_pictures(paths, config(tmp_path, validation=share))
+    sides = split_images(paths, config(tmp_path, validation=share))
     assert abs(len(sides[1]) / 200 - share) < 0.1
     moved = [Path("elsewhere") / path.relative_to(tmp_path) for path in paths]
-    _, held_out = split_pictures(moved, config("elsewhere", validation=share))
+    _, held_out = split_images(moved, config("elsewhere", validation=share))
     assert [path.parent.name for path in held_out] == [path.parent.name for path in sides[1]]
 
 
 @pytest.mark.parametrize(("number", "share"), [(2, 0.01), (3, 0.01), (3, 0.99), (10, 0.001)])
 def test_of_few_pictures_one_is_held_out_and_one_learned(number, share):
     paths = [Path(f"{i}.png") for i in range(number)]
-    learned, held_out = split_pictures(paths, config(validation=share))
-    assert sorted(learned + held_out) == paths
-    assert min(len(learned), len(held_out)) == 1
+    train_set, held_out = split_images(paths, config(validation=share))
+    assert sorted(train_set + held_out) == paths
+    assert min(len(train_set), len(held_out)) == 1
 
 
 def test_a_single_drawing_is_learned_and_measured_and_that_is_said(caplog):
     paths = [Path("a_1.png"), Path("a_2.png")]
-    assert split_pictures(paths, config(variants="_.")) == (paths, paths)
+    assert split_images(paths, config(variants="_.")) == (paths, paths)
     assert "only one drawing" in caplog.text
 
 
@@ -144,7 +157,7 @@ def test_linked_folders_are_followed_and_circles_end(tmp_path):
     (folder / "a").symlink_to(folder / "z")  # z is read by its own name, whichever comes first
     (folder / "self").symlink_to(folder)
     (elsewhere / "back").symlink_to(folder / "z")
-    found = [path.relative_to(folder).as_posix() for path in find_pictures(config(folder))]
+    found = [path.relative_to(folder).as_posix() for path in find_images(config(folder))]
     assert found == ["far/deeper/far.png", "z/own.png"]
 
 
@@ -154,15 +167,15 @@ def test_jpeg_files_by_any_ending_are_read_and_others_counted(tmp_path, caplog):
     for name in ("a.heic", "b.heic", "notes"):
         (tmp_path / name).write_bytes(b"x")
     with caplog.at_level("INFO", "tessera"):
-        learned, held_out = load_split(config(tmp_path, validation=0.5))
-    assert len(learned + held_out) == 3
+        train_set, held_out = load_split(config(tmp_path, validation=0.5))
+    assert len(train_set + held_out) == 3
     assert "passed over files of other kinds: 2 .heic, 1 notes" in caplog.text
 
 
 def test_a_picture_that_vanishes_is_named_once_and_the_next_one_taken(tmp_path, caplog):
     for name in ("a.png", "b.png"):
         noise(32, 32).save(tmp_path / name)
-    views = Views(find_pictures(config(tmp_path)), config(tmp_path), seed=0, augment=False)
+    views = ImageViews(find_images(config(tmp_path)), config(tmp_path), seed=0, augment=False)
     (tmp_path / "a.png").unlink()
     assert all(torch.equal(views[epoch, 0]["color"], views[epoch, 1]["color"]) for epoch in range(2))
     assert caplog.text.count("a.png") == 1
@@ -181,7 +194,7 @@ def test_transparency_lies_on_the_chosen_background_to_the_exact_value(view):
     assert (pixels[24:] == (1, 2, 3)).all()
 
 
-def test_hidden_colours_of_transparent_pixels_do_not_bleed_into_the_outline(view):
+def test_hidden_colors_of_transparent_pixels_do_not_bleed_into_the_outline(view):
     drawing = Image.new("RGBA", (20, 20), (255, 0, 0, 0))
     drawing.paste((255, 255, 255, 255), (0, 0, 9, 20))
     for zoom in (0.4, 1.7):
@@ -208,8 +221,8 @@ def test_zoom_sets_how_much_of_the_view_a_drawing_fills(view, zoom, side):
     inside = np.zeros((32, 32), bool)
     edge = (32 - side) // 2
     inside[edge : 32 - edge, edge : 32 - edge] = True
-    (pixels,) = view(Image.new("RGBA", (50, 50), "black"), epochs=1, zoom=(zoom, zoom))
-    assert ((pixels == 0).all(2) == inside).all()
+    (pixels,) = view(drawing((50, 50), "black"), epochs=1, zoom=(zoom, zoom))
+    assert ((pixels <= 1).all(2) == inside).all()
 
 
 def test_an_opaque_picture_covers_the_view_at_any_zoom_and_shift(view):
@@ -240,7 +253,7 @@ def test_shift_moves_an_opaque_picture_only_as_far_as_it_still_covers_the_view(v
     assert len(np.unique(view(wide, epochs=5, shift=0.2), axis=0)) == 5
 
 
-def test_hue_changes_colours_and_leaves_gray_alone(view):
+def test_hue_changes_colors_and_leaves_gray_alone(view):
     red, gray = (Image.new("RGB", (32, 32), color) for color in ("#ff0000", "#808080"))
     assert len({tuple(pixels[0, 0]) for pixels in view(red, epochs=6, hue=0.2)}) == 6
     assert (view(gray, epochs=6, hue=0.2) == 128).all()
@@ -250,7 +263,7 @@ def test_edges_are_white_lines_on_black_along_the_outline(tmp_path):
     picture = Image.new("RGB", (32, 32), "white")
     picture.paste("black", (8, 8, 24, 24))
     picture.save(tmp_path / "square.png")
-    lines = Views([tmp_path / "square.png"], config(), seed=0, augment=False)[0, 0]["edges"]
+    lines = ImageViews([tmp_path / "square.png"], config(), seed=0, augment=False)[0, 0]["edges"]
     assert lines.shape == (1, 32, 32)
     assert set(lines.unique().tolist()) == {-1.0, 1.0}
     assert (lines[0, 11:21, 11:21] == -1).all()
@@ -265,43 +278,43 @@ def test_lines_are_given_as_wide_as_asked_and_learned_at_one_width(tmp_path):
     def crossed(lines: torch.Tensor) -> int:
         return int((lines[0, 16, :16] == 1).sum())  # pixels of the left side of the square
 
-    wide = Views([tmp_path / "square.png"], config(edge_width=(1, 5)), seed=0, augment=True)
+    wide = ImageViews([tmp_path / "square.png"], config(edge_width=(1, 5)), seed=0, augment=True)
     views = [wide[epoch, 0] for epoch in range(60)]
     widths = [crossed(one["edges"]) for one in views]
     assert set(widths) == {1, 2, 3, 4, 5}
     assert widths.count(1) > widths.count(5), "most lines are thin"
     assert {crossed(one["lines"]) for one in views} == {FIRM_WIDTH}
-    plain = Views([tmp_path / "square.png"], config(edge_width=(1, 5)), seed=0, augment=False)[0, 0]
+    plain = ImageViews([tmp_path / "square.png"], config(edge_width=(1, 5)), seed=0, augment=False)[0, 0]
     assert (crossed(plain["edges"]), crossed(plain["lines"])) == (1, FIRM_WIDTH)
 
 
-def test_a_vqgan_of_edges_draws_firm_lines_and_one_of_colour_what_it_sees():
+def test_a_vqgan_of_edges_draws_firm_lines_and_one_of_color_what_it_sees():
     views = {name: torch.rand(1, 1, 2, 2) for name in ("color", "edges", "lines")}
-    assert all(a is b for a, b in zip(given_and_wanted(views, "color"), (views["color"],) * 2, strict=True))
-    assert all(a is views[b] for a, b in zip(given_and_wanted(views, "edges"), ("edges", "lines"), strict=True))
+    assert all(a is b for a, b in zip(input_and_target(views, "color"), (views["color"],) * 2, strict=True))
+    assert all(a is views[b] for a, b in zip(input_and_target(views, "edges"), ("edges", "lines"), strict=True))
 
 
-def test_neighbours_lie_side_by_side_as_on_a_larger_canvas(tmp_path):
-    colours = {"red": (255, 0, 0), "lime": (0, 255, 0), "blue": (0, 0, 255), "black": (0, 0, 0)}
-    for name in colours:
-        Image.new("RGBA", (40, 20), name).save(tmp_path / f"{name}.png")
-    crowd = Views(find_pictures(config(tmp_path)), config(neighbours=1.0, zoom=(0.6, 0.8)), seed=0, augment=True)
+def test_neighbors_lie_side_by_side_as_on_a_larger_canvas(tmp_path):
+    colors = {"red": (255, 0, 0), "lime": (0, 255, 0), "blue": (0, 0, 255), "black": (0, 0, 0)}
+    for name in colors:
+        drawing((40, 20), name).save(tmp_path / f"{name}.png")
+    crowd = ImageViews(find_images(config(tmp_path)), config(neighbors=1.0, zoom=(0.6, 0.8)), seed=0, augment=True)
     views = [((crowd[epoch, 0]["color"] + 1) * 127.5).round().byte() for epoch in range(20)]
     several = 0
     for pixels in views:
-        seen = [int((pixels == torch.tensor(c).byte()[:, None, None]).all(0).sum()) for c in colours.values()]
+        seen = [int((pixels == torch.tensor(c).byte()[:, None, None]).all(0).sum()) for c in colors.values()]
         assert max(seen) <= 4 * 0.8 * 32 * 0.4 * 32, "none covers the view"
         several += sum(area > 0 for area in seen) > 1
     assert several > 15
     assert torch.equal(crowd[3, 0]["color"], crowd[3, 0]["color"])
-    alone = Views(crowd.paths, config(zoom=(0.6, 0.8)), seed=0, augment=True)[3, 0]["color"]
+    alone = ImageViews(crowd.paths, config(zoom=(0.6, 0.8)), seed=0, augment=True)[3, 0]["color"]
     assert not torch.equal(crowd[3, 0]["color"], alone)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"neighbours": 1.5}, "neighbours is 1.5; choose a share"),
+        ({"neighbors": 1.5}, "neighbors is 1.5; choose a share"),
         ({"edge_width": (0, 3)}, r"edge_width is \[0, 3\]"),
         ({"edge_width": (4, 2)}, r"edge_width is \[4, 2\]"),
     ],
@@ -313,8 +326,8 @@ def test_views_that_can_not_be_made_are_refused(change, message):
 
 def test_a_view_depends_on_nothing_but_seed_epoch_and_picture(pictures):
     rich = config(pictures, zoom=(0.6, 1.2), shift=0.1, hue=0.1, flip=True, backgrounds=("#ffffff", "random"))
-    paths = find_pictures(rich)
-    first, again, other_seed = (Views(paths, rich, seed, augment=True) for seed in (3, 3, 4))
+    paths = find_images(rich)
+    first, again, other_seed = (ImageViews(paths, rich, seed, augment=True) for seed in (3, 3, 4))
     for key in ((0, 0), (5, 1)):
         wanted = first[key]
         first[7, 3]  # what was asked for in between does not matter
@@ -325,7 +338,7 @@ def test_a_view_depends_on_nothing_but_seed_epoch_and_picture(pictures):
 
 def test_held_out_views_are_the_same_in_every_epoch(pictures):
     rich = config(pictures, zoom=(0.6, 1.2), shift=0.1, hue=0.1, flip=True, backgrounds=("#ffffff", "random"))
-    views = Views(find_pictures(rich), rich, seed=0, augment=False)
+    views = ImageViews(find_images(rich), rich, seed=0, augment=False)
     assert torch.equal(views[0, 1]["color"], views[9, 1]["color"])
 
 
@@ -357,15 +370,15 @@ def test_several_processes_together_see_what_one_would(start):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_batches_from_the_middle_are_those_of_the_whole_stream(pictures, workers):
-    paths = find_pictures(config(pictures))
-    views = Views(paths, config(zoom=(0.8, 1.0)), seed=0, augment=True)
+    paths = find_images(config(pictures))
+    views = ImageViews(paths, config(zoom=(0.8, 1.0)), seed=0, augment=True)
     whole = list(islice(endless(views, 0, 4, 0, 0, 0, 1), 8))
     for wanted, found in zip(whole[5:], endless(views, 0, 4, 20, workers, 0, 1), strict=False):
         assert torch.equal(wanted["color"], found["color"])
 
 
 def test_reading_pictures_leaves_the_random_state_of_training_alone(pictures):
-    views = Views(find_pictures(config(pictures)), config(), seed=0, augment=True)
+    views = ImageViews(find_images(config(pictures)), config(), seed=0, augment=True)
     before = torch.get_rng_state()
     next(endless(views, 0, 4, 0, 0, 0, 1))
     next(iter(once(views, 4)))
@@ -373,12 +386,12 @@ def test_reading_pictures_leaves_the_random_state_of_training_alone(pictures):
 
 
 def test_once_gives_every_picture_in_order(pictures):
-    views = Views(find_pictures(config(pictures)), config(), seed=0, augment=False)
+    views = ImageViews(find_images(config(pictures)), config(), seed=0, augment=False)
     found = torch.cat([batch["color"] for batch in once(views, 5)])
     assert torch.equal(found, torch.stack([views[0, i]["color"] for i in range(len(views))]))
 
 
 def test_the_defaults_show_a_picture_as_it_is(pictures):
     default = dataclasses.replace(DataConfig(folder=str(pictures)), size=32, flip=False)
-    views = [Views(find_pictures(default), default, 0, augment)[0, 2]["color"] for augment in (True, False)]
+    views = [ImageViews(find_images(default), default, 0, augment)[0, 2]["color"] for augment in (True, False)]
     assert torch.equal(*views)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tessera.core.images.sheet import GAP, LABEL, contact_sheet
 from tessera.training.engine.log import RunLog, read_csv
-from tessera.training.engine.plots import draw_curves, grid, save_picture
+from tessera.training.engine.plots import draw_curves, image_grid, save_image
 
 
 def test_a_value_that_appears_later_becomes_a_column(tmp_path):
@@ -64,7 +64,7 @@ def test_without_tensorboard_the_csv_is_written_and_it_is_said(tmp_path, monkeyp
 
 def test_the_grid_shows_pictures_row_by_row_and_fills_up_with_black():
     images = torch.stack([torch.full((1, 2, 3), value) for value in (-0.5, 0.0, 1.0)])
-    found = grid(images, 2)
+    found = image_grid(images, 2)
     assert found.shape == (3, 4, 6)
     assert (found[:, :2, :3] == -0.5).all()
     assert (found[:, :2, 3:] == 0).all()
@@ -93,17 +93,17 @@ def test_a_picture_that_can_not_be_written_leaves_nothing_behind(tmp_path):
     target = tmp_path / "taken.png"
     target.mkdir()
     with pytest.raises(OSError, match="taken"):
-        save_picture(Image.new("RGB", (4, 4)), target)
+        save_image(Image.new("RGB", (4, 4)), target)
     assert [path.name for path in tmp_path.iterdir()] == ["taken.png"]
 
 
-def test_a_contact_sheet_has_a_labelled_row_for_each_setting():
+def test_a_contact_sheet_has_a_labeled_row_for_each_setting():
     red, blue = Image.new("RGB", (10, 10), "red"), Image.new("RGB", (30, 30), "blue")
     sheet = contact_sheet([("first", [red, blue]), ("second", [blue])], side=40)
     assert sheet.size == (2 * 40 + 3 * GAP, 2 * (40 + LABEL + GAP) + GAP)
     row = 40 + LABEL + GAP
-    centres = [sheet.getpixel((GAP + 20 + x, GAP + LABEL + 20 + y)) for x, y in ((0, 0), (48, 0), (0, row), (48, row))]
-    assert centres == [(255, 0, 0), (0, 0, 255), (0, 0, 255), (255, 255, 255)]
+    centers = [sheet.getpixel((GAP + 20 + x, GAP + LABEL + 20 + y)) for x, y in ((0, 0), (48, 0), (0, row), (48, row))]
+    assert centers == [(255, 0, 0), (0, 0, 255), (0, 0, 255), (255, 255, 255)]
     label = sheet.crop((0, row + 1, sheet.width, row + LABEL))
     assert label.getextrema()[0][0] < 128  # something is written there
 

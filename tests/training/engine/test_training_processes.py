@@ -113,11 +113,11 @@ def test_two_processes_learn_what_one_learns_from_the_same_pictures(
     for process in (one, *two):
         finish(process)
     wanted, found = (load_state(tmp_path / name) for name in ("one", "two"))
-    assert wanted["memory"]["last_counts"].sum() == 8 * 8 * 8
+    assert wanted["extra_state"]["last_counts"].sum() == 8 * 8 * 8
     for name in ("codebook.embedding.weight", "codebook.ema_sum", "codebook.ema_count"):
         if name in wanted["modules"]["model"]:
             torch.testing.assert_close(found["modules"]["model"][name], wanted["modules"]["model"][name])
-    torch.testing.assert_close(found["memory"], wanted["memory"])
+    torch.testing.assert_close(found["extra_state"], wanted["extra_state"])
     # Adam's first moment after one step is the gradient times 1 - beta
     for parameter, moments in wanted["optimizers"]["model"]["state"].items():
         gradient = moments["exp_avg"]

@@ -11,9 +11,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from tessera.__main__ import main
-from tessera.core.autoencoders.vqgan_file import codes_fingerprint, load_vqgan, save_vqgan
+from tessera.core.autoencoders.vqgan_file import codes_fingerprint, read_vqgan, save_vqgan
 from tessera.core.bundle_file import load_bundle, load_prior, save_prior
-from tessera.core.inspection import contents_of
+from tessera.core.inspection import inspect_model
 from tessera.tests.core.checkpoints.diffusers_layout import diffusers_shapes
 from tessera.tests.core.checkpoints.original_layout import fill
 from tessera.training.stages.prior import load_views, train_prior
@@ -33,7 +33,7 @@ def trained(prior_run):
 
 def changed(file: str, to: Path, part: str, half: bool = False) -> str:
     """A VQGAN file with another number in one of its parts."""
-    model = load_vqgan(file)
+    model = read_vqgan(file)
     with torch.no_grad():
         next(model.get_submodule(part).parameters()).flatten()[0] += 0.5
     save_vqgan(to, model, half=half)
@@ -47,15 +47,15 @@ def bundle(prior: str, vqgan: str, condition: str, to: Path) -> int:
 
 @pytest.mark.parametrize("part", ["encoder", "quant_conv", "codebook"])
 def test_what_makes_the_codes_has_another_fingerprint_and_the_decoder_has_not(stages, tmp_path, part):
-    mine = codes_fingerprint(load_vqgan(stages["vqgan"]))
-    assert codes_fingerprint(load_vqgan(changed(stages["vqgan"], tmp_path / "a.safetensors", part))) != mine
+    mine = codes_fingerprint(read_vqgan(stages["vqgan"]))
+    assert codes_fingerprint(read_vqgan(changed(stages["vqgan"], tmp_path / "a.safetensors", part))) != mine
     other_decoder = changed(stages["vqgan"], tmp_path / "b.safetensors", "decoder", half=True)
-    assert codes_fingerprint(load_vqgan(other_decoder)) == mine
+    assert codes_fingerprint(read_vqgan(other_decoder)) == mine
 
 
 def test_a_prior_is_bundled_with_the_stages_it_learned_alone(trained, stages, tmp_path, capsys):
     _, prior = trained()
-    assert contents_of(prior).stages.keys() == {"vqgan", "condition_vqgan"}
+    assert inspect_model(prior).stages.keys() == {"vqgan", "condition_vqgan"}
     other = {name: changed(stages[name], tmp_path / f"other-{name}.safetensors", "codebook") for name in stages}
     crisper = changed(stages["vqgan"], tmp_path / "crisper.safetensors", "decoder")
     out = tmp_path / "all.safetensors"
@@ -72,7 +72,7 @@ def test_a_prior_is_bundled_with_the_stages_it_learned_alone(trained, stages, tm
 def test_a_prior_of_an_older_file_is_bundled_with_a_word(trained, stages, tmp_path, capsys):
     _, prior = trained()
     old = tmp_path / "old.safetensors"
-    save_prior(old, load_prior(prior), contents_of(prior).condition)
+    save_prior(old, load_prior(prior), inspect_model(prior).condition)
     assert bundle(str(old), stages["vqgan"], stages["edges"], tmp_path / "all.safetensors") == 0
     assert "does not say which VQGAN it was trained on" in capsys.readouterr().out
 
@@ -104,8 +104,10 @@ def test_edited_pictures_are_encoded_anew_and_moved_ones_are_not(trained, pictur
     shutil.move(mine, elsewhere)
     trained(data=tree | {"folder": str(elsewhere), "workers": 1})
     assert caches(run) == 2  # of learned and held-out pictures
-    learned = load_views(run := dataclasses.replace(run, data=dataclasses.replace(run.data, folder=str(elsewhere))))[0]
-    Image.new("RGB", (40, 48), "red").save(learned.paths[0])
+    train_set = load_views(run := dataclasses.replace(run, data=dataclasses.replace(run.data, folder=str(elsewhere))))[
+        0
+    ]
+    Image.new("RGB", (40, 48), "red").save(train_set.paths[0])
     Path(run.output, "state.pt").unlink()
     train_prior(run)
     assert caches(run) == 3

@@ -12,16 +12,22 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tessera.__main__ import main
-from tessera.core.autoencoders.vqgan_file import load_vqgan
+from tessera.core.autoencoders.vqgan_file import read_vqgan
 from tessera.core.bundle_file import load_bundle, load_prior
 from tessera.core.canvas.codec import encode_canvas
 from tessera.core.geometry import Window
 from tessera.core.images.metrics import edge_agreement
-from tessera.training.data.codes import CodeViews, cached_codes
-from tessera.training.data.folder import Views, find_pictures, split_pictures
+from tessera.training.data.codes import CodeDataset, cached_codes
+from tessera.training.data.folder import ImageViews, find_images, split_images
 from tessera.training.engine.log import read_csv
 from tessera.training.engine.loop import make_accelerator
-from tessera.training.stages.figures import freely_painted, lines_again, of_one_colour, painted, sample_figures
+from tessera.training.stages.figures import (
+    edges_of,
+    is_single_color,
+    sample_figures,
+    sample_images,
+    sample_unconditional,
+)
 from tessera.training.stages.prior import (
     PriorTask,
     baselines,
@@ -40,12 +46,12 @@ def test_views_are_encoded_by_the_stages_and_read_from_the_cache_afterwards(prio
     run = prior_run()
     accelerator = make_accelerator(run.loop)
     vqgan, condition = load_stages(run, accelerator)
-    learned, _ = split_pictures(find_pictures(run.data), run.data)
-    views = Views(learned, run.data, 0, augment=True)
+    train_set, _ = split_images(find_images(run.data), run.data)
+    views = ImageViews(train_set, run.data, 0, augment=True)
     with caplog.at_level("INFO", "tessera"):
         codes = cached_codes(views, 2, run, vqgan, condition, accelerator)
-    assert f"encoding 2 views of {len(learned)} pictures" in caplog.text
-    assert codes.cells.shape == codes.condition.shape == (2, len(learned), 64)
+    assert f"encoding 2 views of {len(train_set)} pictures" in caplog.text
+    assert codes.cells.shape == codes.condition.shape == (2, len(train_set), 64)
     for view, index in ((0, 3), (1, 0)):
         shown, item = views[view, index], codes[view, index]
         assert torch.equal(item["cells"], vqgan.encode_indices(shown["color"][None])[0].flatten())
@@ -63,10 +69,10 @@ def test_a_prior_learns_the_codes_that_use_makes_also_where_it_trains_in_half_pr
     accelerator = make_accelerator(run.loop)
     stages, views = load_stages(run, accelerator), load_views(run)
     with torch.autocast("cpu", torch.bfloat16):
-        learned, held_out = load_codes(run, views, accelerator, *stages)
+        train_set, held_out = load_codes(run, views, accelerator, *stages)
         canvas = encode_canvas(stages[0], views[0][0, 0]["color"][None])
-    assert torch.equal(canvas.indices.flatten(), learned[0, 0]["cells"])
-    for some, codes in zip(views, (learned, held_out), strict=True):
+    assert torch.equal(canvas.indices.flatten(), train_set[0, 0]["cells"])
+    for some, codes in zip(views, (train_set, held_out), strict=True):
         for index in range(3):
             shown, item = some[0, index], codes[0, index]
             in_use = encode_canvas(stages[0], shown["color"][None]).indices
@@ -79,8 +85,8 @@ def test_a_cache_made_another_way_is_not_used(prior_run, change, tmp_path):
     run = prior_run()
     accelerator = make_accelerator(run.loop)
     stages = load_stages(run, accelerator)
-    paths = split_pictures(find_pictures(run.data), run.data)[1]
-    cached_codes(Views(paths, run.data, 0, True), 1, run, *stages, accelerator)
+    paths = split_images(find_images(run.data), run.data)[1]
+    cached_codes(ImageViews(paths, run.data, 0, True), 1, run, *stages, accelerator)
     data, seed, number = run.data, 0, 1
     match change:
         case "seed":
@@ -91,16 +97,16 @@ def test_a_cache_made_another_way_is_not_used(prior_run, change, tmp_path):
             data = dataclasses.replace(data, zoom=(0.5, 0.9))
         case "weights":
             stages[1].quant_conv.bias.data += 0.5
-    cached_codes(Views(paths, data, seed, True), number, run, *stages, accelerator)
+    cached_codes(ImageViews(paths, data, seed, True), number, run, *stages, accelerator)
     assert len(list((tmp_path / "prior").glob("codes-*.safetensors"))) == 2
 
 
 def test_without_a_condition_the_prefix_is_the_start_token(prior_run):
     run = prior_run(condition={})
     accelerator = make_accelerator(run.loop)
-    learned, _ = load_codes(run, load_views(run), accelerator, *load_stages(run, accelerator))
-    assert learned.condition.shape[-1] == 0
-    item = {name: tensor[None] for name, tensor in learned[0, 0].items()}
+    train_set, _ = load_codes(run, load_views(run), accelerator, *load_stages(run, accelerator))
+    assert train_set.condition.shape[-1] == 0
+    item = {name: tensor[None] for name, tensor in train_set[0, 0].items()}
     assert prefix_of(item, 16).tolist() == [[16]]
 
 
@@ -108,8 +114,8 @@ def test_what_guides_super_resolution_is_the_small_picture_as_the_bundle_will_be
     run = prior_run(condition={"kind": "low-resolution", "factor": 4})
     accelerator = make_accelerator(run.loop)
     vqgan, condition = load_stages(run, accelerator)
-    learned, held_out = load_codes(run, load_views(run), accelerator, vqgan, condition)
-    task = PriorTask(run, learned, held_out, vqgan, condition)
+    train_set, held_out = load_codes(run, load_views(run), accelerator, vqgan, condition)
+    task = PriorTask(run, train_set, held_out, vqgan, condition)
     picture = load_views(run)[1][0, 0]["color"][None]
     pixels = Image.fromarray(((picture[0] + 1) * 127.5).byte().permute(1, 2, 0).numpy())
     small = np.array(pixels.resize((8, 8), Image.Resampling.BICUBIC))
@@ -119,25 +125,27 @@ def test_what_guides_super_resolution_is_the_small_picture_as_the_bundle_will_be
 
 
 def test_free_pictures_are_learned_whole_after_a_picture_without_edges(prior_tree, prior_run):
-    data = prior_tree()["data"] | {"zoom": [1.5, 1.9], "shift": 0.2, "neighbours": 1.0, "flip": False}
-    run = prior_run(data=data, free={"share": 0.5}, keep=1.0)
+    data = prior_tree()["data"] | {"zoom": [1.5, 1.9], "shift": 0.2, "neighbors": 1.0, "flip": False}
+    run = prior_run(data=data, condition_dropout=0.5, pkeep=1.0)
     accelerator = make_accelerator(run.loop)
     vqgan, condition = load_stages(run, accelerator)
     views = load_views(run)
-    learned, held_out = load_codes(run, views, accelerator, vqgan, condition)
-    plain = Views(views[0].paths, run.data, 0, augment=False)
+    train_set, held_out = load_codes(run, views, accelerator, vqgan, condition)
+    plain = ImageViews(views[0].paths, run.data, 0, augment=False)
     for view, index in ((0, 2), (1, 0)):
         whole = vqgan.encode_indices(plain[0, index]["color"][None])[0].flatten()
-        assert torch.equal(learned[view, index]["free"], whole)
-        assert not torch.equal(learned[view, index]["cells"], whole)
+        assert torch.equal(train_set[view, index]["unconditional"], whole)
+        assert not torch.equal(train_set[view, index]["cells"], whole)
 
-    task = PriorTask(run, learned, held_out, vqgan, condition)
-    assert task.bundle().condition_config.free
+    task = PriorTask(run, train_set, held_out, vqgan, condition)
+    assert task.bundle().condition_config.unconditional
     model = task.modules["model"]
-    batch = {name: torch.stack([learned[0, i][name] for i in range(3)]) for name in ("cells", "condition", "free")}
+    batch = {
+        name: torch.stack([train_set[0, i][name] for i in range(3)]) for name in ("cells", "condition", "unconditional")
+    }
     nothing = condition.encode_indices(torch.full((1, 1, 32, 32), -1.0)).flatten().repeat(3, 1) + 16
     guided = [model.loss(prefix_of(batch, 16)[i : i + 1], batch["cells"][i : i + 1]) for i in range(3)]
-    free = [model.loss(nothing[i : i + 1], batch["free"][i : i + 1]) for i in range(3)]
+    free = [model.loss(nothing[i : i + 1], batch["unconditional"][i : i + 1]) for i in range(3)]
     seen = set()
     for seed in range(40):
         torch.manual_seed(seed)
@@ -155,18 +163,18 @@ def test_free_pictures_are_learned_whole_after_a_picture_without_edges(prior_tre
 
 def test_only_edges_can_be_left_out(prior_run):
     with pytest.raises(ValueError, match=r"only edges can be left out, condition\.kind is low-resolution"):
-        prior_run(condition={"kind": "low-resolution"}, free={"share": 0.2})
-    with pytest.raises(ValueError, match=r"free\.share is 1\.0; choose a share from 0 to below 1"):
-        prior_run(free={"share": 1.0})
+        prior_run(condition={"kind": "low-resolution"}, condition_dropout=0.2)
+    with pytest.raises(ValueError, match=r"condition_dropout is 1\.0; choose a share from 0 to below 1"):
+        prior_run(condition_dropout=1.0)
 
 
 # --- figures
 
 
 def test_baselines_by_hand():
-    learned = CodeViews(torch.tensor([[[0, 0, 1, 2]]]), torch.zeros(1, 1, 0))
-    held_out = CodeViews(torch.tensor([[[0, 3]]]), torch.zeros(1, 1, 0))
-    found = baselines(learned, held_out, 4)
+    train_set = CodeDataset(torch.tensor([[[0, 0, 1, 2]]]), torch.zeros(1, 1, 0))
+    held_out = CodeDataset(torch.tensor([[[0, 3]]]), torch.zeros(1, 1, 0))
+    found = baselines(train_set, held_out, 4)
     # frequencies with one added to each: 3, 2, 2, 1 of 8
     assert found.unigram == pytest.approx((math.log(8 / 3) + math.log(8)) / 2)
     assert found.uniform == pytest.approx(math.log(4))
@@ -185,7 +193,7 @@ def test_held_out_likelihood_does_not_depend_on_the_batch_size(prior_run):
     assert figures[0] == pytest.approx(sum(losses) / len(losses), rel=1e-5)
 
 
-def single_items(codes: CodeViews) -> list[dict[str, torch.Tensor]]:
+def single_items(codes: CodeDataset) -> list[dict[str, torch.Tensor]]:
     return [{name: tensor[None] for name, tensor in codes[0, i].items()} for i in range(len(codes))]
 
 
@@ -216,10 +224,10 @@ def test_edges_of_the_drawings_themselves_agree_and_an_untaught_prior_disagrees_
     run = prior_run(loop={"steps": 1})
     accelerator = make_accelerator(run.loop)
     stages = load_stages(run, accelerator)
-    learned, held_out = load_codes(run, load_views(run), accelerator, *stages)
-    bundle = PriorTask(run, learned, held_out, *stages).bundle()
+    train_set, held_out = load_codes(run, load_views(run), accelerator, *stages)
+    bundle = PriorTask(run, train_set, held_out, *stages).bundle()
     views = load_views(run)[1]
-    drawn = lines_again(torch.stack([views[0, i]["color"] for i in range(len(views))]), run.data)
+    drawn = edges_of(torch.stack([views[0, i]["color"] for i in range(len(views))]), run.data)
     lines = torch.stack([views[0, i]["edges"] for i in range(len(views))])
     assert edge_agreement(drawn, lines).mean() == 1
     figures = sample_figures(bundle, held_out, views, 4, 0)
@@ -228,12 +236,14 @@ def test_edges_of_the_drawings_themselves_agree_and_an_untaught_prior_disagrees_
 
 
 def test_free_pictures_are_those_of_a_black_edge_picture(prior_run):
-    run = prior_run(loop={"steps": 1}, free={"share": 0.5})
+    run = prior_run(loop={"steps": 1}, condition_dropout=0.5)
     accelerator = make_accelerator(run.loop)
     stages = load_stages(run, accelerator)
     bundle = PriorTask(run, *load_codes(run, load_views(run), accelerator, *stages), *stages).bundle()
     black = bundle.condition(torch.full((1, 1, run.data.size, run.data.size), -1.0))
-    torch.testing.assert_close(freely_painted(bundle, 2, 5), bundle.decode(painted(bundle, black, 2, 5, 0.9)))
+    torch.testing.assert_close(
+        sample_unconditional(bundle, 2, 5), bundle.decode(sample_images(bundle, black, 2, 5, 0.9))
+    )
 
 
 def test_an_empty_ground_is_told_from_a_small_drawing_on_it():
@@ -241,7 +251,7 @@ def test_an_empty_ground_is_told_from_a_small_drawing_on_it():
     mottled = ground + 0.05 * torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(0))
     drawn = ground.clone()
     drawn[:, 12:20, 12:20] *= -1
-    assert of_one_colour(torch.stack([ground, mottled, drawn])).tolist() == [True, True, False]
+    assert is_single_color(torch.stack([ground, mottled, drawn])).tolist() == [True, True, False]
 
 
 # --- the whole way
@@ -269,7 +279,7 @@ def test_from_pictures_to_a_bundle_by_the_commands_alone(
     assert main(["bundle", *parts, *guide, "--license", "CC0-1.0", "--trained-on", "circles"]) == 0
     assert load_bundle(out).condition_config.kind == kind
     half = load_file(out)
-    whole = load_vqgan(stages["vqgan"]).state_dict()
+    whole = read_vqgan(stages["vqgan"]).state_dict()
     torch.testing.assert_close(half["vqgan.decoder.conv_out.weight"].float(), whole["decoder.conv_out.weight"],
                                atol=1e-3, rtol=1e-3)  # fmt: skip
 

@@ -10,9 +10,9 @@ from PIL import Image, ImageDraw
 
 from tessera.__main__ import main
 from tessera.core.images.metrics import psnr
-from tessera.core.loading import open_bundle
+from tessera.core.loading import load
 from tessera.training.config.runs import DataConfig
-from tessera.training.data.folder import Views, find_pictures
+from tessera.training.data.folder import ImageViews, find_images
 
 from ..conftest import ROOT
 
@@ -26,7 +26,7 @@ SMALL_DECODER = [*SMALL_MODEL, "loop.steps=20", "loop.learning_rate=2e-4", "loss
 
 @pytest.fixture(scope="module")
 def drawings(tmp_path_factory):
-    """40 drawings of 64x64 pixels on a transparent ground: a disc, a box or a triangle, each in one of four colours."""
+    """40 drawings of 64x64 pixels on a transparent ground: a disc, a box or a triangle, each in one of four colors."""
     folder = tmp_path_factory.mktemp("drawings")
     for i in range(40):
         picture = Image.new("RGBA", (64, 64))
@@ -46,7 +46,7 @@ def drawings(tmp_path_factory):
 def white_paper(folder: Path) -> float:
     """PSNR of empty paper for the drawings, in dB."""
     data = DataConfig(folder=str(folder), size=64)
-    views = Views(find_pictures(data), data, 0, augment=False)
+    views = ImageViews(find_images(data), data, 0, augment=False)
     pictures = torch.stack([views[0, i]["color"] for i in range(len(views))])
     return psnr(torch.ones_like(pictures), pictures).mean().item()
 
@@ -76,11 +76,11 @@ def test_the_shipped_recipe_from_pictures_to_pictures(drawings, tmp_path, capsys
     bundle = tmp_path / "shapes.safetensors"
     parts = ("--vqgan", "runs/emoji-decoder/vqgan.safetensors", "--prior", "runs/emoji-prior/prior.safetensors")
     command("bundle", *parts, "--condition", "runs/emoji-edges/vqgan.safetensors", "--output", bundle)
-    assert open_bundle(bundle).condition_config.kind == "edges"
+    assert load(bundle).condition_config.kind == "edges"
     shown = sorted(drawings.iterdir())[0]
     command("demo", "--bundle", bundle, "--picture", shown, "--drawing", "--samples", "2", "--temperature", "0.5")
     made = [Image.open(path) for path in (tmp_path / "out" / "demo").glob("drawing-00-*.png")]
     assert len(made) == 2
     for picture in made:
         assert picture.size == (64, 64)
-        assert len(picture.getcolors(64 * 64)) > 10  # no single colour
+        assert len(picture.getcolors(64 * 64)) > 10  # no single color

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from tessera.core.autoencoders.vqgan_file import load_vqgan, save_vqgan
+from tessera.core.autoencoders.vqgan_file import read_vqgan, save_vqgan
 from tessera.core.bundle_file import load_bundle, save_bundle
 from tessera.training.engine.loop import make_accelerator
 from tessera.training.stages.prior import PriorTask, load_codes, load_stages, load_views, train_prior
-from tessera.training.stages.transfer import inheritance, starting_weights
+from tessera.training.stages.transfer import code_cooccurrence, starting_weights
 
 
 @pytest.fixture
@@ -30,8 +30,8 @@ def starting(run, file: str) -> dict[str, torch.Tensor]:
     run = dataclasses.replace(run, start_from=file)
     accelerator = make_accelerator(run.loop)
     stages, views = load_stages(run, accelerator), load_views(run)
-    learned, _ = load_codes(run, views, accelerator, *stages)
-    return starting_weights(run, learned, views[0], *stages, accelerator)
+    train_set, _ = load_codes(run, views, accelerator, *stages)
+    return starting_weights(run, train_set, views[0], *stages, accelerator)
 
 
 def held_out_nll(run, start: dict[str, torch.Tensor]) -> float:
@@ -43,7 +43,7 @@ def held_out_nll(run, start: dict[str, torch.Tensor]) -> float:
 
 def shuffled(file: str, to: Path) -> str:
     """The VQGAN of a file with its codes in another order."""
-    model = load_vqgan(file)
+    model = read_vqgan(file)
     order = torch.randperm(model.config.codebook_size, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         model.codebook.embedding.weight.copy_(model.codebook.embedding.weight[order])
@@ -71,7 +71,7 @@ def test_of_the_same_vqgans_nothing_is_changed(prior_run, learned_bundle):
 
 
 def test_larger_codebooks_make_room_for_all_their_codes(prior_run, stages, learned_bundle, tmp_path):
-    large = load_vqgan(stages["edges"])
+    large = read_vqgan(stages["edges"])
     rows = large.codebook.embedding.weight
     more = dataclasses.replace(large.config, codebook_size=24)
     larger = type(large)(more)
@@ -88,7 +88,7 @@ def test_larger_codebooks_make_room_for_all_their_codes(prior_run, stages, learn
 def test_another_number_of_cells_is_refused(prior_run, stages, learned_bundle, tmp_path, tiny_run):
     run = tiny_run(model={"channel_mult": [1, 1, 1], "codebook": "nearest"})
     torch.manual_seed(0)
-    coarse = type(load_vqgan(stages["vqgan"]))(run.model)
+    coarse = type(read_vqgan(stages["vqgan"]))(run.model)
     save_vqgan(tmp_path / "coarse.safetensors", coarse)
     other = prior_run(vqgan=str(tmp_path / "coarse.safetensors"), output=str(tmp_path / "again"))
     with pytest.raises(ValueError, match="makes 64 cells and 64 of the condition, the VQGANs of this run 16 and 64"):
@@ -98,7 +98,7 @@ def test_another_number_of_cells_is_refused(prior_run, stages, learned_bundle, t
 def test_codes_inherit_in_proportion_to_where_they_are_found():
     old = torch.tensor([[0, 0, 1, 1, 1, 2]])
     new = torch.tensor([[3, 3, 3, 1, 1, 0]])
-    shares = inheritance(old, new, 3, 4)
+    shares = code_cooccurrence(old, new, 3, 4)
     torch.testing.assert_close(shares.sum(1), torch.ones(4))
     assert shares[3].argmax() == 0
     assert shares[3, 0] == pytest.approx(2 / 3, abs=0.02)

@@ -6,13 +6,13 @@ import torch.nn.functional as F
 from PIL import Image
 
 from tessera.core.autoencoders.losses import adaptive_weight
-from tessera.core.autoencoders.vqgan_file import load_vqgan
+from tessera.core.autoencoders.vqgan_file import read_vqgan
 from tessera.training.config.runs import LoopConfig, VQGANLossConfig
-from tessera.training.data.folder import Views, find_pictures, split_pictures
+from tessera.training.data.folder import ImageViews, find_images, split_images
 from tessera.training.engine.log import read_csv
 from tessera.training.engine.loop import advice_if_out_of_memory, make_accelerator
 from tessera.training.engine.schedule import learning_rate
-from tessera.training.stages.vqgan import VQGANTask, choose_perceptual, evaluate_vqgan, spread, train_vqgan
+from tessera.training.stages.vqgan import VQGANTask, choose_perceptual, evaluate_vqgan, evenly_spaced, train_vqgan
 
 
 @pytest.fixture
@@ -21,13 +21,13 @@ def start_task():
 
     def start(run):
         accelerator = make_accelerator(run.loop)
-        learned, held_out = split_pictures(find_pictures(run.data), run.data)
-        task = VQGANTask(run, Views(held_out, run.data, 0, augment=False))
+        train_set, held_out = split_images(find_images(run.data), run.data)
+        task = VQGANTask(run, ImageViews(held_out, run.data, 0, augment=False))
         for name, module in task.modules.items():
             task.modules[name] = accelerator.prepare(module)
         for name, optimizer in task.optimizers.items():
             task.optimizers[name] = accelerator.prepare(optimizer)
-        views = Views(learned, run.data, 0, augment=False)
+        views = ImageViews(train_set, run.data, 0, augment=False)
         batch = torch.stack([views[0, i]["color"] for i in range(run.loop.batch)])
         return task, accelerator, {"color": batch}
 
@@ -35,7 +35,7 @@ def start_task():
 
 
 def test_one_batch_can_be_learned_by_heart(tiny_run, start_task):
-    run = tiny_run(model={"codebook_size": 256, "code_width": 8}, loop={"batch": 2, "steps": 300})
+    run = tiny_run(model={"codebook_size": 256, "code_dim": 8}, loop={"batch": 2, "steps": 300})
     task, accelerator, batch = start_task(run)
     reports = []
     for step in range(run.loop.steps):
@@ -53,12 +53,12 @@ def test_a_run_leaves_weights_logs_pictures_and_curves(tiny_run, tmp_path):
     assert log["step"] == [1, 2, 3, 4]
     assert {"l1", "codebook", "usage", "perplexity", "dead_codes", "learning_rate", "seconds_per_step"} <= log.keys()
     assert held_out["step"] == [2, 4]
-    _, kept_back = split_pictures(find_pictures(run.data), run.data)
+    _, kept_back = split_images(find_images(run.data), run.data)
     strip = Image.open(folder / "pictures" / "reconstruction-0000004.png")
     assert strip.size == (32 * len(kept_back), 64)
     assert Image.open(folder / "curves.png").size[0] > 500
     assert list((folder / "tensorboard").iterdir())
-    found = evaluate_vqgan(load_vqgan(folder / "vqgan.safetensors"), Views(kept_back, run.data, 0, False), 2)
+    found = evaluate_vqgan(read_vqgan(folder / "vqgan.safetensors"), ImageViews(kept_back, run.data, 0, False), 2)
     for name, value in found.items():
         assert value == pytest.approx(held_out[name][-1], rel=1e-4), name
     assert not list(folder.rglob("*partial*"))
@@ -102,11 +102,11 @@ def test_the_adversary_s_loss_ramps_up_from_its_start(tiny_run, start_task):
     adversarial = -task.modules["discriminator"](reconstruction).mean()
     weight = adaptive_weight(nll, adversarial, model.decoder.conv_out.weight, 0.8)
     assert float(weight) > 0
-    for step, heard in ((0, 0.0), (5, 0.0), (6, 0.25), (8, 0.75), (9, 1.0), (100, 1.0)):
+    for step, ramp in ((0, 0.0), (5, 0.0), (6, 0.25), (8, 0.75), (9, 1.0), (100, 1.0)):
         # batch statistics of the discriminator move with every use, its output does not
         loss, parts = task.model_loss(image, reconstruction, step, accelerator)
-        assert loss.item() == pytest.approx((nll + heard * weight * adversarial).item(), rel=1e-4), step
-        assert parts["lambda"] == (pytest.approx(float(weight), rel=1e-4) if heard else 0)
+        assert loss.item() == pytest.approx((nll + ramp * weight * adversarial).item(), rel=1e-4), step
+        assert parts["lambda"] == (pytest.approx(float(weight), rel=1e-4) if ramp else 0)
 
 
 def test_the_discriminator_takes_no_gradient_from_the_model_s_loss(tiny_run, start_task):
@@ -128,9 +128,9 @@ def test_with_an_adversary_the_last_weights_are_kept_since_crispness_costs_decib
             loss={"adversarial_weight": weight, "discriminator_channels": 16},
         )  # fmt: skip
         assert train_vqgan(run)
-        _, kept_back = split_pictures(find_pictures(run.data), run.data)
-        kept = load_vqgan(tmp_path / str(weight) / "vqgan.safetensors")
-        found = evaluate_vqgan(kept, Views(kept_back, run.data, 0, False), 4)["psnr"]
+        _, kept_back = split_images(find_images(run.data), run.data)
+        kept = read_vqgan(tmp_path / str(weight) / "vqgan.safetensors")
+        found = evaluate_vqgan(kept, ImageViews(kept_back, run.data, 0, False), 4)["psnr"]
         held_out[weight] = found, read_csv(tmp_path / str(weight) / "validation.csv")["psnr"]
     found, psnr = held_out[0.0]
     assert found == pytest.approx(max(psnr), rel=1e-4)
@@ -161,12 +161,12 @@ def test_other_codebooks_learn_too(tiny_run, tmp_path, options):
 def test_health_is_told_in_plain_words(tiny_run, start_task):
     task, _, _ = start_task(tiny_run())
     assert task.health({"dead_codes": 16}) == "codes are still being counted"
-    task.memory["last_counts"][0] = 5
+    task.extra_state["last_counts"][0] = 5
     assert task.health({"dead_codes": 5}) == "31% of codes dead: restart is on"
     assert task.health({"dead_codes": 0}) == "all codes in use"
     assert "wins too easily: lower loss.adversarial_weight" in task.health({"dead_codes": 0, "discriminator": 0.01})
     task, _, _ = start_task(tiny_run(loss={"restart_every": 0}))
-    task.memory["last_counts"][0] = 5
+    task.extra_state["last_counts"][0] = 5
     assert task.health({"dead_codes": 4}) == "25% of codes dead: set loss.restart_every to revive them"
 
 
@@ -176,10 +176,10 @@ def test_health_is_told_in_plain_words(tiny_run, start_task):
 @pytest.mark.parametrize("codebook", ["ema", "nearest"])
 def test_learning_the_decoder_leaves_the_codes_alone(tiny_run, tmp_path, codebook):
     train_vqgan(tiny_run(model={"codebook": codebook}))
-    before = load_vqgan(tmp_path / "run" / "vqgan.safetensors")
+    before = read_vqgan(tmp_path / "run" / "vqgan.safetensors")
     start = {"start_from": str(tmp_path / "run" / "vqgan.safetensors"), "learn": "decoder"}
     train_vqgan(tiny_run(output=str(tmp_path / "polished"), model={"codebook": codebook}, **start))
-    after = load_vqgan(tmp_path / "polished" / "vqgan.safetensors").state_dict()
+    after = read_vqgan(tmp_path / "polished" / "vqgan.safetensors").state_dict()
     moved = {name for name, weight in before.state_dict().items() if not torch.equal(weight, after[name])}
     assert moved
     assert all(name.startswith(("decoder.", "post_quant_conv.")) for name in moved)
@@ -192,8 +192,8 @@ def test_a_blend_keeps_weights_on_the_way_from_the_start_to_what_was_learned(tin
     for blend in (1.0, 0.25):
         run = tiny_run(output=str(tmp_path / str(blend)), start_from=str(first), learn="decoder", blend=blend)
         assert train_vqgan(run)
-        decoders[blend] = load_vqgan(tmp_path / str(blend) / "vqgan.safetensors").decoder.state_dict()
-    start = load_vqgan(first).decoder.state_dict()
+        decoders[blend] = read_vqgan(tmp_path / str(blend) / "vqgan.safetensors").decoder.state_dict()
+    start = read_vqgan(first).decoder.state_dict()
     assert not all(torch.equal(start[name], decoders[1.0][name]) for name in start)
     for name, tensor in start.items():
         torch.testing.assert_close(decoders[0.25][name], 0.75 * tensor + 0.25 * decoders[1.0][name])
@@ -262,6 +262,6 @@ def test_features_of_the_discriminator_stand_in_for_lpips(tiny_run, tmp_path):
 
 
 def test_spread_picks_evenly():
-    assert spread(10, 5) == [0, 2, 4, 6, 8]
-    assert spread(3, 12) == [0, 1, 2]
-    assert len(spread(311, 12)) == 12
+    assert evenly_spaced(10, 5) == [0, 2, 4, 6, 8]
+    assert evenly_spaced(3, 12) == [0, 1, 2]
+    assert len(evenly_spaced(311, 12)) == 12
