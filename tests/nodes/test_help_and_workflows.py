@@ -50,11 +50,19 @@ def test_help_pages_name_workflows_that_exist():
         assert set(re.findall(r"\*(\d\d-[a-z-]+)\*", page.read_text(encoding="utf-8"))) <= names, page.parent.name
 
 
-def test_pictures_of_help_pages_are_where_the_page_looks_for_them():
-    """Below web/docs, whichever folder the page is in."""
+def test_each_help_page_shows_its_node_where_the_host_looks_and_where_a_code_host_does():
+    """ComfyUI looks from web/docs, whichever folder the page is in; a code host from the page."""
     for page in (ROOT / "web" / "docs").glob("*/en.md"):
-        for picture in re.findall(r"!\[[^]]+\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
-            assert (ROOT / "web" / "docs" / picture).is_file(), page.parent.name
+        pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+        assert f"../pictures/{page.parent.name}.jpg" in pictures, page.parent.name
+        for picture in pictures:
+            seen = [page.parent / picture, page.parent.parent / picture]
+            assert seen[0].read_bytes() == seen[1].read_bytes(), picture
+
+
+def test_each_help_page_tells_the_limits():
+    for page in (ROOT / "web" / "docs").glob("*/en.md"):
+        assert "\n## Limits\n" in page.read_text(encoding="utf-8"), page.parent.name
 
 
 def test_readme_has_a_line_for_each_node(schemas):
