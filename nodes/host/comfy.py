@@ -6,7 +6,9 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +214,22 @@ class Progress:
 def saved_pictures(images: Tensor, node: type) -> ui.PreviewImage:
     """Pictures [B, H, W, 3] in 0..1 to be shown on the node."""
     return ui.PreviewImage(images, cls=node)
+
+
+@contextmanager
+def watched(module: nn.Module) -> Iterator[None]:
+    """Bar and cancel while a module works through its layers once, however large the picture is."""
+    layers, bar, done = [m for m in module.modules() if isinstance(m, nn.Conv2d)], Progress(), count(1)
+
+    def step(*_: object) -> None:
+        bar.step(min(next(done), len(layers)), len(layers))
+
+    hooks = [layer.register_forward_pre_hook(step) for layer in layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def finished_pictures(images: Tensor, node: type, **files: Path) -> dict[str, Any]:
