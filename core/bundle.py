@@ -14,14 +14,11 @@ from torch import Tensor
 from .autoencoders.strip_decoder import decode_indices
 from .autoencoders.vqgan import VQGAN
 from .canvas.canvas import Canvas
-from .conditions.base import Condition, StartToken, TokenCondition
-from .conditions.config import IMAGE_KINDS, ConditionConfig
-from .conditions.label import ClassCondition
-from .conditions.layout import Box, LayoutCondition
-from .conditions.maps import depth, enlarge, segmentation
-from .conditions.spatial import CoordinatesCondition, SpatialCondition
+from .conditions.base import Condition, TokenCondition
+from .conditions.config import ConditionConfig
+from .conditions.kinds import KINDS, ConditionContext, build_condition, null_prefix
+from .conditions.layout import Box
 from .geometry import Wrap
-from .images.io import check_images
 from .priors.transformer import Transformer
 
 
@@ -42,9 +39,9 @@ class Bundle:
                 f"the prior speaks of {config.codebook_size} codes, the VQGAN has {codes}; "
                 "use the file that the prior was trained with"
             )
-        if (self.condition_vqgan is not None) != (kind in IMAGE_KINDS):
+        if (self.condition_vqgan is not None) != (KINDS[kind].has_vqgan):
             raise ValueError(
-                f"a condition of kind {kind} {'needs a' if kind in IMAGE_KINDS else 'has no'} VQGAN of its own"
+                f"a condition of kind {kind} {'needs a' if KINDS[kind].has_vqgan else 'has no'} VQGAN of its own"
             )
         if self.condition_vqgan is not None:
             own = self.condition_vqgan.config.codebook_size
@@ -72,59 +69,23 @@ class Bundle:
         Raises:
             ValueError: something missing, not asked for, or that can't be used.
         """
-        kind, offset, labels = self.condition_config.kind, self.condition_config.offset, self.condition_config.labels
-        if given is None and self.condition_config.unconditional:
-            return self.unconditional_condition
-        if (given is None) != (kind in ("coordinates", "none")):
-            raise ValueError(
-                f"this prior is guided by {kind}: {'leave the input out' if given is not None else 'give it'}"
-            )
-        match kind:
-            case "none":
-                return StartToken(offset)
-            case "coordinates":
-                if canvas_size is None:
-                    raise ValueError("coordinates need the size of the canvas in cells")
-                return CoordinatesCondition(canvas_size, labels, self.vqgan.config.stride, offset)
-            case "class":
-                return ClassCondition(given, labels, offset)
-            case "layout":
-                if isinstance(given, Tensor):
-                    return TokenCondition(given + offset)
-                side, vocabulary = self.prior.config.window, self.prior.config.vocab_size - offset
-                return LayoutCondition(given, canvas_size or (side, side), vocabulary, offset)
-            case "segmentation":
-                return self.spatial_condition(segmentation(given, labels))
-            case "depth":
-                return self.spatial_condition(depth(given))
-            case "low-resolution":
-                factor = self.condition_config.factor
-                size = (given.shape[-2] * factor, given.shape[-1] * factor)
-                return self.spatial_condition(enlarge(given, size))
-            case "edges":
-                check_images(given, "the condition picture")
-                return self.spatial_condition(given.mean(1, keepdim=True))
+        return build_condition(self.condition_context, given, canvas_size)
 
-    @torch.inference_mode()
-    def spatial_condition(self, images: Tensor) -> SpatialCondition:
-        """Condition pictures [B, C, H, W], prepared, as codes of their VQGAN; one channel serves any number."""
-        if images.shape[1] == 1:
-            images = images.expand(-1, self.condition_vqgan.config.image_channels, -1, -1)
-        (height, width), stride = images.shape[-2:], self.vqgan.config.stride
-        if height % stride or width % stride:
-            raise ValueError(
-                f"the condition picture is {width}x{height} pixels, both sides must be multiples of {stride}, "
-                "a cell of the picture to be made; pad it first"
-            )
-        indices = self.condition_vqgan.encode_indices(images.to(self.condition_vqgan.quant_conv.weight))
-        unconditional = self.unconditional_condition if self.condition_config.unconditional else None
-        return SpatialCondition(
-            indices, (height // stride, width // stride), self.condition_config.offset, unconditional
+    @property
+    def condition_context(self) -> ConditionContext:
+        """What conditions are built for."""
+        return ConditionContext(
+            self.condition_config,
+            self.vqgan.config.stride,
+            self.prior.config.window,
+            self.prior.config.vocab_size,
+            self.condition_vqgan,
+            self.unconditional_condition if self.condition_config.unconditional else None,
         )
 
     @cached_property
     def unconditional_condition(self) -> TokenCondition:
-        """What a prior that is `free` was given where it learned a picture without its edges; worked out once."""
+        """What a prior trained with condition dropout was given instead of edges; computed once."""
         side = self.prior.config.window * self.vqgan.config.stride
         return TokenCondition(null_prefix(self.condition_vqgan, side) + self.condition_config.offset)
 
@@ -139,10 +100,3 @@ class Bundle:
         itself the canvas. One after the other: a picture is the same to the last bit whatever else is decoded."""
         each, wrap = canvas.indices.to(self.vqgan.post_quant_conv.weight.device).split(1), wrap or canvas.wrap
         return torch.cat([decode_indices(self.vqgan, one, wrap).clamp_(-1, 1) for one in each])
-
-
-@torch.inference_mode()
-def null_prefix(vqgan: VQGAN, side: int) -> Tensor:
-    """Codes [1, P] of a black picture of `side` pixels: edges of nothing."""
-    black = -torch.ones(1, vqgan.config.image_channels, side, side)
-    return vqgan.encode_indices(black.to(vqgan.quant_conv.weight)).flatten(1)

@@ -11,7 +11,8 @@ from torch import Tensor
 from .autoencoders.vqgan import VQGAN
 from .autoencoders.vqgan_file import build_vqgan, codes_fingerprint, vqgan_part
 from .bundle import Bundle
-from .conditions.config import IMAGE_KINDS, ConditionConfig
+from .conditions.config import ConditionConfig
+from .conditions.kinds import KINDS
 from .priors.transformer import Transformer, TransformerConfig
 from .storage.model_file import (
     ModelFile,
@@ -44,7 +45,7 @@ def load_bundle(path: str | Path) -> Bundle:
     condition = config_from(ConditionConfig, part_config(file, "condition"), file.path.name)
     vqgan, prior = build_vqgan(file, "vqgan", part_config(file, "vqgan")), build_prior(file)
     condition_vqgan = None
-    if condition.kind in IMAGE_KINDS:
+    if KINDS[condition.kind].has_vqgan:
         condition_vqgan = vqgan if encodes_itself(file) else build_condition_vqgan(file)
     return make_bundle(file.path.name, vqgan, prior, condition, condition_vqgan)
 

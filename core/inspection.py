@@ -16,7 +16,8 @@ from .checkpoints.taming import FIRST_STAGE, build_checked, plan_bundle
 from .conditions.config import ConditionConfig
 from .loading import holds_transformer, is_native, open_released, plan_first_stage, yaml_of
 from .priors.transformer import TransformerConfig
-from .storage.model_file import config_from, parse_config
+from .storage.door import brief, check_numbers
+from .storage.model_file import check_finite, config_from, parse_config
 
 # Tensors of a released checkpoint that no model here needs, by the word that gives them away
 SET_ASIDE = re.compile(r"(?:^|\.)(loss|model_ema|temperature_scheduler|permuter|colorize|mask)(?:\.|$)")
@@ -64,6 +65,8 @@ def inspect_model(path: str | Path, config: str | Path | None = None) -> ModelIn
     plans = {part: plan for part, plan in plans.items() if plan is not None}
     for plan in plans.values():
         build_checked(plan, name)
+        for part in plan.parts.values():  # one after the other, to be sure that its numbers are some
+            part.read()
     return ModelInfo(
         "bundle" if condition else "vqgan",
         origin_of(checkpoint),
@@ -75,10 +78,13 @@ def inspect_model(path: str | Path, config: str | Path | None = None) -> ModelIn
 
 
 def _inspect_native(path: Path) -> ModelInfo:
-    """The same for a file of our own, from its header."""
+    """The same for a file of our own, from its header; its numbers are only looked through."""
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        check_numbers(sum(map(math.prod, shapes.values())), path.name)
+        for name in shapes:
+            check_finite(file.get_tensor(name), brief(name), path.name)
     config = parse_config(metadata, path.name)
     kinds = {"vqgan": VQGANConfig, "prior": TransformerConfig, "condition_vqgan": VQGANConfig}
     configs = {part: config_from(kind, config[part], path.name) for part, kind in kinds.items() if part in config}

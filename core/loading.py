@@ -17,7 +17,7 @@ from .autoencoders.vqgan import VQGAN
 from .autoencoders.vqgan_file import read_vqgan
 from .bundle import Bundle
 from .bundle_file import load_bundle, read_condition_vqgan
-from .checkpoints.diffusers import diffusers_weights
+from .checkpoints.diffusers import diffusers_weights, open_shards
 from .checkpoints.reader import Checkpoint, open_checkpoint
 from .checkpoints.taming import (
     CONDITION_STAGE,
@@ -30,6 +30,7 @@ from .checkpoints.taming import (
     released_bundle,
 )
 from .checkpoints.taming_yaml import TARGETS, ModelKind, ModelYaml, find_yaml, read_yaml
+from .storage.door import brief, existing_file, is_folder
 from .storage.header import check_header
 
 
@@ -76,9 +77,9 @@ def is_native(path: str | Path) -> bool:
     Raises:
         ValueError: the header of a safetensors file is broken.
     """
-    path = Path(path)
-    if not path.is_file():
+    if is_folder(Path(path)):
         return False
+    path = existing_file(path, "a model file")
     with path.open("rb") as file:
         if file.read(9)[8:] != b"{":
             return False
@@ -86,13 +87,15 @@ def is_native(path: str | Path) -> bool:
         check_header(path)
         with safe_open(path, framework="pt") as file:
             return (file.metadata() or {}).get("format", "").startswith("tessera/")
-    except SafetensorError as error:
-        raise ValueError(f"{path.name} is truncated or not a safetensors file ({error}); fetch it again") from error
+    except (SafetensorError, OSError, RuntimeError) as error:  # RuntimeError: too large for a map of memory
+        problem = brief(error, 200)
+        raise ValueError(f"{path.name} is truncated or not a safetensors file ({problem}); fetch it again") from error
 
 
 def open_released(path: str | Path) -> Checkpoint:
     """A checkpoint of another program; in a folder of diffusers, its weights."""
-    return open_checkpoint(diffusers_weights(Path(path)))
+    weights = diffusers_weights(Path(path))
+    return open_shards(weights) if weights.name.endswith(".index.json") else open_checkpoint(weights)
 
 
 def holds_transformer(checkpoint: Checkpoint) -> bool:

@@ -12,6 +12,7 @@ from .canvas.canvas import Canvas
 from .canvas.codec import crop_padding, decode_latents, padding_of
 from .conditions.base import Condition, repeat
 from .conditions.config import ConditionKind
+from .conditions.kinds import KINDS
 from .conditions.layout import Box
 from .conditions.maps import colorize_labels
 from .geometry import Window
@@ -80,7 +81,7 @@ def prepare_unconditional(bundle: Bundle, canvas: Canvas | None) -> PreparedCond
         ValueError: the bundle wants to be guided, and has not learned to paint freely.
     """
     config = bundle.condition_config
-    if config.kind not in ("none", "coordinates") and not config.unconditional:
+    if KINDS[config.kind].takes_input and not config.unconditional:
         raise ValueError(f"this model is guided by {config.kind}; connect a condition of that kind")
     canvas = canvas or bundle.empty_canvas(1)
     return PreparedCondition(bundle.condition(None, canvas.size), canvas)
@@ -92,7 +93,7 @@ def check_kind(bundle: Bundle, kind: ConditionKind) -> None:
     if kind != wanted:
         raise ValueError(
             f"this model is guided by {wanted}, not by {kind}; "
-            f"{'leave the condition out' if wanted in ('none', 'coordinates') else f'use a condition of kind {wanted}'}"
+            f"{'leave the condition out' if not KINDS[wanted].takes_input else f'use a condition of kind {wanted}'}"
         )
 
 

@@ -15,8 +15,10 @@ from .autoencoders.vqgan import VQGAN
 from .canvas.canvas import Canvas
 from .sampling.settings import SamplingSettings
 from .sampling.windows import Sliding
+from .storage.door import brief, existing_file
 from .storage.fingerprint import fingerprint
 
+MAX_NOTE_LENGTH = 16 * 2**20  # letters; a canvas of 1024 x 1024 cells takes half of that
 KEY = "tessera"  # of the text in the PNG
 FORMAT = "tessera/1"
 
@@ -65,16 +67,16 @@ def read_note(path: str | Path) -> Note:
         FileNotFoundError: no such file.
         ValueError: no picture, or one that remembers nothing, or nothing that can be used.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; give the path of a PNG")
+    path = existing_file(path, "a PNG")
     try:
         with Image.open(path) as image:
             text = image.info.get(KEY)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path.name} can't be read as a picture ({error}); choose another file") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path.name} can't be read as a picture ({brief(error)}); choose another file") from error
     if not isinstance(text, str):
         raise ValueError(f"{path.name} holds no canvas; only pictures that Save Picture and Canvas wrote do")
+    if len(text) > MAX_NOTE_LENGTH:
+        raise ValueError(f"{path.name} holds a note of {len(text)} letters, too long for a canvas; choose another file")
     try:
         content = json.loads(text)
         indices, known = (torch.tensor(content[name], dtype=torch.int64)[None] for name in ("indices", "known"))
@@ -85,7 +87,8 @@ def read_note(path: str | Path) -> Note:
         canvas = Canvas(indices, known.bool(), (float(down), float(right)), wrap, provenance)
         return Note(canvas, str(content["vqgan"]))
     except (KeyError, TypeError, ValueError, RuntimeError, RecursionError, OverflowError) as error:
-        raise ValueError(f"{path.name} holds a canvas that can't be read ({error}); choose another file") from error
+        problem = brief(error)
+        raise ValueError(f"{path.name} holds a canvas that can't be read ({problem}); choose another file") from error
 
 
 def check_vqgan(note: Note, vqgan: VQGAN, name: str) -> None:

@@ -20,10 +20,21 @@ class PublishedFile:
 
     name: str  # below a model folder
     url: str = ""
+    mirrors: tuple[str, ...] = ()  # other addresses of the same bytes; only where their hash is known
     bytes: int = 0
     megabytes: int = 0  # a rounded size, 10^6 bytes
     sha256: str = ""
     unpack: str = ""  # the file in a zip behind the url
+
+    def __post_init__(self):
+        object.__setattr__(self, "mirrors", tuple(self.mirrors))
+        if self.mirrors and not self.sha256:
+            raise ValueError(f"{self.name} has mirrors but no hash to check them by; give its sha256")
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where it can be had, the first one first."""
+        return (*filter(None, [self.url]), *self.mirrors)
 
     @property
     def size(self) -> int:

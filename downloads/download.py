@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -42,12 +43,25 @@ def check_https(url: str) -> None:
 
 
 def download(file: PublishedFile, target: Path, on_bytes: OnBytes = lambda done, total: None) -> None:
-    """Fetch `file` to `target`, going on where an earlier call was cut off.
+    """Fetch `file` to `target` from the first of its addresses that has it, going on where an earlier one was cut off.
 
     Raises:
-        ValueError: unreachable, cut off, of a wrong size or hash, or not enough room; one sentence. After a cut
-            what has arrived is kept for the next call; what is wrong is not.
+        ValueError: nowhere to be had: unreachable, cut off, of a wrong size or hash, or not enough room; one sentence.
+            After a cut what has arrived is kept for the next call; what is wrong is not.
     """
+    problems = []
+    for url in file.addresses:
+        try:
+            download_from(replace(file, url=url, mirrors=()), target, on_bytes)
+            return
+        except ValueError as error:
+            problems.append(error)
+    others = f" ({len(problems) - 1} other addresses failed before)" if len(problems) > 1 else ""
+    raise ValueError(f"{problems[-1]}{others}" if problems else f"{file.name} has no address") from problems[-1]
+
+
+def download_from(file: PublishedFile, target: Path, on_bytes: OnBytes) -> None:
+    """`download` from the one address `file.url`."""
     check_https(file.url)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.partial")

@@ -18,7 +18,7 @@ def fetch_model(published: Published, folder: Path, on_file: OnFile) -> Path:
     Raises:
         ValueError: it has to be fetched by hand; as `download.download`; or it is another model.
     """
-    lacking = [file.name for file in published.files if not file.url and not (folder / file.name).is_file()]
+    lacking = [file.name for file in published.files if not file.addresses and not (folder / file.name).is_file()]
     if lacking:
         raise ValueError(
             f"{published.name} can't be fetched by itself; open {published.page} and save {' and '.join(lacking)} "

@@ -57,6 +57,15 @@ WORDS = {
     "TesseraCodebookAtlas": ["codebook", "palette", "swatches", "tokens", "vocabulary"],
     "TesseraComparePictures": ["psnr", "ssim", "lpips", "metrics", "difference", "quality"],
     "TesseraCompareCanvases": ["difference", "agreement", "metrics", "tokens"],
+    "TesseraLoadCLIP": ["clip", "openai", "vit", "load clip", "text encoder"],
+    "TesseraPaintByWords": ["vqgan clip", "text to image", "txt2img", "prompt", "clip guidance"],
+    "TesseraPaintSettings": ["cutouts", "learning rate", "augmentations", "optimizer"],
+    "TesseraWordsPrompt": ["prompt", "text", "clip text encode", "conditioning"],
+    "TesseraPicturePrompt": ["image prompt", "ip adapter", "reference", "clip vision"],
+    "TesseraPaintStory": ["video", "animation", "zoom", "film", "prompt travel"],
+    "TesseraRestyle": ["style transfer", "video", "img2img", "film"],
+    "TesseraRankByWords": ["clip score", "rerank", "choose", "best of"],
+    "TesseraClassify": ["zero shot", "clip", "label", "interrogate"],
     "TesseraExamplePicture": ["load image", "demo", "sample", "test image"],
 }
 

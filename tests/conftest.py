@@ -45,7 +45,8 @@ def tiny_bundle(kind: str, **prior_changes):
     """A small random bundle of one kind: 16 codes, cells of 4 pixels, a window of 4 x 4 cells."""
     from tessera.core.autoencoders.vqgan import VQGAN, VQGANConfig
     from tessera.core.bundle import Bundle
-    from tessera.core.conditions.config import IMAGE_KINDS, ConditionConfig
+    from tessera.core.conditions.config import ConditionConfig
+    from tessera.core.conditions.kinds import KINDS
     from tessera.core.priors.transformer import Transformer, TransformerConfig
 
     def vqgan(**changes) -> VQGAN:
@@ -58,14 +59,14 @@ def tiny_bundle(kind: str, **prior_changes):
         return model
 
     torch.manual_seed(0)
-    length = {"layout": 92}.get(kind, 16 if kind in (*IMAGE_KINDS, "coordinates") else 1)
+    length = KINDS[kind].prefix_length(4)
     shape = {"layers": 2, "width": 32, "heads": 4, "codebook_size": 16, "vocab_size": 64, "window": 4}
     prior = Transformer(TransformerConfig(**{**shape, "prefix_length": length, **prior_changes}))
     for parameter in prior.parameters():  # as trained models, it has an opinion
         torch.nn.init.normal_(parameter, std=0.3)
     config = ConditionConfig(kind=kind, offset=16, labels=5, factor=2 if kind == "low-resolution" else 0)
     channels = {"segmentation": 5, "low-resolution": 3}.get(kind, 1)
-    own = vqgan(image_channels=channels, codebook_size=12).eval() if kind in IMAGE_KINDS else None
+    own = vqgan(image_channels=channels, codebook_size=12).eval() if KINDS[kind].has_vqgan else None
     return Bundle(vqgan().eval(), prior.eval(), config, own)
 
 

@@ -1,27 +1,27 @@
 """Building blocks shared by the encoder, the decoder and nothing else (paper section 3.1).
 
 The operations and their order are those of the released models, so that their weights fit:
-GroupNorm(32, eps 1e-6), swish, residual blocks, single-head attention over all positions,
-stride-2 convolution padded right and bottom only, nearest-neighbor upsampling.
+GroupNorm (32 groups in every released model, eps 1e-6), swish, residual blocks, single-head attention over
+all positions, stride-2 convolution padded right and bottom only, nearest-neighbor upsampling.
 """
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
-    """GroupNorm with the released models' 32 groups; `channels` must be a multiple of 32."""
-    return nn.GroupNorm(32, channels, eps=1e-6)
+def group_norm(channels: int, groups: int = 32) -> nn.GroupNorm:
+    """GroupNorm as the released models have it; `channels` must be a multiple of `groups`."""
+    return nn.GroupNorm(groups, channels, eps=1e-6)
 
 
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions, each after norm and swish, added to the input. [B, C, h, w] -> [B, C', h, w]"""
 
-    def __init__(self, channels_in: int, channels_out: int):
+    def __init__(self, channels_in: int, channels_out: int, groups: int = 32):
         super().__init__()
-        self.norm1 = group_norm(channels_in)
+        self.norm1 = group_norm(channels_in, groups)
         self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
-        self.norm2 = group_norm(channels_out)
+        self.norm2 = group_norm(channels_out, groups)
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1)
         if channels_in != channels_out:
             self.nin_shortcut = nn.Conv2d(channels_in, channels_out, 1)
@@ -37,9 +37,9 @@ class ResidualBlock(nn.Module):
 class AttentionBlock(nn.Module):
     """Single-head self-attention over all positions (eq. 1), added to the input. [B, C, h, w] -> same"""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, groups: int = 32):
         super().__init__()
-        self.norm = group_norm(channels)
+        self.norm = group_norm(channels, groups)
         self.q = nn.Conv2d(channels, channels, 1)
         self.k = nn.Conv2d(channels, channels, 1)
         self.v = nn.Conv2d(channels, channels, 1)
@@ -83,12 +83,12 @@ class Level(nn.Module):
     """One resolution: residual blocks, each followed by attention where the config asks for it,
     then an optional change of resolution named `downsample` or `upsample`."""
 
-    def __init__(self, channels_in: int, channels_out: int, blocks: int, attention: bool):
+    def __init__(self, channels_in: int, channels_out: int, blocks: int, attention: bool, groups: int = 32):
         super().__init__()
         self.block = nn.ModuleList(
-            ResidualBlock(channels_in if i == 0 else channels_out, channels_out) for i in range(blocks)
+            ResidualBlock(channels_in if i == 0 else channels_out, channels_out, groups) for i in range(blocks)
         )
-        self.attn = nn.ModuleList(AttentionBlock(channels_out) for _ in range(blocks if attention else 0))
+        self.attn = nn.ModuleList(AttentionBlock(channels_out, groups) for _ in range(blocks if attention else 0))
 
     def forward(self, x: Tensor) -> Tensor:
         for i, block in enumerate(self.block):
@@ -105,11 +105,11 @@ class Level(nn.Module):
 class Middle(nn.Module):
     """Block, attention, block at the lowest resolution: context from everywhere (section 3.1.1)."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, groups: int = 32):
         super().__init__()
-        self.block_1 = ResidualBlock(channels, channels)
-        self.attn_1 = AttentionBlock(channels)
-        self.block_2 = ResidualBlock(channels, channels)
+        self.block_1 = ResidualBlock(channels, channels, groups)
+        self.attn_1 = AttentionBlock(channels, groups)
+        self.block_2 = ResidualBlock(channels, channels, groups)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.block_2(self.attn_1(self.block_1(x)))

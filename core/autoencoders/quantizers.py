@@ -7,7 +7,8 @@ and `GumbelQuantizer` (a categorical choice relaxed by Gumbel noise while traini
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,12 +17,19 @@ from torch import Tensor, nn
 from .nearest import as_rows, nearest_code
 from .precision import exact_float32
 
-if TYPE_CHECKING:
-    from .vqgan import VQGANConfig
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizerLosses:
+    """Weights of a quantizer's loss, and the pace of its moving average. They matter to training only."""
+
+    commitment_weight: float = 0.25  # beta, on |sg(z_q) - z|^2 of eq. 4 (released models: 1)
+    codebook_weight: float = 1.0  # on |z_q - sg(z)|^2 of eq. 4 (released models: 0.25)
+    ema_decay: float = 0.99
+    kl_weight: float = 5e-4  # Gumbel only (released models: 1e-8)
 
 
 class Quantized(NamedTuple):
-    """What a codebook makes of latents."""
+    """What a quantizer makes of latents."""
 
     codes: Tensor  # [B, D, h, w], with the straight-through gradient while training
     indices: Tensor  # [B, h, w] int64 in 0..K-1
@@ -29,24 +37,37 @@ class Quantized(NamedTuple):
 
 
 class VectorQuantizer(nn.Module):
-    """Nearest-code quantization. With `codebook: ema` the codes follow the latents by moving average
-    (call `ema_update` after each training step) and the codebook term of the loss is left out."""
+    """Nearest-code quantization (eq. 2) with `size` codes of `dim` numbers.
 
-    def __init__(self, config: VQGANConfig):
+    Args:
+        normalize: compare directions only: latents and codes on the unit sphere.
+        ema: the codes follow the latents by moving average (call `ema_update` after each training step), and the
+            codebook term of the loss is left out.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        dim: int,
+        *,
+        normalize: bool = False,
+        ema: bool = False,
+        losses: QuantizerLosses = QuantizerLosses(),
+    ):
         super().__init__()
-        self.config = config
-        self.embedding = nn.Embedding(config.codebook_size, config.code_dim)
-        nn.init.uniform_(self.embedding.weight, -1 / config.codebook_size, 1 / config.codebook_size)
-        if config.codebook == "ema":
+        self.size, self.normalize, self.ema, self.losses = size, normalize, ema, losses
+        self.embedding = nn.Embedding(size, dim)
+        nn.init.uniform_(self.embedding.weight, -1 / size, 1 / size)
+        if ema:
             self.embedding.weight.requires_grad_(False)
-            self.register_buffer("ema_count", torch.ones(config.codebook_size))
+            self.register_buffer("ema_count", torch.ones(size))
             self.register_buffer("ema_sum", self.embedding.weight.detach().clone())
 
     @property
     def codes(self) -> Tensor:
         """[K, D], of length one where the config asks for it."""
         weight = self.embedding.weight
-        return F.normalize(weight, dim=1) if self.config.normalize_codes else weight
+        return F.normalize(weight, dim=1) if self.normalize else weight
 
     def lookup(self, indices: Tensor) -> Tensor:
         """Indices [B, h, w] int64 -> codes [B, D, h, w].
@@ -54,12 +75,12 @@ class VectorQuantizer(nn.Module):
         Raises:
             ValueError: an index outside 0..K-1.
         """
-        check_indices(indices, self.config.codebook_size)
+        check_indices(indices, self.size)
         return F.embedding(indices, self.codes).movedim(-1, 1)
 
     def forward(self, latents: Tensor) -> Quantized:
         """Latents [B, D, h, w] -> the nearest codes, their indices, and eq. 4's last two terms."""
-        if self.config.normalize_codes:
+        if self.normalize:
             latents = F.normalize(latents, dim=1)
         batch, _, height, width = latents.shape
         with torch.no_grad():
@@ -67,18 +88,17 @@ class VectorQuantizer(nn.Module):
             indices = nearest_code(as_rows(latents).float(), self.codes.float())
         indices = indices.view(batch, height, width)
         codes = F.embedding(indices, self.codes).movedim(-1, 1).to(latents.dtype)
-        loss = self.config.commitment_weight * F.mse_loss(latents, codes.detach())
-        if self.config.codebook == "nearest":
-            loss = loss + self.config.codebook_weight * F.mse_loss(codes, latents.detach())
+        loss = self.losses.commitment_weight * F.mse_loss(latents, codes.detach())
+        if not self.ema:
+            loss = loss + self.losses.codebook_weight * F.mse_loss(codes, latents.detach())
         straight_through = latents + (codes - latents).detach()  # the gradient skips the argmin
         return Quantized(straight_through, indices, loss)
 
     @torch.no_grad()
     def init_kmeans(self, latents: Tensor, generator: torch.Generator, rounds: int = 5) -> None:
         """Place the codes by k-means on the first batch's latents [N, D], instead of at random."""
-        latents = F.normalize(latents, dim=1) if self.config.normalize_codes else latents
-        size = self.config.codebook_size
-        codes = _random_rows(latents, size, generator)
+        latents = F.normalize(latents, dim=1) if self.normalize else latents
+        codes = _random_rows(latents, self.size, generator)
         # jitter keeps repeated rows apart when there are fewer latents than codes
         codes = codes + 1e-3 * latents.std() * torch.randn(codes.shape, generator=generator).to(codes)
         for _ in range(rounds):
@@ -90,44 +110,58 @@ class VectorQuantizer(nn.Module):
     @torch.no_grad()
     def reset_ema(self) -> None:
         """Begin the moving average at the present codes; needed after codes were set from outside."""
-        if self.config.codebook == "ema":
+        if self.ema:
             self.ema_count.fill_(1.0)
             self.ema_sum.copy_(self.embedding.weight)
 
     @torch.no_grad()
-    def ema_update(self, latents: Tensor) -> None:
-        """Move each code towards the mean of the latents [N, D] it was chosen for (EMA codebook)."""
-        latents = F.normalize(latents, dim=1) if self.config.normalize_codes else latents
+    def ema_update(self, latents: Tensor, valid: Tensor | bool = True) -> None:
+        """Move each code towards the mean of the latents [N, D] it was chosen for (EMA codebook); where not `valid`,
+        a bool on the device, leave all as it is."""
+        latents = F.normalize(latents, dim=1) if self.normalize else latents
         counts, sums = _assign(latents.float(), self.codes)
-        decay = self.config.ema_decay
+        valid = torch.as_tensor(valid, device=counts.device)
+        counts, sums = torch.where(valid, counts, self.ema_count), torch.where(valid, sums, self.ema_sum)
+        decay = self.losses.ema_decay
         self.ema_count.lerp_(counts, 1 - decay)
         self.ema_sum.lerp_(sums, 1 - decay)
         # Laplace smoothing: a code that is rarely chosen keeps a finite length
         total = self.ema_count.sum()
         smoothed = (self.ema_count + 1e-5) / (total + 1e-5 * len(counts)) * total
-        self.embedding.weight.copy_(self.ema_sum / smoothed[:, None])
+        moved = self.ema_sum / smoothed[:, None]
+        self.embedding.weight.copy_(torch.where(valid, moved, self.embedding.weight))
 
     @torch.no_grad()
     def restart_codes(self, dead: Tensor, latents: Tensor, generator: torch.Generator) -> None:
         """Replace the codes where `dead` [K] bool by random latents of [N, D]."""
-        latents = F.normalize(latents, dim=1) if self.config.normalize_codes else latents
+        latents = F.normalize(latents, dim=1) if self.normalize else latents
         replacement = _random_rows(latents.float(), int(dead.sum()), generator)
         self.embedding.weight[dead] = replacement
-        if self.config.codebook == "ema":
+        if self.ema:
             self.ema_sum[dead] = replacement
             self.ema_count[dead] = 1.0
 
 
 class GumbelQuantizer(nn.Module):
-    """A categorical choice per cell. While training the choice is drawn with Gumbel noise and its
-    gradient is that of the softmax at `temperature`; otherwise it is the most likely code. (The
-    released code draws noise even when encoding for use, which makes its indices random.)"""
+    """A categorical choice per cell among `size` codes of `dim` numbers.
 
-    def __init__(self, config: VQGANConfig):
+    While training the choice is drawn with Gumbel noise and its gradient is that of the softmax at `temperature`;
+    otherwise it is the most likely code. (The released code draws noise even when encoding for use, which makes its
+    indices random.)
+    """
+
+    def __init__(
+        self,
+        size: int,
+        dim: int,
+        latent_channels: int,
+        *,
+        losses: QuantizerLosses = QuantizerLosses(),
+    ):
         super().__init__()
-        self.config = config
-        self.proj = nn.Conv2d(config.latent_channels, config.codebook_size, 1)
-        self.embed = nn.Embedding(config.codebook_size, config.code_dim)
+        self.size, self.losses = size, losses
+        self.proj = nn.Conv2d(latent_channels, size, 1)
+        self.embed = nn.Embedding(size, dim)
         self.temperature = 1.0
 
     @property
@@ -137,7 +171,7 @@ class GumbelQuantizer(nn.Module):
 
     def lookup(self, indices: Tensor) -> Tensor:
         """Indices [B, h, w] int64 -> codes [B, D, h, w]; ValueError for an index outside 0..K-1."""
-        check_indices(indices, self.config.codebook_size)
+        check_indices(indices, self.size)
         return self.embed(indices).movedim(-1, 1)
 
     def forward(self, latents: Tensor) -> Quantized:
@@ -152,8 +186,8 @@ class GumbelQuantizer(nn.Module):
             indices = logits.argmax(1)
             codes = self.lookup(indices)
         probabilities = logits.softmax(1)
-        kl = (probabilities * (probabilities * self.config.codebook_size + 1e-10).log()).sum(1).mean()
-        return Quantized(codes, indices, self.config.kl_weight * kl)
+        kl = (probabilities * (probabilities * self.size + 1e-10).log()).sum(1).mean()
+        return Quantized(codes, indices, self.losses.kl_weight * kl)
 
 
 def check_indices(indices: Tensor, codebook_size: int) -> None:

@@ -71,7 +71,7 @@ def decode_in_strips(model: VQGAN, codes: Tensor, wrap: Wrap = "none") -> Tensor
     latents = model.post_quant_conv(codes.contiguous())
     images = latents.new_empty(batch, model.config.image_channels, height * stride, width * stride)
     for image, latent in zip(images, latents, strict=True):
-        StripDecoder(wrap).decode(model.decoder, latent, image)
+        StripDecoder(wrap, model.config.norm_groups).decode(model.decoder, latent, image)
     return images
 
 
@@ -134,8 +134,9 @@ class GroupMoments:
 class StripDecoder:
     """Layers applied strip by strip to one picture [C, H, W], its borders as `wrap` says."""
 
-    def __init__(self, wrap: Wrap):
+    def __init__(self, wrap: Wrap, groups: int = 32):
         self.wrap_rows, self.wrap_columns = wrap in ("y", "both"), wrap in ("x", "both")
+        self.groups = groups  # of the decoder's norms
 
     def decode(self, decoder: Decoder, latent: Tensor, image: Tensor) -> None:
         """`Decoder.forward` of a latent [C, h, w] into an image."""
@@ -169,7 +170,7 @@ class StripDecoder:
         """`ResidualBlock.forward`, in place where channels stay."""
         halfway = new_output(x, block.conv1) if halfway is None else halfway
         inner = self.convolve(x, block.conv1, halfway, moments.activation(block.norm1))
-        prepare, after = inner.activation(block.norm2), GroupMoments()
+        prepare, after = inner.activation(block.norm2), GroupMoments(self.groups)
         shortcut = getattr(block, "nin_shortcut", None)
         out = x if shortcut is None else new_output(x, shortcut)
         for first, last in strips_of(halfway):
@@ -182,7 +183,7 @@ class StripDecoder:
 
     def attend(self, block: AttentionBlock, x: Tensor, moments: GroupMoments) -> GroupMoments:
         """`AttentionBlock.forward`, in place."""
-        prepare, after = moments.activation(block.norm, swish=False), GroupMoments()
+        prepare, after = moments.activation(block.norm, swish=False), GroupMoments(self.groups)
         normed = prepare(x)
         k, v = (unpadded(layer, normed).flatten(1).t() for layer in (block.k, block.v))  # [H * W, C]
         height, width = x.shape[1:]
@@ -198,7 +199,7 @@ class StripDecoder:
     def upsample(self, conv: nn.Conv2d, x: Tensor) -> tuple[Tensor, GroupMoments]:
         """`Upsample.forward`."""
         channels, height, width = x.shape
-        out, moments = x.new_empty(conv.out_channels, 2 * height, 2 * width), GroupMoments()
+        out, moments = x.new_empty(conv.out_channels, 2 * height, 2 * width), GroupMoments(self.groups)
         for first, last in strips_of(out, even=True):
             # one row of x more on either side gives two rows, of which the convolution needs the nearer one
             around = self.around(x, first // 2, last // 2)
@@ -210,7 +211,7 @@ class StripDecoder:
 
     def convolve(self, x: Tensor, conv: nn.Conv2d, out: Tensor, prepare: Prepare | None = None) -> GroupMoments:
         """A 3x3 convolution of what `prepare` makes of x, into `out`; its moments."""
-        moments = GroupMoments()
+        moments = GroupMoments(self.groups)
         for first, last in strips_of(out):
             strip = self.convolution(conv, self.around(x, first, last, prepare))
             moments.add(strip)

@@ -8,12 +8,13 @@ Module names equal those of the released checkpoints, so their weights load with
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import Downsample, Level, Middle, Upsample, group_norm
 from .precision import exact_float32
-from .quantizers import GumbelQuantizer, Quantized, VectorQuantizer
+from .quantizers import GumbelQuantizer, Quantized, QuantizerLosses, VectorQuantizer
 
 MAX_LEVELS, MAX_BLOCKS = 16, 64  # a file that asks for millions would never finish
 
@@ -31,23 +32,24 @@ class VQGANConfig:
     blocks_per_level: int = 2
     attention_levels: tuple[int, ...] = (4,)  # indices into channel_mult
     latent_channels: int = 256  # between encoder and the 1x1 convolution
-    patch_size: int = 1  # pixels per side folded into channels at the door; 1 in every released model
+    patch_size: int = 1  # pixel-unshuffle factor before the first convolution; 1 in every released model
     codebook_size: int = 1024  # K
     code_dim: int = 256  # D
     codebook: Literal["nearest", "ema", "gumbel"] = "nearest"
     normalize_codes: bool = False  # compare directions only: latents and codes on the unit sphere
-    commitment_weight: float = 0.25  # beta, on |sg(z_q) - z|^2 of eq. 4 (released models: 1)
-    codebook_weight: float = 1.0  # on |z_q - sg(z)|^2 of eq. 4 (released models: 0.25)
-    ema_decay: float = 0.99
-    kl_weight: float = 5e-4  # Gumbel only
+    norm_groups: int = 32  # of every GroupNorm; 32 in every released model
 
     def __post_init__(self):
         for name in ("channel_mult", "attention_levels"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if not self.channel_mult or any(self.channels * m % 32 or self.channels * m < 1 for m in self.channel_mult):
+        if self.norm_groups < 1:
+            raise ValueError(f"norm_groups is {self.norm_groups}; it must be at least 1, and 32 for released models")
+        widths = [self.channels * m for m in self.channel_mult]
+        if not widths or any(width % self.norm_groups or width < 1 for width in widths):
             raise ValueError(
-                f"channels {self.channels} times channel_mult {self.channel_mult} must be multiples of 32 "
-                "(GroupNorm has 32 groups); choose channels 32, 64, 96, ..."
+                f"channels {self.channels} times channel_mult {self.channel_mult} must be multiples of "
+                f"{self.norm_groups} (norm_groups); choose channels "
+                f"{', '.join(str(self.norm_groups * n) for n in (1, 2, 3))}, ..."
             )
         if any(level not in range(len(self.channel_mult)) for level in self.attention_levels):
             raise ValueError(
@@ -83,13 +85,13 @@ class Encoder(nn.Module):
         self.down = nn.ModuleList()
         previous = config.channels
         for i, width in enumerate(widths):
-            level = Level(previous, width, config.blocks_per_level, i in config.attention_levels)
+            level = Level(previous, width, config.blocks_per_level, i in config.attention_levels, config.norm_groups)
             if i < len(widths) - 1:
                 level.downsample = Downsample(width)
             self.down.append(level)
             previous = width
-        self.mid = Middle(previous)
-        self.norm_out = group_norm(previous)
+        self.mid = Middle(previous, config.norm_groups)
+        self.norm_out = group_norm(previous, config.norm_groups)
         self.conv_out = nn.Conv2d(previous, config.latent_channels, 3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -108,17 +110,19 @@ class Decoder(nn.Module):
         widths = [config.channels * m for m in config.channel_mult]
         self.patch_size = config.patch_size
         self.conv_in = nn.Conv2d(config.latent_channels, widths[-1], 3, padding=1)
-        self.mid = Middle(widths[-1])
+        self.mid = Middle(widths[-1], config.norm_groups)
         levels = []
         previous = widths[-1]
         for i, width in reversed(list(enumerate(widths))):
-            level = Level(previous, width, config.blocks_per_level + 1, i in config.attention_levels)
+            level = Level(
+                previous, width, config.blocks_per_level + 1, i in config.attention_levels, config.norm_groups
+            )
             if i > 0:
                 level.upsample = Upsample(width)
             levels.insert(0, level)  # indexed by level: up.0 is the full resolution and runs last
             previous = width
         self.up = nn.ModuleList(levels)
-        self.norm_out = group_norm(previous)
+        self.norm_out = group_norm(previous, config.norm_groups)
         self.conv_out = nn.Conv2d(previous, config.image_channels * config.patch_size**2, 3, padding=1)
 
     def forward(self, latents: Tensor) -> Tensor:
@@ -136,22 +140,35 @@ class Reconstruction(NamedTuple):
     latents: Tensor  # [B, D, h, w], before quantization
 
 
+def build_quantizer(config: VQGANConfig, losses: QuantizerLosses) -> VectorQuantizer | GumbelQuantizer:
+    """The quantizer that a config names."""
+    size, dim = config.codebook_size, config.code_dim
+    if config.codebook == "gumbel":
+        return GumbelQuantizer(size, dim, config.latent_channels, losses=losses)
+    return VectorQuantizer(size, dim, normalize=config.normalize_codes, ema=config.codebook == "ema", losses=losses)
+
+
 class VQGAN(nn.Module):
     """Pictures to codes and back.
 
     Height and width of pictures must be multiples of `config.stride`; `image.pad_to_multiple`
-    makes them so.
+    makes them so. `losses` matter to training only.
     """
 
-    def __init__(self, config: VQGANConfig):
+    def __init__(self, config: VQGANConfig, losses: QuantizerLosses = QuantizerLosses()):  # noqa: B008, frozen
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
-        self.codebook = GumbelQuantizer(config) if config.codebook == "gumbel" else VectorQuantizer(config)
+        self.codebook = build_quantizer(config, losses)
         codebook_input = config.latent_channels if config.codebook == "gumbel" else config.code_dim
         self.quant_conv = nn.Conv2d(config.latent_channels, codebook_input, 1)
         self.post_quant_conv = nn.Conv2d(config.code_dim, config.latent_channels, 1)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.quant_conv.weight.device
 
     def encode(self, image: Tensor) -> Tensor:
         """Latents z = E(x): [B, C, H, W] in -1..1 -> [B, D, h, w].

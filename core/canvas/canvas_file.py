@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
+from ..storage.door import brief
 from ..storage.tensors import load_tensors, save_tensors
 from .canvas import Canvas
 
@@ -22,6 +26,15 @@ def load_canvas(path: str | Path) -> Canvas:
         down, right = json.loads(metadata.get("overhang", "[0, 0]"))
         padding, wrap = (float(down), float(right)), metadata.get("wrap", "none")
         provenance = tuple(str(origin) for origin in json.loads(metadata.get("origins", "[]")))
-        return Canvas(tensors["indices"].long(), tensors["known"].bool(), padding, wrap, provenance)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{Path(path).name} is not a saved canvas ({error}); choose another file") from error
+        return Canvas(whole_numbers(tensors["indices"]), tensors["known"].bool(), padding, wrap, provenance)
+    except (TypeError, ValueError, RecursionError, OverflowError) as error:
+        raise ValueError(f"{Path(path).name} is not a saved canvas ({brief(error)}); choose another file") from error
+
+
+def whole_numbers(indices: Tensor) -> Tensor:
+    """Codes as int64; ValueError unless they are whole numbers from 0."""
+    if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
+        raise ValueError(f"its codes are {indices.dtype}, not whole numbers")
+    if indices.numel() and int(indices.min()) < 0:
+        raise ValueError(f"it holds code {int(indices.min())}, the lowest is 0")
+    return indices.long()

@@ -6,7 +6,7 @@ read from the file only when asked for, each once, so memory holds what is used 
     checkpoint = open_checkpoint(path)
     checkpoint.shapes           # of every tensor below "state_dict", or at the top, by name
     checkpoint.read(name)       # a Tensor
-    checkpoint.besides          # what else the file holds, by name
+    checkpoint.other_entries          # what else the file holds, by name
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..storage.door import brief, check_numbers, existing_file
 from ..storage.header import check_header
-from .torch_format import TensorLocation, locate_tensors, read_tensor, stream_contents, zip_contents
+from .torch_format import OtherKind, TensorLocation, locate_tensors, read_tensor, stream_contents, zip_contents
+from .wrapping import unwrapped
 
 SAFETENSORS_TYPES = {
     "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64, "I64": torch.int64,
@@ -48,18 +50,33 @@ class Checkpoint:
 
     shapes: of the tensors, by name.
     read: gives one tensor as stored; ValueError if the file has become shorter.
-    besides: names of what else it holds, such as "optimizer_states".
+    other_entries: names of what else it holds, such as "optimizer_states".
+    places: where they lie and of which type they are, by name.
+    lightning: the version of Lightning that wrote it; empty where none says so.
     """
 
     def __init__(
-        self, path: Path, shapes: dict[str, tuple[int, ...]], read: Callable[[str], Tensor], other_entries: list[str]
+        self,
+        path: Path,
+        places: dict[str, TensorLocation],
+        other_entries: list[str],
+        lightning: str = "",
+        read: Callable[[str], Tensor] | None = None,
     ):
+        stored = unwrapped(list(places))
+        if len(stored) < len(places):
+            other_entries = [*other_entries, f"{len(places) - len(stored)} tensors beside the model's"]
+        shapes = {name: places[theirs].shape for name, theirs in stored.items()}
         if len(shapes) > MAX_TENSORS:
             raise ValueError(f"it holds {len(shapes)} tensors, more than the {MAX_TENSORS} of any model known here")
         for name in shapes:
             if len(name) > MAX_NAME_LENGTH or not name.isprintable():
                 raise ValueError(f"it has a tensor named {name[:40]!r}..., which no program writes")
-        self.path, self.shapes, self.read, self.other_entries = path, shapes, read, other_entries
+        check_numbers(max((math.prod(shape) for shape in shapes.values()), default=0), "a tensor")
+        self.path, self.shapes, self.other_entries, self.lightning = path, shapes, other_entries, lightning
+        self.places = {name: places[theirs] for name, theirs in stored.items()}
+        read = read or (lambda theirs: read_tensor(path, places[theirs]))
+        self.read: Callable[[str], Tensor] = lambda name: read(stored[name])
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
@@ -69,9 +86,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         FileNotFoundError: no such file.
         ValueError: truncated, broken, hostile, or of another kind; one sentence that names the file.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; give the path of a checkpoint file")
+    path = existing_file(path, "a checkpoint file")
     try:
         with path.open("rb") as file:
             start = file.read(9)
@@ -81,19 +96,31 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
             return open_torch(path, stream_contents)
         if start[8:] == b"{":
             return open_safetensors(path)
+    except OtherKind as error:
+        raise ValueError(f"{path.name} can't be used: {error}") from error
     except BROKEN as error:
-        problem = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path.name} can't be read: {problem}; fetch it again") from error
-    raise ValueError(
-        f"{path.name} is {'neither a torch checkpoint nor safetensors' if start else 'empty'}; choose another file"
-    )
+        raise ValueError(f"{path.name} can't be read: {brief(error, 250)}; fetch it again") from error
+    raise ValueError(f"{path.name} is {what_else(start)}")
+
+
+def what_else(start: bytes) -> str:
+    """What a file is that begins so, and what to do about it."""
+    if not start:
+        return "empty; fetch it again"
+    maps, texts = (*range(0x81, 0x90), 0xDE, 0xDF), (*range(0xA1, 0xC0), 0xD9, 0xDA)
+    if start[0] in maps and any(byte in texts for byte in start[1:4]):  # a map whose first key is a text, in msgpack
+        return "a msgpack file, as flax writes weights; load it by flax and save it as torch's or safetensors"
+    if start[:4] == b"\x89HDF":
+        return "an HDF5 file, as Keras writes weights; choose a torch checkpoint or safetensors"
+    return "neither a torch checkpoint nor safetensors; choose another file"
 
 
 def open_torch(path: Path, contents: Callable) -> Checkpoint:
     """`contents` is the function of `torch_file` for this format."""
-    places, other_entries = locate_tensors(*contents(path), path.stat().st_size)
-    shapes = {name: place.shape for name, place in places.items()}
-    return Checkpoint(path, shapes, lambda name: read_tensor(path, places[name]), other_entries)
+    data, locate = contents(path)
+    places, other_entries = locate_tensors(data, locate, path.stat().st_size)
+    version = data.get("pytorch-lightning_version") if isinstance(data, dict) else None
+    return Checkpoint(path, places, other_entries, version[:20] if isinstance(version, str) else "")
 
 
 def open_safetensors(path: Path) -> Checkpoint:
@@ -115,8 +142,7 @@ def open_safetensors(path: Path) -> Checkpoint:
         raise ValueError("its header claims more than the file holds")
     other_entries = [f"metadata {key[:80]!r}" for key in metadata]
     other_entries += [name[:80] for name in header if name not in places and name != "__metadata__"]
-    shapes = {name: place.shape for name, place in places.items()}
-    return Checkpoint(path, shapes, lambda name: read_tensor(path, places[name]), other_entries)
+    return Checkpoint(path, places, other_entries)
 
 
 def place_of(entry: dict, start: int) -> TensorLocation:

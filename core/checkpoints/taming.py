@@ -22,9 +22,11 @@ from torch import Tensor, nn
 from ..autoencoders.vqgan import VQGAN, VQGANConfig
 from ..bundle import Bundle
 from ..bundle_file import make_bundle
-from ..conditions.config import IMAGE_KINDS, ConditionConfig, ConditionKind
+from ..conditions.config import ConditionConfig, ConditionKind
+from ..conditions.kinds import KINDS
 from ..conditions.layout import PREFIX_LENGTH as LAYOUT_LENGTH
 from ..priors.transformer import Transformer, TransformerConfig
+from ..storage.door import check_numbers
 from ..storage.model_file import build_empty, check_shapes, config_from
 from .reader import Checkpoint
 from .taming_yaml import ModelYaml, branch, check_agreement, heads_of_yaml, kind_of_yaml, start_token
@@ -43,6 +45,7 @@ logger = logging.getLogger("tessera")
 
 RELEASED_HEADS = 16  # of every released transformer; the tensors don't show it
 RELEASED_CLASSES = 1000  # of the released class-conditional transformer
+IBQ_BLOCKS = 4  # a level
 WINDOW = 16  # cells a side, of every released transformer
 FIRST_STAGE, CONDITION_STAGE, TRANSFORMER = "first_stage_model.", "cond_stage_model.", "transformer."
 
@@ -101,11 +104,33 @@ def plan_vqgan(checkpoint: Checkpoint, prefix: str = "", model: ModelYaml | None
     source = Source(checkpoint, prefix)
     parts = vqgan_parts(source)
     config = vqgan_config({n: part.shape for n, part in parts.items()}, source.name, is_llamagen_tokenizer(source))
+    refuse_look_alikes(checkpoint, config, model)
     if model:
         check_vqgan_yaml(model, model.params, config, source.name)
     parts = keep_used_codes(source, parts)
     kept = next(part.shape[0] for n, part in parts.items() if n.startswith("codebook.") and n.endswith(".weight"))
     return ModelPlan(VQGAN, config_from(VQGANConfig, {**vars(config), "codebook_size": kept}, source.name), parts)
+
+
+def refuse_look_alikes(checkpoint: Checkpoint, config: VQGANConfig, model: ModelYaml | None) -> None:
+    """Refuse IBQ's tokenizers (SEED-Voken): their tensors are named and shaped like taming's, but they choose the code
+    with the largest product, not the nearest one, so they would open and give wrong codes.
+
+    Neither family says what it is. Taming's and latent diffusion's code can't run under Lightning 2, which IBQ's was
+    written for; and IBQ's networks have four blocks a level, those of all releases two. A YAML of taming's decides.
+
+    Raises:
+        ValueError: one of the signs, and no YAML that says otherwise.
+    """
+    if model is not None or is_llamagen_tokenizer(Source(checkpoint, "")):
+        return
+    newer = re.match(r"[2-9]|\d\d", checkpoint.lightning) is not None
+    named = re.search(r"(?:^|[^a-z])ibq(?:[^a-z]|$)", checkpoint.path.name, re.IGNORECASE) is not None
+    if newer or named or config.blocks_per_level == IBQ_BLOCKS:
+        raise ValueError(
+            f"{checkpoint.path.name} looks like a tokenizer of IBQ (SEED-Voken), which quantizes otherwise and is not "
+            f"known here; if it is one of taming transformers, put its YAML beside it as {checkpoint.path.stem}.yaml"
+        )
 
 
 def vqgan_config(shapes: dict[str, tuple[int, ...]], name: str, normalize_codes: bool = False) -> VQGANConfig:
@@ -144,9 +169,6 @@ def vqgan_config(shapes: dict[str, tuple[int, ...]], name: str, normalize_codes:
         "code_dim": code_dim,
         "codebook": "gumbel" if gumbel else "nearest",
         "normalize_codes": normalize_codes,
-        "commitment_weight": 0.25 if normalize_codes else 1.0,  # taming's loss has beta on the other term
-        "codebook_weight": 1.0 if normalize_codes else 0.25,
-        "kl_weight": 1e-8,
     }
     return config_from(VQGANConfig, values, name)
 
@@ -161,8 +183,8 @@ def plan_bundle(checkpoint: Checkpoint, model: ModelYaml | None, kind: Condition
     condition_shape = checkpoint.shapes.get(f"{CONDITION_STAGE}encoder.conv_in.weight")
     kind = kind or (kind_of_yaml(model) if model else None)
     kind = kind or kind_of_shapes(checkpoint, condition_shape, context, model)
-    condition_vqgan, prefix_length = None, {"class": 1, "none": 1, "layout": LAYOUT_LENGTH}.get(kind, WINDOW**2)
-    if kind in IMAGE_KINDS:
+    condition_vqgan, prefix_length = None, KINDS[kind].prefix_length(WINDOW)
+    if KINDS[kind].has_vqgan:
         shared = params.get("cond_stage_config") == "__is_first_stage__"
         condition_vqgan = plan_vqgan(checkpoint, FIRST_STAGE if shared else CONDITION_STAGE)
         prefix_length = (WINDOW * vqgan.config.stride // condition_vqgan.config.stride) ** 2
@@ -321,6 +343,7 @@ def build_checked(plan: ModelPlan, name: str) -> Any:
     Raises:
         ValueError: missing, unexpected or misshapen tensors of the file `name`, by name.
     """
+    check_numbers(sum(math.prod(part.shape) for part in plan.parts.values()), name)
     model = build_empty(plan.module, plan.config, name)
     check_shapes(model, {n: part.shape for n, part in plan.parts.items()}, name)
     return model

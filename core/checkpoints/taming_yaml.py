@@ -12,9 +12,13 @@ from typing import Any, Literal, NamedTuple
 import yaml
 
 from ..conditions.config import ConditionKind
+from ..storage.door import brief, existing_file
 
 MAX_YAML_BYTES = 256 * 2**10  # bytes; released ones have 2 to 10 thousand
 MAX_DEPTH = 50  # levels of nesting
+MAX_DIGITS = 40  # digits
+NUMBERS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
+LOOK_ALIKES = {"IBQ": "IBQ", "Open_MAGVIT2": "Open-MAGVIT2"}  # word of a class's name -> the family
 ModelKind = Literal["vqgan", "transformer"]
 TARGETS: dict[ModelKind, set[str]] = {
     "vqgan": {
@@ -57,6 +61,8 @@ class PlainLoader(yaml.SafeLoader):
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
+        if isinstance(node, yaml.ScalarNode) and node.tag in NUMBERS and len(node.value) > MAX_DIGITS:
+            raise yaml.YAMLError(f"it has a number of {len(node.value)} digits")
         return node
 
 
@@ -67,23 +73,31 @@ def read_yaml(path: str | Path) -> ModelYaml:
         FileNotFoundError: no such file.
         ValueError: not plain YAML, or a target that is not known here.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; give the YAML file that came with the checkpoint")
+    path = existing_file(path, "the YAML file that came with the checkpoint")
     if path.stat().st_size > MAX_YAML_BYTES:
         raise ValueError(f"{path.name} has {path.stat().st_size} bytes, too many for a model's YAML; choose another")
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), PlainLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date or number that is none
-        problem = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path.name} is not plain YAML: {problem}; fetch it again") from error
+    except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:  # ValueError: a date or number that is none
+        raise ValueError(f"{path.name} is not plain YAML: {brief(error, 200)}; fetch it again") from error
     model = branch(tree, "model") or branch(tree)
+    refuse_look_alike(path.name, model.get("target"), model.get("class_path"))
     target = model.get("target")
     if not isinstance(target, str) or "params" not in model:
         raise ValueError(f"{path.name} describes no model; give the YAML that came with the checkpoint")
     if not any(target in known for known in TARGETS.values()):
         raise ValueError(f"{path.name} has target {target[:80]!r}, which is not known here; choose another checkpoint")
     return ModelYaml(path.name, target, branch(model, "params"))
+
+
+def refuse_look_alike(name: str, *classes: Any) -> None:
+    """ValueError for a YAML of a family whose tensors have the names of one that is known, but not its meaning."""
+    for said in classes:
+        for word, family in LOOK_ALIKES.items():
+            if isinstance(said, str) and f".{word}." in said[:200]:
+                raise ValueError(
+                    f"{name} describes a model of {family}, which quantizes otherwise; it is not known here"
+                )
 
 
 def branch(tree: Any, *keys: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..storage.model_file import in_float32
+from ..storage.model_file import check_finite, in_float32
 from .reader import Checkpoint
 
 Shape = tuple[int, ...]
@@ -89,6 +89,23 @@ class Source:
         """One tensor, in float32 if it is of floating point."""
         return in_float32(self.checkpoint.read(self.prefix + name))
 
+    def weight(self, name: str) -> TensorSource:
+        """A tensor as weights of a model.
+
+        Raises:
+            ValueError: of whole numbers or truth values; and when it is read, not finite.
+        """
+        place = self.checkpoint.places[self.prefix + name]
+        if not place.dtype.is_floating_point:
+            raise ValueError(f"{self.name}: {name} holds {str(place.dtype)[6:]}, weights are of floating point")
+
+        def read() -> Tensor:
+            tensor = self.read(name)
+            check_finite(tensor, name, self.name)
+            return tensor
+
+        return TensorSource(place.shape, read)
+
 
 def vqgan_parts(source: Source) -> TensorSources:
     """A VQGAN's tensors by our names; ValueError for names that are not known here."""
@@ -99,9 +116,7 @@ def vqgan_parts(source: Source) -> TensorSources:
         names = {name: diffusers_name(name, levels) for name in map_names(source, DIFFUSERS_RULES)}
     else:
         names = map_names(source, VQGAN_RULES)
-    parts = {
-        ours: TensorSource(source.shapes[name], lambda name=name: source.read(name)) for name, ours in names.items()
-    }
+    parts = {ours: source.weight(name) for name, ours in names.items()}
     # diffusers has linear layers where ours are 1x1 convolutions
     layers = [n for n, part in parts.items() if re.search(r"\.attn(_1|\.\d+)\..+\.weight$", n) and len(part.shape) == 2]
     parts |= {n: TensorSource((*parts[n].shape, 1, 1), lambda p=parts[n]: p.read()[..., None, None]) for n in layers}
@@ -175,9 +190,7 @@ def keep_used_codes(source: Source, parts: TensorSources) -> TensorSources:
 def transformer_parts(source: Source) -> TensorSources:
     """A transformer's tensors by our names, queries, keys and values joined; ValueError for unknown names."""
     names = map_names(source, TRANSFORMER_RULES)
-    parts = {
-        ours: TensorSource(source.shapes[name], lambda name=name: source.read(name)) for name, ours in names.items()
-    }
+    parts = {ours: source.weight(name) for name, ours in names.items()}
     for i in range(count(source.shapes, r"blocks\.(\d+)\.", source.name)):
         fuse_qkv(parts, f"blocks.{i}.attn.")
     return parts

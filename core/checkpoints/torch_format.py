@@ -27,7 +27,10 @@ MAX_NUMBER = 2**48  # of a shape, stride or offset
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first number of torch's older format
 
 
-STATE_KEYS = ("state_dict", "model_state_dict", "model", "module")  # where programs put the weights
+STATE_KEYS = (
+    "state_dict", "model_state_dict", "params_ema", "ema", "model_ema", "ema_state_dict", "generator_ema", "model",
+    "module", "params", "generator", "net", "weights",
+)  # where programs put the weights; the averaged ones before the others  # fmt: skip
 
 
 REBUILD = {
@@ -46,6 +49,10 @@ STORAGE_TYPES = {
     "DoubleStorage": torch.float64, "LongStorage": torch.int64, "IntStorage": torch.int32,
     "ShortStorage": torch.int16, "CharStorage": torch.int8, "ByteStorage": torch.uint8, "BoolStorage": torch.bool,
 }  # fmt: skip
+
+
+class OtherKind(ValueError):
+    """A file that is whole, but no checkpoint of tensors by name; what to do instead is in its words."""
 
 
 Locate = Callable[[str], tuple[int, int]]  # a storage's key -> its offset in the file and its length, bytes
@@ -156,17 +163,36 @@ def locate_tensors(data: Any, locate: Locate, size: int) -> tuple[dict[str, Tens
     Raises:
         ValueError: no dictionary, or tensors that the file of `size` bytes can't hold.
     """
-    if isinstance(data, Call) and isinstance(data.function, Global):
-        raise ValueError(f"it holds a program's object ({'.'.join(data.function)[:80]!r}), not tensors by name")
+    refuse_object(data)
     if not isinstance(data, dict):
         raise ValueError(f"it holds a {type(data).__name__}, not tensors by name")
     key = next((k for k in STATE_KEYS if isinstance(data.get(k), dict)), None)
     state = data if key is None else data[key]
+    if key is not None and (inner := next((k for k in STATE_KEYS if isinstance(state.get(k), dict)), None)):
+        state = state[inner]  # a state in a state, as some trainers write it
     places = {n: p for n, v in state.items() if isinstance(n, str) and (p := _locate_tensor(v, locate)) is not None}
+    if not places:
+        for value in state.values():
+            refuse_object(value)
     claimed = sum(place.bytes for place in places.values())
     if claimed > 2 * size:  # twice: a transformer's condition may be made by its first stage, stored once
         raise ValueError(f"its tensors claim {claimed} bytes, the file has {size}")
     return places, [str(k)[:80] for k in data if k != key and k not in places]
+
+
+def refuse_object(value: Any) -> None:
+    """ValueError for an object of a program instead of its tensors: a module that was pickled as a whole, mostly."""
+    if not isinstance(value, Call) or not isinstance(value.function, Global) or is_call(value, REBUILD | PARAMETERS):
+        return
+    name = ".".join(value.function)[:80]
+    if name.startswith("copyreg.") and isinstance(value.arguments, tuple) and value.arguments:
+        name = ".".join(value.arguments[0])[:80] if isinstance(value.arguments[0], Global) else name
+    if isinstance(value.state, dict) and "_modules" in value.state:
+        raise OtherKind(
+            f"it is a whole module ({name!r}), pickled with the name of its code, which is never run here; where it "
+            "was made, save its weights alone: torch.save(module.state_dict(), file)"
+        )
+    raise OtherKind(f"it holds a program's object ({name!r}), not tensors by name; choose another file")
 
 
 def _locate_tensor(value: Any, locate: Locate) -> TensorLocation | None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 ConditionKind = Literal["edges", "depth", "segmentation", "low-resolution", "class", "coordinates", "layout", "none"]
-IMAGE_KINDS = ("edges", "depth", "segmentation", "low-resolution")  # kinds with a VQGAN of their own
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,8 @@ class ClassCondition:
     labels: Tensor
     classes: int
     offset: int = 0
+    canvas_size = None
+    unconditional = None
 
     def __post_init__(self):
         outside = self.labels[(self.labels < 0) | (self.labels >= self.classes)]

@@ -88,6 +88,7 @@ class LayoutCondition:
     canvas_size: tuple[int, int]
     vocabulary: int
     offset: int = 0
+    unconditional = None
 
     def prefix(self, window: Window) -> Tensor:
         """The scene as the window sees it, [1, 92]; what reaches over the canvas's borders counts for nothing."""

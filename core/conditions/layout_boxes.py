@@ -5,6 +5,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ..images.io import to_tensor
+from ..storage.door import brief
 from .layout import Box
 from .maps import colorize_labels
 
@@ -29,7 +30,7 @@ def parse_boxes(text: str) -> list[Box]:
             label, (left, top, width, height) = int(words[0]), map(float, words[1:])
         except ValueError:
             raise ValueError(
-                f"line {number} of the boxes is {line.strip()!r}; write label left top width height, like "
+                f"line {number} of the boxes is {brief(line)!r}; write label left top width height, like "
                 "3 0.1 0.5 0.3 0.4"
             ) from None
         boxes.append(Box(label, left, top, width, height))

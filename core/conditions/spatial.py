@@ -20,7 +20,7 @@ class SpatialCondition:
     indices: [B or 1, h_c, w_c] int64, covering the same picture as the canvas, at its own stride.
     canvas_size: (h, w) of the canvas in cells.
     offset: first vocabulary row of condition codes; 0 where they share rows with image codes.
-    contrast: what the prior is given when nothing is to guide it, for guidance; None if it has not learned that.
+    unconditional: what the prior is given when nothing is to guide it; None if it has not learned that.
     """
 
     indices: Tensor
@@ -56,6 +56,7 @@ class CoordinatesCondition:
     steps: int
     stride: int
     offset: int = 0
+    unconditional = None
 
     def prefix(self, window: Window) -> Tensor:
         """The coordinates of the window's cells."""

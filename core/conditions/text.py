@@ -67,6 +67,7 @@ class TextCondition:
     features: Tensor
     mask: Tensor
     null: Tensor = field(repr=False)
+    canvas_size = None
 
     def prefix(self, window: Window) -> Prefix:
         """The prompts, the same for all windows."""

@@ -7,6 +7,8 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from ..storage.door import brief, existing_file
+
 NOISE = 50  # levels from pixel to pixel, more than a picture has
 MAX_PIXELS = 64_000_000  # pixels; beyond that a picture is refused before it is unpacked
 
@@ -17,12 +19,10 @@ def open_image(path: str | Path) -> Image.Image:
     Gray of more than 8 bits is brought to 8 (`gray_bytes`), and depth packed into RGBA is unpacked (`packed_floats`).
 
     Raises:
-        ValueError: not a picture, broken, empty, larger than LARGEST_PICTURE, or with numbers that are not finite.
+        ValueError: not a picture, broken, empty, larger than MAX_PIXELS, or with numbers that are not finite.
         FileNotFoundError: no such file.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; give the path of a picture file")
+    path = existing_file(path, "a picture file")
     try:
         with Image.open(path) as picture:
             check_size(path, *picture.size)
@@ -36,7 +36,7 @@ def open_image(path: str | Path) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise ValueError(f"{path} is too large: {error}; scale it down first") from error
     except (UnidentifiedImageError, OSError, SyntaxError, EOFError) as error:
-        raise ValueError(f"{path} can't be read as a picture ({error}); use a PNG, JPEG or WebP file") from error
+        raise ValueError(f"{path} can't be read as a picture ({brief(error)}); use a PNG, JPEG or WebP file") from error
     if picture.getextrema()[3][0] == 255:  # opaque everywhere: whether there is a fourth channel says nothing
         return picture.convert("RGB")
     if (depth := packed_floats(np.asarray(picture))) is not None:
@@ -83,7 +83,7 @@ def byte_steps(channel: np.ndarray | Tensor) -> float:
 
 
 def check_size(name: str | Path, width: int, height: int) -> None:
-    """Raise ValueError for a picture without pixels or with more than LARGEST_PICTURE."""
+    """Raise ValueError for a picture without pixels or with more than MAX_PIXELS."""
     if width < 1 or height < 1:
         raise ValueError(f"{name} is {width}x{height} pixels; a picture needs at least one pixel")
     if width * height > MAX_PIXELS:

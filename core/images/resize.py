@@ -9,7 +9,7 @@ from torch import Tensor
 from .io import check_images, check_size
 
 Fit = Literal["square", "whole picture", "original size"]
-LONGEST = 4  # times its shorter side
+MAX_ASPECT = 4  # times its shorter side
 
 
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
@@ -76,8 +76,8 @@ def covering(images: Tensor, side: int) -> tuple[int, int]:
 
 
 def middle(images: Tensor) -> Tensor:
-    """The middle of long strips, `LONGEST` times as long as wide: what is beyond is never scaled only to be cut off."""
+    """The middle of long strips, at most `MAX_ASPECT` times as long as wide: what is cut off is never scaled."""
     height, width = images.shape[-2:]
-    tall, wide = min(height, LONGEST * width), min(width, LONGEST * height)
+    tall, wide = min(height, MAX_ASPECT * width), min(width, MAX_ASPECT * height)
     top, left = (height - tall) // 2, (width - wide) // 2
     return images[..., top : top + tall, left : left + wide]

@@ -274,7 +274,7 @@ def unconditional_of(condition: Condition, settings: SamplingSettings) -> Condit
     """
     if settings.guidance_scale == 1:
         return None
-    unconditional = getattr(condition, "unconditional", None)
+    unconditional = condition.unconditional
     if unconditional is None:
         raise ValueError(
             f"guidance is {settings.guidance_scale:g}, but nothing guides the picture, or this model has not learned "
@@ -332,7 +332,7 @@ def check_inputs(prior: Transformer, condition: Condition, state: SamplingState,
             f"the canvas holds code {code}, the prior knows 0 to {config.codebook_size - 1}; "
             "encode the picture with the VQGAN of the same bundle"
         )
-    made_for = getattr(condition, "canvas_size", (height, width))  # conditions that differ from place to place
+    made_for = condition.canvas_size or (height, width)  # conditions that differ from place to place
     if tuple(made_for) != (height, width):
         raise ValueError(
             f"the condition was made for {made_for[0]}x{made_for[1]} cells, the canvas has {height}x{width}; "

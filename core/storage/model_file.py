@@ -5,8 +5,9 @@ Metadata: `format` ("tessera/1"), `kind` ("vqgan", "prior" or "bundle"), `config
 """
 
 import json
+import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,10 +16,13 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from .atomic import atomic_write
+from .door import brief, check_numbers, existing_file
 from .header import check_header
 from .old_names import with_current_names
 
 FORMAT = "tessera/1"
+MAX_VALUE = 2**31  # of a number in a config
+MAX_LIST_LENGTH = 64
 
 
 class ModelFile(NamedTuple):
@@ -52,6 +56,8 @@ def write_model_file(
         for name, tensor in state.items():
             tensor = tensor.detach().cpu().contiguous()
             tensors[f"{part}.{name}"] = tensor.half() if half and tensor.is_floating_point() else tensor
+            if half and not torch.isfinite(tensors[f"{part}.{name}"]).all():
+                raise ValueError(f"{part}.{name} holds numbers beyond what fp16 can; store it in float32")
     metadata = {
         "format": FORMAT,
         "kind": kind,
@@ -70,9 +76,7 @@ def read_model_file(path: str | Path) -> ModelFile:
         FileNotFoundError: no such file.
         ValueError: truncated, not safetensors, or not one of ours.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; give the path of a .safetensors model file")
+    path = existing_file(path, "a .safetensors model file")
     try:
         check_header(path)
         with safe_open(path, framework="pt") as file:
@@ -83,9 +87,12 @@ def read_model_file(path: str | Path) -> ModelFile:
                     f"{path.name} is a safetensors file of another program (format {found!r}, expected {FORMAT!r}); "
                     "choose a file made by Tessera"
                 )
-            tensors = {name: in_float32(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118, not a dict
-    except SafetensorError as error:
-        raise ValueError(f"{path.name} is truncated or not a safetensors file ({error}); fetch it again") from error
+            names = list(file.keys())
+            check_numbers(sum(math.prod(file.get_slice(name).get_shape()) for name in names), path.name)
+            tensors = {name: in_float32(file.get_tensor(name)) for name in names}
+    except (SafetensorError, OSError, RuntimeError, AttributeError, KeyError, TypeError) as error:  # dtypes, sizes
+        problem = brief(error, 200)
+        raise ValueError(f"{path.name} is truncated or not a safetensors file ({problem}); fetch it again") from error
     config, words = parse_config(metadata, path.name), [metadata.get(key, "") for key in ("license", "trained_on")]
     return ModelFile(path, metadata.get("kind", ""), config, tensors, *words)
 
@@ -105,12 +112,41 @@ def in_float32(tensor: Tensor) -> Tensor:
 
 def config_from(kind: type, values: Any, name: str) -> Any:
     """A config dataclass from the JSON in a file; ValueError names the file and what does not fit."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{name} has no readable config in its metadata; fetch it again")
     try:
-        return kind(**with_current_names(kind, values))
+        kinds, values = get_type_hints(kind), with_current_names(kind, values)
+        for key, value in values.items():
+            check_value(key, value, kinds.get(key, object))
+        return kind(**values)
     except TypeError as error:
-        raise ValueError(f"{name}: its config does not fit this version ({error}); update Tessera") from error
+        problem = brief(error, 150)
+        raise ValueError(f"{name}: its config does not fit this version ({problem}); update Tessera") from error
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
+        raise ValueError(f"{name}: {brief(error, 300)}") from error
+
+
+def check_value(key: str, value: Any, kind: Any) -> None:
+    """ValueError for a value that a config of this type can't have, before anything is computed with it."""
+    if kind is int and (type(value) is not int or abs(value) > MAX_VALUE):
+        raise ValueError(f"{key} is {brief(value)!r}; a whole number up to {MAX_VALUE} is wanted")
+    if kind is float and (type(value) not in (int, float) or not abs(value) <= MAX_VALUE):
+        raise ValueError(f"{key} is {brief(value)!r}; a number is wanted")
+    if kind is bool and type(value) is not bool:
+        raise ValueError(f"{key} is {brief(value)!r}; true or false is wanted")
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple) or len(value) > MAX_LIST_LENGTH:
+            raise ValueError(f"{key} is {brief(value)!r}; a list of at most {MAX_LIST_LENGTH} numbers is wanted")
+        for one in value:
+            check_value(key, one, get_args(kind)[0])
+
+
+def check_finite(tensor: Tensor, tensor_name: str, name: str) -> None:
+    """ValueError unless these weights of the file `name` are finite numbers of floating point."""
+    if not tensor.is_floating_point():
+        raise ValueError(f"{name}: {tensor_name} holds {str(tensor.dtype)[6:]}, weights are of floating point")
+    if not torch.isfinite(tensor).all():
+        raise ValueError(f"{name}: {tensor_name} holds NaN or infinite numbers, so it is of no use; take an older one")
 
 
 class Unfilled(TorchFunctionMode):
@@ -129,8 +165,8 @@ def build_empty(kind: type, config: Any, name: str) -> Any:
     try:
         with torch.device("meta"), Unfilled():
             return kind(config)
-    except (RuntimeError, TypeError, OverflowError) as error:
-        problem = str(error).split("\n")[0][:200]
+    except (RuntimeError, TypeError, OverflowError, MemoryError) as error:
+        problem = brief(str(error).split("\n")[0], 200)
         raise ValueError(f"{name}: no model can be built from its config ({problem}); fetch it again") from error
 
 
@@ -138,7 +174,7 @@ def check_shapes(module: nn.Module, shapes: dict[str, tuple[int, ...]], name: st
     """ValueError that names the missing, unexpected and misshapen tensors of the file `name`, if there are any."""
     wanted = {n: tuple(t.shape) for n, t in module.state_dict().items()}
     problems = [f"{n} is missing" for n in wanted if n not in shapes]
-    problems += [f"{n} is unexpected" for n in shapes if n not in wanted]
+    problems += [f"{brief(n)} is unexpected" for n in shapes if n not in wanted]
     problems += [f"{n} is {s} instead of {wanted[n]}" for n, s in shapes.items() if n in wanted and s != wanted[n]]
     if problems:
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
@@ -155,6 +191,10 @@ def load_strictly(module: nn.Module, tensors: dict[str, Tensor], name: str) -> N
         ValueError: names the missing, unexpected and misshapen tensors.
     """
     check_shapes(module, {n: tuple(t.shape) for n, t in tensors.items()}, name)
+    wanted = module.state_dict()
+    for tensor_name, tensor in tensors.items():
+        if wanted[tensor_name].is_floating_point():
+            check_finite(tensor, tensor_name, name)
     module.load_state_dict(tensors, assign=True)
     module.eval().requires_grad_(False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -9,6 +10,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .atomic import atomic_write
+from .door import brief, existing_file
+from .header import check_header
+
+MAX_CELLS = 2**27  # of one tensor: 64 canvases of 1024 x 1024 cells, twice
 
 
 def save_tensors(path: str | Path, kind: str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
@@ -25,15 +30,16 @@ def load_tensors(path: str | Path, kind: str, names: set[str]) -> tuple[dict[str
         FileNotFoundError: no such file.
         ValueError: truncated, or not a file of this kind with just these tensors.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; give the path of a saved {kind}")
+    path = existing_file(path, f"a saved {kind}")
     try:
+        check_header(path)
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-    except SafetensorError as error:
-        raise ValueError(f"{path.name} is truncated or not a safetensors file ({error})") from error
-    if metadata.get("kind") != kind or set(tensors) != names:
-        raise ValueError(f"{path.name} is not a saved {kind}; choose another file")
-    return tensors, metadata
+            if metadata.get("kind") != kind or set(file.keys()) != names:
+                raise ValueError(f"{path.name} is not a saved {kind}; choose another file")
+            numbers = max(math.prod(file.get_slice(name).get_shape()) for name in names)
+            if numbers > MAX_CELLS:
+                raise ValueError(f"{path.name} claims {numbers} cells, more than any {kind} has; choose another file")
+            return {name: file.get_tensor(name) for name in names}, metadata
+    except (SafetensorError, OSError, RuntimeError, AttributeError, KeyError, TypeError) as error:  # dtypes, sizes
+        raise ValueError(f"{path.name} is truncated or not a safetensors file ({brief(error)})") from error

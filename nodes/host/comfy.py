@@ -26,12 +26,14 @@ from server import PromptServer
 from torch import Tensor, device, nn
 
 from ...core.storage.atomic import atomic_write
+from ...core.storage.door import brief
 
 logger = logging.getLogger("tessera")
 
 __all__ = ["Blocked", "ComfyExtension", "Interrupted", "ModelPatcher", "Progress", "io", "ui"]
 
-VQGAN_FOLDER, PRIOR_FOLDER = "vqgan", "vq_transformer"
+VQGAN_FOLDER, PRIOR_FOLDER, CLIP_FOLDER = "vqgan", "vq_transformer", "tessera_clip"
+CLIP_FOLDERS = ("clip_vision", "text_encoders", "clip")  # of ComfyUI, where files of CLIPs are
 PACK = Path(__file__).parent.parent.parent
 OWN_MODELS, ASSETS = PACK / "models", PACK / "assets"
 EXTENSIONS = {".safetensors", ".ckpt", ".pt", ".pth", ".bin"}
@@ -54,6 +56,17 @@ def register_model_folders() -> None:
         folder_paths.add_model_folder_path(name, str(OWN_MODELS))
         paths, extensions = folder_paths.folder_names_and_paths[name]
         folder_paths.folder_names_and_paths[name] = (paths, {*extensions, *EXTENSIONS})
+    for path in clip_folders():
+        folder_paths.add_model_folder_path(CLIP_FOLDER, path)
+    paths, extensions = folder_paths.folder_names_and_paths[CLIP_FOLDER]
+    folder_paths.folder_names_and_paths[CLIP_FOLDER] = (paths, {*extensions, *EXTENSIONS})
+
+
+def clip_folders() -> list[str]:
+    """Where CLIPs are: with the pack, and wherever ComfyUI looks for the halves of one."""
+    known = folder_paths.folder_names_and_paths
+    found = [path for name in CLIP_FOLDERS if name in known for path in known[name][0]]
+    return [str(OWN_MODELS), *dict.fromkeys(found)]
 
 
 def model_files(folder: str) -> list[str]:
@@ -78,7 +91,7 @@ def missing_model(folder: str, name: str | None) -> str | None:
     """What to say about a file that is not there; None if it is, or if its name comes over a wire."""
     if name is None or folder_paths.get_full_path(folder, name) is not None:
         return None
-    return f"{name!r} is not in models/{folder}; put a model file there, press R, and choose it"
+    return f"{brief(name)!r} is not in models/{folder}; put a model file there, press R, and choose it"
 
 
 def model_fingerprint(folder: str, name: str) -> str:
@@ -111,9 +124,15 @@ def file_between(name: str, suffix: str) -> Path:
     """Where a file of `files_between`, listed or older, is; FileNotFoundError if there is none by that name."""
     inside = folder_paths.get_output_directory() if name.endswith(OUTPUT) else folder_paths.get_input_directory()
     folder = Path(inside).resolve()
-    path = (folder / name.removesuffix(OUTPUT)).resolve()
-    if not (path.is_relative_to(folder) and path.name.endswith(suffix) and path.is_file()):
-        raise FileNotFoundError(f"{name!r} is neither in the input nor in the output folder; press R, choose another")
+    try:
+        path = (folder / name.removesuffix(OUTPUT)).resolve()
+        found = path.is_relative_to(folder) and path.name.endswith(suffix) and path.is_file()
+    except (OSError, RuntimeError, ValueError):  # a link to itself, a name that no file can have
+        found = False
+    if not found:
+        raise FileNotFoundError(
+            f"{brief(name)!r} is neither in the input nor in the output folder; press R, choose another"
+        )
     return path
 
 
@@ -142,9 +161,13 @@ def patcher_of(module: nn.Module) -> ModelPatcher:
 def make_room(patchers: list[ModelPatcher], memory: int) -> None:
     """Put models on the device, with `memory` bytes free for the work; others make way.
 
-    Our modules are plain torch, which can't run half on one device and half on another: always in full.
+    Our modules are plain torch, which can't run half on one device and half on another: always in full. With --novram
+    ComfyUI leaves all that it can't cast piecewise where it is; it is moved here, and goes back as any other model.
     """
     comfy.model_management.load_models_gpu(patchers, memory_required=memory, force_full_load=True)
+    for patcher in patchers:
+        if any(weight.device.type != patcher.load_device.type for weight in patcher.model.parameters()):
+            patcher.model.to(patcher.load_device)
 
 
 def output_device() -> device:

@@ -102,7 +102,7 @@ class BundleHandle:
 
     def ready_without_condition(self) -> Bundle:
         """The condition's VQGAN on the device, if it still has to tell what the model is given where nothing guides."""
-        free = self.bundle.condition_config.unconditional and "without_edges" not in vars(self.bundle)
+        free = self.bundle.condition_config.unconditional and "unconditional_condition" not in vars(self.bundle)
         return self.ready_for_condition(self.side, self.side) if free else self.bundle
 
 

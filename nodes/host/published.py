@@ -42,7 +42,7 @@ def open_published(published: Published, fetch: bool) -> Opened:
 
 
 def _how_to_get(published: Published, folder: Path) -> str:
-    if all(file.url for file in published.files):
+    if all(file.addresses for file in published.files):
         return f"{published.name} is not here yet; turn on fetch in Download Model and run again"
     names = " and ".join(file.name for file in published.files)
     return f"{published.name} is not here yet; open {published.page} in a browser and save it as {names} in {folder}"

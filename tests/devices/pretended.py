@@ -317,5 +317,13 @@ def pretended(monkeypatch: Any, where: str) -> Iterator[tuple[torch.device, Pret
     """A device with 8 GB of free memory, and what is counted on it."""
     for name, value in {"memory_reserved": 0, "memory_allocated": 0, "mem_get_info": (2**33, 2**33)}.items():
         monkeypatch.setattr(torch.cuda, name, lambda device=None, value=value: value)
+    real_to = nn.Module.to
+
+    def module_to(module: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
+        """`Module.to`, which would fill parameters of the CPU with numbers of elsewhere."""
+        device = next((one for one in (*args, *kwargs.values()) if isinstance(one, torch.device)), None)
+        return put(module, device) if device is not None else real_to(module, *args, **kwargs)
+
+    monkeypatch.setattr(nn.Module, "to", module_to)
     with Pretended() as seen:
         yield torch.device(where), seen

@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import threading
 import zipfile
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -285,3 +286,23 @@ def test_a_zip_that_is_not_what_it_should_be_leaves_nothing(server, tmp_path, co
     with pytest.raises(ValueError, match=message):
         download(published(server, unpack="model.ckpt", sha256=SHA256), tmp_path / "a.ckpt")
     assert names(tmp_path) == []
+
+
+def test_addresses_are_tried_in_turn_and_what_they_send_is_checked(server, tmp_path):
+    good = published(server)
+    broken, cut = f"https://127.0.0.1:{server.server_port}/missing", "https://nowhere.invalid/a"
+    content_hash = hashlib.sha256(CONTENT).hexdigest()
+    file = replace(good, url=broken, sha256=content_hash, mirrors=(cut, good.url))
+    download(file, tmp_path / "a.ckpt")
+    assert (tmp_path / "a.ckpt").read_bytes() == CONTENT
+    alone = PublishedFile(name="b.ckpt", sha256=content_hash, mirrors=(good.url,))
+    download(alone, tmp_path / "b.ckpt")
+    assert (tmp_path / "b.ckpt").read_bytes() == CONTENT
+    with pytest.raises(ValueError, match=r"SHA-256 .* other addresses failed before"):
+        download(replace(file, sha256="0" * 64), tmp_path / "c.ckpt")
+    assert names(tmp_path) == ["a.ckpt", "b.ckpt"]
+
+
+def test_mirrors_without_a_hash_are_refused():
+    with pytest.raises(ValueError, match="no hash to check them by"):
+        PublishedFile(name="a.ckpt", mirrors=("https://127.0.0.1/a",))

@@ -20,22 +20,26 @@ def run(args: argparse.Namespace) -> int:
     """Print what the file holds; 0 when done."""
     from tqdm import tqdm
 
-    from ...core.checkpoints.diffusers import diffusers_weights
+    from ...core.checkpoints.diffusers import diffusers_weights, weight_files
     from ...core.inspection import inspect_model
     from ...downloads.catalogue import license_of
     from ...downloads.download import hash_of
 
     contents = inspect_model(args.file, args.config)
     weights = diffusers_weights(args.file)
-    size = weights.stat().st_size
+    files = weight_files(weights)
+    size = sum(path.stat().st_size for path in files)
     with tqdm(total=size, unit="B", unit_scale=True, desc="hash", file=sys.stderr, disable=None, leave=False) as bar:
-        sha256 = hash_of(weights, lambda done, total: bar.update(done - bar.n))
+        hashes, before = [], 0
+        for path in files:
+            hashes.append(hash_of(path, lambda done, total, before=before: bar.update(before + done - bar.n)))
+            before += path.stat().st_size
     rows: dict[str, Any] = {
         "file": f"{weights} ({size / 1e6:.1f} MB)",
-        "sha256": sha256,
+        "sha256": ", ".join(hashes),
         "kind": contents.kind,
         "layout": contents.origin,
-        "licence": contents.license or license_of(sha256) or "not known",
+        "licence": contents.license or license_of(hashes[0]) or "not known",
         "trained on": contents.trained_on or "not said",
     }
     for part, config in contents.configs.items():

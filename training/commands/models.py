@@ -45,7 +45,7 @@ def listing(catalogue: dict[str, Published], folders: list[Path]) -> list[str]:
     rows = []
     for published in catalogue.values():
         size, found = published.files[0].size, published.found_in(folders)
-        fetched = "can be fetched" if all(file.url for file in published.files) else published.page
+        fetched = "can be fetched" if all(file.addresses for file in published.files) else published.page
         rows.append(
             (published.name, f"{size / 1e6:.0f} MB" if size else "", published.license, published.about,
              str(found) if found else fetched)

@@ -1,11 +1,14 @@
 """Run configurations: dataclasses hold the defaults, a YAML file overrides them, `--set` overrides that."""
 
+import math
 import os
 import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ...core.autoencoders.quantizers import QuantizerLosses
 from ...core.autoencoders.vqgan import VQGANConfig
+from ...core.clip.encoder import CLIPConfig
 
 CHANNELS = {"color": 3, "edges": 1}  # of a view
 MIN_DISCRIMINATOR_SIZE = 24  # pixels; its last map would have none of a smaller view
@@ -58,6 +61,7 @@ class LoopConfig:
     """How long and how fast. A step is one update of the weights."""
 
     steps: int = 10_000
+    minutes: float = 0.0  # ends the run after so long, all sessions together, if `steps` don't; 0 is never
     batch: int = 16  # pictures per process and micro-batch
     accumulate: int = 1  # micro-batches per step
     learning_rate: float = 5e-4
@@ -76,6 +80,8 @@ class LoopConfig:
         for name in ("steps", "batch", "accumulate", "log_every", "validate_every", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"loop.{name} is {getattr(self, name)}; it must be at least 1")
+        if not 0 <= self.minutes < math.inf:
+            raise ValueError(f"loop.minutes is {self.minutes}; choose a time such as 90, or 0 for none")
         if not 0 <= self.ema < 1:
             raise ValueError(f"loop.ema is {self.ema}; choose a decay from 0 (off) to below 1")
 
@@ -93,6 +99,7 @@ class VQGANLossConfig:
     discriminator_start: int = 0  # step from which the discriminator trains, unheard
     adversarial_start: int = 1000  # step from which its loss reaches the decoder ...
     adversarial_ramp: int = 1000  # ... growing to full weight over so many steps: no dip in quality
+    quantizer: QuantizerLosses = field(default_factory=QuantizerLosses)
     restart_every: int = 50  # steps between restarts of dead codes; 0 for never
 
 
@@ -203,3 +210,48 @@ class PriorRun:
                 f"condition_dropout is {self.condition_dropout}; only edges can be left out, condition.kind is "
                 f"{self.condition.kind}"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipModelConfig:
+    """The sizes of a small CLIP; its vocabulary follows from the words."""
+
+    image_size: int = 48
+    patch_size: int = 12
+    image_width: int = 128
+    image_layers: int = 2
+    text_width: int = 128
+    text_layers: int = 1
+    heads: int = 4
+    embed_dim: int = 128
+
+    def config(self, vocab_size: int, context: int) -> CLIPConfig:
+        """All of it, with what the vocabulary decides."""
+        return CLIPConfig(
+            image_size=self.image_size, patch_size=self.patch_size, image_width=self.image_width,
+            image_layers=self.image_layers, image_heads=self.heads, image_mlp=4 * self.image_width,
+            text_width=self.text_width, text_layers=self.text_layers, text_heads=self.heads,
+            text_mlp=4 * self.text_width, context=context, vocab_size=vocab_size, embed_dim=self.embed_dim,
+            activation="gelu",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipRun:
+    """`train clip`: everything one run needs."""
+
+    output: str
+    captions: str  # table of drawings and their words; the files lie below its folder
+    image_size: int = 72  # pixels a side at which drawings are kept in memory
+    held_out_styles: tuple[str, ...] = ()  # values of the column "set" that are never learned
+    merges: int = 5000  # of the vocabulary
+    context: int = 32  # tokens
+    weight_decay: float = 0.1
+    model: ClipModelConfig = field(default_factory=ClipModelConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+
+    def __post_init__(self):
+        expand_home(self, "output", "captions")
+        if self.loop.batch < 8:
+            raise ValueError(f"loop.batch is {self.loop.batch}; CLIP learns by comparing, give it at least 8 pictures")
+        self.model.config(1024, self.context)  # says what does not fit

@@ -18,6 +18,7 @@ from ...core.provenance import weights_fingerprint
 from ...core.storage.fingerprint import fingerprint
 from ...core.storage.tensors import load_tensors, save_tensors
 from ..config.runs import PriorConditionConfig, PriorRun
+from ..engine.distributed import combined, gathered, rank_and_world
 from .folder import ImageViews, path_below
 
 logger = logging.getLogger("tessera")
@@ -49,13 +50,24 @@ def cached_codes(
     """Codes of `number` views of each picture, from the run's cache file where it was made the same way."""
     fingerprint = describe(views, number, run, vqgan, condition_vqgan)
     path = Path(run.output) / f"codes-{hashlib.sha256(fingerprint.encode()).hexdigest()[:16]}.safetensors"
-    if accelerator.is_main_process and not path.exists():
+    main = accelerator.is_main_process
+    if combined(torch.tensor(main and path.exists()).int()):
+        tensors, _ = load_tensors(path, "codes", {"cells", "condition"})
+        return CodeDataset(tensors["cells"], tensors["condition"])
+    if main:
         logger.info("encoding %d views of %d pictures into %s", number, len(views), path.name)
-        cells, condition = encode_views(views, number, run, vqgan, condition_vqgan, accelerator)
+    cells, condition = encode_views(views, number, run, vqgan, condition_vqgan, accelerator)
+    if main:
+        save_codes(path, cells, condition, fingerprint)
+    return CodeDataset(cells, condition)
+
+
+def save_codes(path: Path, cells: Tensor, condition: Tensor, fingerprint: str) -> None:
+    """Write the cache; where the disk is full or the like, say so: training can do without."""
+    try:
         save_tensors(path, "codes", {"cells": cells, "condition": condition}, {"made_from": fingerprint})
-    accelerator.wait_for_everyone()
-    tensors, _ = load_tensors(path, "codes", {"cells", "condition"})
-    return CodeDataset(tensors["cells"], tensors["condition"])
+    except OSError as error:
+        logger.warning("%s can't be written (%s); the next run encodes the pictures anew", path, error)
 
 
 def describe(views: ImageViews, number: int, run: PriorRun, vqgan: VQGAN, condition_vqgan: VQGAN | None) -> str:
@@ -99,18 +111,28 @@ def condition_images(views: dict[str, Tensor], condition: PriorConditionConfig) 
 def encode_views(
     views: ImageViews, number: int, run: PriorRun, vqgan: VQGAN, condition_vqgan: VQGAN | None, accelerator: Accelerator
 ) -> tuple[Tensor, Tensor]:
-    """Cells [views, N, n] and condition codes [views, N, P], int32."""
+    """Cells [views, N, n] and condition codes [views, N, P], int32, on every process; each encodes a share of every
+    round, so that none waits long for another."""
     order = [(view, index) for view in range(number) for index in range(len(views))]
+    share = share_of(order, run.loop.batch, *rank_and_world())
     loader = DataLoader(
-        views, run.loop.batch, sampler=order, num_workers=views.config.workers, generator=torch.Generator()
+        views, run.loop.batch, sampler=share, num_workers=views.config.workers, generator=torch.Generator()
     )
     cells, condition = [], []
-    for pictures in tqdm(loader, desc="encoding", unit="batch", disable=None):
-        cells.append(vqgan.encode_indices(pictures["color"].to(accelerator.device)).flatten(1).cpu())
+    silent = None if accelerator.is_main_process else True
+    for pictures in tqdm(loader, desc="encoding", unit="batch", disable=silent):
+        cells.append(gathered(vqgan.encode_indices(pictures["color"].to(accelerator.device)).flatten(1).int()))
         if condition_vqgan is None:
             condition.append(cells[-1][:, :0])
         else:
             guides = condition_images(pictures, run.condition).to(accelerator.device)
-            condition.append(condition_vqgan.encode_indices(guides).flatten(1).cpu())
+            condition.append(gathered(condition_vqgan.encode_indices(guides).flatten(1).int()))
     shape = (number, len(views))
-    return torch.cat(cells).unflatten(0, shape).int(), torch.cat(condition).unflatten(0, shape).int()
+    return tuple(torch.cat(codes)[: len(order)].unflatten(0, shape) for codes in (cells, condition))
+
+
+def share_of(keys: list, batch: int, rank: int, world: int) -> list:
+    """The keys of process `rank` when of every `batch * world` keys each process takes `batch`, the last ones repeated
+    so that all have as many."""
+    keys = keys + keys[-1:] * (-len(keys) % (batch * world) if world > 1 else 0)
+    return [key for i, key in enumerate(keys) if i // batch % world == rank]

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ..engine.interrupt import SIGNALS
+
 
 class EndlessOrder(Sampler):
     """(epoch, index) pairs without end, reshuffled each epoch, beginning at item `start` of the stream.
@@ -43,11 +45,13 @@ def endless(dataset: Dataset, seed: int, batch: int, start: int, workers: int, r
     return iter(loader)
 
 
-def once(dataset: Dataset, batch: int) -> DataLoader:
-    """Every item once, in order, as epoch 0."""
-    return DataLoader(dataset, batch, sampler=[(0, i) for i in range(len(dataset))], generator=torch.Generator())
+def once(dataset: Dataset, batch: int, rank: int = 0, world: int = 1) -> DataLoader:
+    """Every item once, in order, as epoch 0; of several processes each takes its share."""
+    keys = [(0, i) for i in range(rank, len(dataset), world)]
+    return DataLoader(dataset, batch, sampler=keys, generator=torch.Generator())
 
 
 def ignore_interrupts(worker: int) -> None:
-    """Leave Ctrl-C to the process that trains: it still needs a batch to finish its step and save."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave signals to the process that trains: it still needs a batch to finish its step and save."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

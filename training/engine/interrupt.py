@@ -2,32 +2,26 @@
 
 import signal
 
-import torch
-from accelerate import Accelerator
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
 
 
 class StopRequest:
-    """Turns the first Ctrl-C into a request to stop after the step; a second one interrupts at once."""
+    """Turns the first Ctrl-C into a request to stop after the step; a second one interrupts at once. SIGTERM and
+    SIGUSR1, by which schedulers say that a machine will be taken away, ask the same however often they come."""
 
     def __init__(self):
         self.requested = False
 
     def __enter__(self):
-        self.previous = signal.signal(signal.SIGINT, self.request)
+        self.previous = {number: signal.signal(number, self.request) for number in SIGNALS}
         return self
 
     def __exit__(self, *exception):
-        signal.signal(signal.SIGINT, self.previous)
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
 
-    def request(self, *_):
+    def request(self, number: int, *_):
         """Note the wish and give Ctrl-C its usual meaning back."""
         self.requested = True
-        signal.signal(signal.SIGINT, self.previous)
-
-
-def on_any_process(wishes: list[bool], accelerator: Accelerator) -> list[bool]:
-    """Each wish, granted on all processes if one has it: they stop and save at the same step."""
-    if accelerator.num_processes == 1:
-        return wishes
-    wanted = torch.tensor(wishes, dtype=torch.float32, device=accelerator.device)
-    return (accelerator.reduce(wanted, "sum") > 0).tolist()
+        if number == signal.SIGINT:
+            signal.signal(number, self.previous[number])

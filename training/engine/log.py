@@ -57,8 +57,8 @@ class RunLog:
         if not self.active:
             return
         path = self.folder / "pictures" / f"{name}-{step:07d}.png"
-        path.parent.mkdir(exist_ok=True)
-        to_pil(image.unsqueeze(0))[0].save(path)
+        with atomic_write(path) as partial:
+            to_pil(image.unsqueeze(0))[0].save(partial)
         if self.board:
             self.board.add_image(name, (image.clamp(-1, 1) + 1) / 2, step)
 

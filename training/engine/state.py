@@ -1,7 +1,11 @@
 """A run's state on disk, and its best weights."""
 
+import dataclasses
 import math
+import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -38,54 +42,97 @@ class BestCheckpoint:
         )
 
 
+@dataclass
+class Position:
+    """How far a run is. Items are counted, not steps, since another number of processes makes another number of
+    items a step; seconds are those of all sessions."""
+
+    step: int = 0
+    items: int = 0
+    seconds: float = 0.0
+
+
 def state_path(output: str | Path) -> Path:
     """The file in the folder of a run that it is resumed from."""
     return Path(output) / "state.pt"
 
 
-def save_state(task: Task, best: BestCheckpoint, step: int, path: Path, accelerator: Accelerator) -> None:
-    """Write all that resuming needs."""
-    if accelerator.is_main_process:
-        state = {
-            "step": step,
-            "modules": {k: accelerator.unwrap_model(m).state_dict() for k, m in task.modules.items()},
-            "optimizers": {k: o.state_dict() for k, o in task.optimizers.items()},
-            "averaged": task.averaged.state_dict(),
-            "extra_state": task.extra_state,
-            "best": vars(best),
-            "scaler": accelerator.scaler.state_dict() if accelerator.scaler else {},
-            "random": torch.get_rng_state(),
-            "cuda_random": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        }
-        with atomic_write(path) as partial:
-            torch.save(state, partial)
-    accelerator.wait_for_everyone()
+def older_state(path: Path) -> Path:
+    """Where the state before the last one is kept."""
+    path = Path(os.path.realpath(path))
+    return path.with_name(f"{path.stem}.older{path.suffix}")
 
 
-def load_state(task: Task, best: BestCheckpoint, path: Path, accelerator: Accelerator) -> int:
-    """Put back what `save_state` wrote; returns the step.
+def keep_older(path: Path) -> None:
+    """Keep the state at `path` under another name, too, until the next one is there."""
+    older, path = older_state(path), os.path.realpath(path)
+    older.unlink(missing_ok=True)
+    try:
+        os.link(path, older)
+    except OSError:  # no hard links here
+        os.replace(path, older)
 
+
+def save_state(task: Task, best: BestCheckpoint, position: Position, path: Path, accelerator: Accelerator) -> None:
+    """Write all that resuming needs; noise and order of the data follow from the seed and the position.
+
+    Raises:
+        OSError: it can't be written; what was there stays.
+    """
+    state = {
+        **dataclasses.asdict(position),
+        "modules": {k: accelerator.unwrap_model(m).state_dict() for k, m in task.modules.items()},
+        "optimizers": {k: o.state_dict() for k, o in task.optimizers.items()},
+        "averaged": task.averaged.state_dict(),
+        "extra_state": task.extra_state,
+        "stages": task.stages,
+        "best": vars(best),
+        "scaler": accelerator.scaler.state_dict() if accelerator.scaler else {},
+    }
+    with atomic_write(path) as partial:
+        torch.save(state, partial)
+        if path.exists():
+            keep_older(path)
+
+
+def load_state(task: Task, best: BestCheckpoint, path: Path, accelerator: Accelerator, items_per_step: int) -> Position:
+    """Put back what `save_state` wrote.
+
+    Args:
+        items_per_step: by which a state's position is known that was written before items were counted.
     Raises:
         ValueError: the file is broken or belongs to a run with other settings.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        for name, module in task.modules.items():
-            accelerator.unwrap_model(module).load_state_dict(state["modules"][name])
-        for name, optimizer in task.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-        task.averaged.load_state_dict(state["averaged"])
-        for name, tensor in task.extra_state.items():
-            tensor.copy_(state["extra_state"][name])
-        vars(best).update(state["best"])
+        put_back(state, task, best, accelerator)
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
+        older = older_state(path)
+        before = f", put {older.name}, which is older, in its place" if older.exists() else ""
         raise ValueError(
             f"{path} can't be resumed from ({reason}); if the model's settings changed, choose another output folder"
+            f"{before}"
         ) from error
+    return Position(state["step"], state.get("items", state["step"] * items_per_step), state.get("seconds", 0.0))
+
+
+def put_back(state: dict[str, Any], task: Task, best: BestCheckpoint, accelerator: Accelerator) -> None:
+    """The contents of a state file into what they came from."""
+    changed = [name for name, value in state.get("stages", {}).items() if task.stages.get(name, value) != value]
+    if changed:
+        raise ValueError(f"what was learned are the codes of another {' and '.join(changed)} than this run names")
+    for name, module in task.modules.items():
+        accelerator.unwrap_model(module).load_state_dict(state["modules"][name])
+    for name, optimizer in task.optimizers.items():
+        saved = state["optimizers"][name]
+        for group in saved["param_groups"]:
+            group["fused"] = True  # older states are of optimizers that were not
+        optimizer.load_state_dict(saved)
+    task.averaged.load_state_dict(state["averaged"])
+    other_entries = state.get("extra_state") or state.get("memory", {})  # as it was called once
+    for name, tensor in task.extra_state.items():
+        tensor.copy_(other_entries[name])
+    vars(best).update(state["best"])
     if accelerator.scaler and state["scaler"]:
         accelerator.scaler.load_state_dict(state["scaler"])
-    torch.set_rng_state(state["random"])
-    if state["cuda_random"]:
-        torch.cuda.set_rng_state_all(state["cuda_random"])
-    return state["step"]

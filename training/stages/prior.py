@@ -12,9 +12,10 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ...core.autoencoders.vqgan import VQGAN
-from ...core.bundle import Bundle, null_prefix
+from ...core.bundle import Bundle
 from ...core.bundle_file import save_prior, stage_fingerprints
 from ...core.conditions.config import ConditionConfig
+from ...core.conditions.kinds import null_prefix
 from ...core.loading import load_condition_vqgan, load_vqgan
 from ...core.priors.transformer import Transformer, TransformerConfig, cell_loss, corrupt
 from ...core.storage.model_file import check_shapes
@@ -22,9 +23,12 @@ from ..config.runs import PriorRun
 from ..data.codes import CodeDataset, cached_codes
 from ..data.folder import ImageViews, load_split
 from ..data.stream import endless, once
+from ..engine.distributed import combined, rank_and_world, synchronized_once
 from ..engine.ema import make_ema
+from ..engine.lock import locked_folder
 from ..engine.loop import make_accelerator, train
 from ..engine.state import state_path
+from ..engine.update import descend
 from .figures import sample_grid
 from .transfer import starting_weights
 
@@ -70,31 +74,34 @@ class PriorTask:
             model.init_grid_positions()
         self.modules: dict[str, nn.Module] = {"model": model}
         groups = model.decay_groups(run.weight_decay)
-        self.optimizers = {"model": torch.optim.AdamW(groups, betas=(0.9, 0.95))}
+        self.optimizers = {"model": torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True)}
         self.averaged = make_ema(model, run.loop.ema)
         self.extra_state: dict[str, Tensor] = {}
         self.goal = ("objective" if run.condition_dropout else "nll", -1)
         self.baseline = baselines(train_set, held_out, self.codes)
 
-    def step(self, batches: list[dict[str, Tensor]], step: int, accelerator: Accelerator) -> dict[str, float]:
+    def step(self, batches: list[dict[str, Tensor]], step: int, accelerator: Accelerator) -> dict[str, Tensor]:
         """One update on a batch of code mosaics."""
         model, total = self.modules["model"], 0.0
-        for batch in batches:
+        for batch in synchronized_once(batches, model):
             loss = self.loss(batch)
             accelerator.backward(loss / len(batches))
-            total += loss.item() / len(batches)
-        norm = accelerator.clip_grad_norm_(model.parameters(), self.run.loop.clip)
-        self.optimizers["model"].step()
-        self.optimizers["model"].zero_grad()
-        return {"nll": total, "gradient_norm": float(norm)}
+            total = total + loss.detach() / len(batches)
+        norm, made = descend(model, self.optimizers["model"], total, self.run.loop.clip, accelerator)
+        return {"nll": total, "gradient_norm": norm, "made": made}
+
+    def statistics(self) -> dict[str, float]:
+        """Nothing more."""
+        return {}
 
     def loss(self, batch: dict[str, Tensor]) -> Tensor:
         """Mean over a batch (eq. 6), some of whose pictures, drawn anew each time, are learned as free ones."""
         model, prefix, cells = self.modules["model"], prefix_of(batch, self.codes), batch["cells"]
         parts = [(prefix, cells)]
         if self.nothing is not None:
-            free = torch.rand(len(cells), device=cells.device) < self.run.condition_dropout
-            parts = [(prefix[~free], cells[~free]), (self.nothing.to(cells.device), batch["unconditional"][free])]
+            drawn = torch.rand(len(cells)) < self.run.condition_dropout  # on the CPU: how many is known without a wait
+            given, free = (m.nonzero().flatten().to(cells.device, non_blocking=True) for m in (~drawn, drawn))
+            parts = [(prefix[given], cells[given]), (self.nothing.to(cells.device), batch["unconditional"][free])]
         parts = [(prefix, cells) for prefix, cells in parts if len(cells)]
         logits = [model(prefix, corrupt(cells, self.run.pkeep, self.codes)) for prefix, cells in parts]
         return cell_loss(torch.cat(logits), torch.cat([cells for _, cells in parts]))
@@ -171,14 +178,14 @@ def prefix_of(batch: dict[str, Tensor], codes: int) -> Tensor:
 @torch.inference_mode()
 def held_out_nll(prior: Transformer, held_out: CodeDataset, batch: int, prefix: Tensor | None = None) -> float:
     """Mean negative log-likelihood over all held-out cells, nats per code; after `prefix` [1, P], if given, in place
-    of their own."""
+    of their own. Processes that train together take a share each."""
     device, codes = prior.pos_emb.device, prior.config.codebook_size
-    total = 0.0
-    for items in once(held_out, batch):
+    total = torch.zeros((), dtype=torch.float64)
+    for items in once(held_out, batch, *rank_and_world()):
         cells = items["cells"].to(device)
         logits = prior((prefix_of(items, codes) if prefix is None else prefix).to(device), cells)
-        total += F.cross_entropy(logits.flatten(0, 1).float(), cells.flatten(), reduction="sum").item()
-    return total / (len(held_out) * held_out.cells.shape[-1])
+        total += F.cross_entropy(logits.flatten(0, 1).float(), cells.flatten(), reduction="sum").cpu()
+    return combined(total).item() / (len(held_out) * held_out.cells.shape[-1])
 
 
 def load_stages(run: PriorRun, accelerator: Accelerator) -> tuple[VQGAN, VQGAN | None]:
@@ -230,10 +237,17 @@ def load_codes(
 def train_prior(run: PriorRun) -> bool:
     """Train or resume one second stage; True when finished, False when stopped early."""
     accelerator = make_accelerator(run.loop)
+    with locked_folder(run.output) as folder:
+        return train_prior_in(folder, run, accelerator)
+
+
+def train_prior_in(folder: Path, run: PriorRun, accelerator: Accelerator) -> bool:
+    """`train_prior` where nobody else writes."""
     stages, views = load_stages(run, accelerator), load_views(run)
     train_set, held_out = load_codes(run, views, accelerator, *stages)
     begins = run.start_from and not state_path(run.output).exists()
     start = starting_weights(run, train_set, views[0], *stages, accelerator) if begins else None
+    torch.manual_seed(run.loop.seed)  # the same first weights whatever was done before
     task = PriorTask(run, train_set, held_out, *stages, start)
 
     def stream(start: int) -> Any:
@@ -241,4 +255,4 @@ def train_prior(run: PriorRun) -> bool:
             train_set, run.loop.seed, run.loop.batch, start, 0, accelerator.process_index, accelerator.num_processes
         )
 
-    return train(task, stream, run.loop, Path(run.output), accelerator)
+    return train(task, stream, run.loop, folder, accelerator)

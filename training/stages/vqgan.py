@@ -2,10 +2,12 @@
 
 import copy
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from ...core.autoencoders.discriminator import PatchDiscriminator, hinge_loss
 from ...core.autoencoders.losses import adaptive_weight, feature_matching
 from ...core.autoencoders.nearest import as_rows
+from ...core.autoencoders.quantizers import VectorQuantizer
 from ...core.autoencoders.usage import codebook_usage
 from ...core.autoencoders.vqgan import VQGAN
 from ...core.autoencoders.vqgan_file import save_vqgan
@@ -23,9 +26,12 @@ from ...core.storage.model_file import check_shapes
 from ..config.runs import VQGANLossConfig, VQGANRun
 from ..data.folder import ImageViews, input_and_target, load_split
 from ..data.stream import endless, once
+from ..engine.distributed import combined, rank_and_world, synchronized_once
 from ..engine.ema import make_ema
+from ..engine.lock import locked_folder
 from ..engine.loop import make_accelerator, train
 from ..engine.plots import image_grid
+from ..engine.update import descend
 
 logger = logging.getLogger("tessera")
 
@@ -37,10 +43,10 @@ class VQGANTask:
 
     def __init__(self, run: VQGANRun, held_out: ImageViews):
         self.run, self.held_out = run, held_out
-        model = VQGAN(run.model)
+        model = VQGAN(run.model, run.loss.quantizer)
         if run.start_from:
             load_start(model, run.start_from)
-            if hasattr(model.codebook, "start_average"):
+            if isinstance(model.codebook, VectorQuantizer):
                 model.codebook.reset_ema()
         self.start = (
             {name: tensor.clone() for name, tensor in model.decoder.state_dict().items()} if run.blend < 1 else {}
@@ -51,65 +57,82 @@ class VQGANTask:
         self.modules: dict[str, nn.Module] = {"model": model}
         self.perceptual = choose_perceptual(run.loss)
         trained = [p for p in model.parameters() if p.requires_grad]
-        self.optimizers = {"model": torch.optim.Adam(trained, betas=(0.5, 0.9))}
+        self.optimizers = {"model": torch.optim.Adam(trained, betas=(0.5, 0.9), fused=True)}
         if run.loss.adversarial_weight > 0 or self.perceptual == "features":
             discriminator = PatchDiscriminator(run.model.image_channels, run.loss.discriminator_channels)
             self.modules["discriminator"] = discriminator
-            self.optimizers["discriminator"] = torch.optim.Adam(discriminator.parameters(), betas=(0.5, 0.9))
+            self.optimizers["discriminator"] = torch.optim.Adam(
+                discriminator.parameters(), betas=(0.5, 0.9), fused=True
+            )
         self.averaged = make_ema(model, run.loop.ema)
+        self.stages: dict[str, str] = {}
         self.goal = None if run.loss.adversarial_weight > 0 else ("psnr", 1)  # crispness costs decibels
         # uses of each code since the last restart, and in the stretch before it
         self.extra_state = {name: torch.zeros(run.model.codebook_size) for name in ("counts", "last_counts")}
 
-    def step(self, batches: list[dict[str, Tensor]], step: int, accelerator: Accelerator) -> dict[str, float]:
+    def step(self, batches: list[dict[str, Tensor]], step: int, accelerator: Accelerator) -> dict[str, Tensor]:
         """One update of encoder, codebook and decoder, then one of the discriminator."""
         pairs = [input_and_target(batch, self.run.data.picture) for batch in batches]
         model = self.modules["model"]
         codebook = accelerator.unwrap_model(model).codebook
         generator = torch.Generator().manual_seed(self.run.loop.seed * 1_000_003 + step)
-        if step == 0 and not self.run.start_from and hasattr(codebook, "start_from"):
+        if step == 0 and not self.run.start_from and isinstance(codebook, VectorQuantizer):
             with torch.no_grad(), accelerator.autocast():
                 latents = torch.cat([accelerator.unwrap_model(model).encode(given) for given, _ in pairs])
             codebook.init_kmeans(as_rows(accelerator.gather(latents.float().contiguous())), generator)
-        report: dict[str, float] = {}
-        reconstructions, latents = [], []
-        for given, wanted in pairs:
+        report: dict[str, Tensor] = {}
+        reconstructions, latents, total = [], [], 0.0
+        running = [(figure, figure.clone()) for figure in self.running_figures()]
+        for given, wanted in synchronized_once(pairs, model):
             out = model(given)
             loss, parts = self.model_loss(wanted, out.image, step, accelerator)
             loss = loss + out.quantized.loss.float()
-            parts["codebook"] = out.quantized.loss.item()
+            parts["codebook"] = out.quantized.loss.detach()
             accelerator.backward(loss / len(pairs))
             add(report, parts, 1 / len(pairs))
+            total = total + loss.detach()
             reconstructions.append(out.image.detach())
             latents.append(out.latents.detach().float())
             self.count(out.quantized.indices, accelerator)
-        self.update(model, "model", accelerator)
+        _, made = descend(model, self.optimizers["model"], total, self.run.loop.clip, accelerator)
+        if isinstance(codebook, VectorQuantizer) and self.run.learn == "all":
+            self.update_codebook(codebook, torch.cat(latents), made, step, generator, accelerator)
         if "discriminator" in self.modules and step >= self.run.loss.discriminator_start:
-            report["discriminator"] = self.discriminator_step(
+            report["discriminator"], heeded = self.discriminator_step(
                 [wanted for _, wanted in pairs], reconstructions, accelerator
             )
-        if hasattr(codebook, "ema_update") and self.run.learn == "all":
-            self.update_codebook(codebook, torch.cat(latents), step, generator, accelerator)
+            made = made & heeded
+        for figure, before in running:
+            figure.copy_(torch.where(made, figure, before))
         if (step + 1) % (self.run.loss.restart_every or 50) == 0:
             self.extra_state["last_counts"].copy_(self.extra_state["counts"])
             self.extra_state["counts"].zero_()
+        return report | {"made": made}
+
+    def statistics(self) -> dict[str, float]:
+        """How the codes were used in the stretch before the last restart."""
         codes = codebook_usage(self.extra_state["last_counts"])
-        return report | {"usage": codes.usage, "perplexity": codes.perplexity, "dead_codes": codes.dead}
+        return {"usage": codes.usage, "perplexity": codes.perplexity, "dead_codes": codes.dead}
+
+    def running_figures(self) -> list[Tensor]:
+        """What the discriminator's normalization notes of every batch it sees, of broken ones too."""
+        return list(self.modules["discriminator"].buffers()) if "discriminator" in self.modules else []
 
     def count(self, indices: Tensor, accelerator: Accelerator) -> None:
         """Note the use of each code, over all processes."""
-        uses = torch.bincount(indices.flatten(), minlength=self.run.model.codebook_size)
-        self.extra_state["counts"] += accelerator.reduce(uses, "sum").cpu()
+        uses = torch.zeros_like(self.extra_state["counts"])
+        uses.index_add_(0, indices.flatten(), torch.ones_like(indices.flatten(), dtype=uses.dtype))
+        self.extra_state["counts"] += accelerator.reduce(uses, "sum")
 
     def model_loss(
         self, image: Tensor, reconstruction: Tensor, step: int, accelerator: Accelerator
-    ) -> tuple[Tensor, dict[str, float]]:
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Reconstruction, perceptual and adversarial terms and their values by name."""
         weights = self.run.loss
         reconstruction = reconstruction.float()
         l1 = (reconstruction - image).abs().mean()
         nll = weights.l1 * l1
-        parts = {"l1": l1.item()}
+        parts = {"l1": l1.detach()}
         if weights.l2:
             nll = nll + weights.l2 * F.mse_loss(reconstruction, image)
         if isinstance(self.perceptual, nn.Module):
@@ -118,17 +141,17 @@ class VQGANTask:
             distance = feature_matching(self.frozen_discriminator(accelerator), image, reconstruction)
         if self.perceptual is not None:
             nll = nll + weights.perceptual_weight * distance
-            parts["perceptual"] = distance.item()
+            parts["perceptual"] = distance.detach()
         ramp = min(1.0, max(0.0, (step - weights.adversarial_start + 1) / max(1, weights.adversarial_ramp)))
         if weights.adversarial_weight <= 0:
             return nll, parts
-        parts |= {"adversarial": 0.0, "lambda": 0.0}
+        parts |= {"adversarial": torch.zeros_like(l1), "lambda": torch.zeros_like(l1)}
         if ramp == 0:
             return nll, parts
         adversarial = -self.frozen_discriminator(accelerator)(reconstruction).mean()
         last_layer = accelerator.unwrap_model(self.modules["model"]).decoder.conv_out.weight
         weight = adaptive_weight(nll, adversarial, last_layer, weights.adversarial_weight)
-        parts |= {"adversarial": adversarial.item(), "lambda": weight.item()}
+        parts |= {"adversarial": adversarial.detach(), "lambda": weight}
         return nll + ramp * weight * adversarial, parts
 
     def frozen_discriminator(self, accelerator: Accelerator) -> PatchDiscriminator:
@@ -137,36 +160,37 @@ class VQGANTask:
 
     def discriminator_step(
         self, images: list[Tensor], reconstructions: list[Tensor], accelerator: Accelerator
-    ) -> float:
-        """Teach the discriminator real from made; its mean hinge loss."""
-        discriminator = self.modules["discriminator"]
+    ) -> tuple[Tensor, Tensor]:
+        """Teach the discriminator real from made; its mean hinge loss, and whether that was finite."""
+        discriminator, total = self.modules["discriminator"], 0.0
         accelerator.unwrap_model(discriminator).requires_grad_(True)
-        total = 0.0
-        for image, reconstruction in zip(images, reconstructions, strict=True):
+        pairs = list(zip(images, reconstructions, strict=True))
+        for image, reconstruction in synchronized_once(pairs, discriminator):
             loss = hinge_loss(discriminator(image), discriminator(reconstruction))
-            accelerator.backward(loss / len(images))
-            total += loss.item() / len(images)
-        self.update(discriminator, "discriminator", accelerator)
-        return total
-
-    def update(self, module: nn.Module, name: str, accelerator: Accelerator) -> None:
-        """Clip, step and clear one optimizer."""
-        accelerator.clip_grad_norm_(module.parameters(), self.run.loop.clip)
-        self.optimizers[name].step()
-        self.optimizers[name].zero_grad()
+            accelerator.backward(loss / len(pairs))
+            total = total + loss.detach() / len(pairs)
+        _, made = descend(discriminator, self.optimizers["discriminator"], total, self.run.loop.clip, accelerator)
+        return total, made
 
     def update_codebook(
-        self, codebook: nn.Module, latents: Tensor, step: int, generator: torch.Generator, accelerator: Accelerator
+        self,
+        codebook: nn.Module,
+        latents: Tensor,
+        made: Tensor,
+        step: int,
+        generator: torch.Generator,
+        accelerator: Accelerator,
     ) -> None:
-        """Move the codes (EMA) and restart those unused since the last restart, alike on all processes."""
+        """Move the codes (EMA) and restart those unused since the last restart, alike on all processes; not by latents
+        of a step that was not made."""
         every = self.run.loss.restart_every
         restart_now = every > 0 and (step + 1) % every == 0
         if self.run.model.codebook == "ema" or restart_now:
             rows = as_rows(accelerator.gather(latents.contiguous()))
         if self.run.model.codebook == "ema":
-            codebook.ema_update(rows)
-        dead = (self.extra_state["counts"] == 0).to(latents.device)
-        if restart_now and dead.any() and step < 0.9 * self.run.loop.steps:
+            codebook.ema_update(rows, made)
+        dead = self.extra_state["counts"] == 0
+        if restart_now and made and dead.any() and step < 0.9 * self.run.loop.steps:
             codebook.restart_codes(dead, rows, generator)
 
     def validate(self) -> dict[str, float]:
@@ -232,28 +256,28 @@ def choose_perceptual(loss: VQGANLossConfig) -> nn.Module | str | None:
 @torch.inference_mode()
 def evaluate_vqgan(model: VQGAN, held_out: ImageViews, batch: int) -> dict[str, float]:
     """Mean PSNR (dB), its worst, mean SSIM, and codebook usage and perplexity over the held-out pictures; of edges also
-    how the lines it draws lie on those given (`edge_f1`)."""
-    device = next(model.parameters()).device
+    how the lines it draws lie on those given (`edge_f1`). Processes that train together take a share each."""
+    device, edges = next(model.parameters()).device, held_out.config.picture == "edges"
     counts = torch.zeros(model.config.codebook_size)
-    quality, similarity, lines = [], [], []
-    for views in once(held_out, batch):
+    sums, worst = torch.zeros(3, dtype=torch.float64), torch.tensor(math.inf)
+    for views in once(held_out, batch, *rank_and_world()):
         given, wanted = (image.to(device) for image in input_and_target(views, held_out.config.picture))
         out = model(given)
         counts += torch.bincount(out.quantized.indices.flatten().cpu(), minlength=len(counts))
-        quality.append(psnr(wanted, out.image).cpu())
-        similarity.append(ssim(wanted, out.image).cpu())
-        if held_out.config.picture == "edges":
-            lines.append(edge_agreement(out.image, given))
-    statistics = codebook_usage(counts)
-    quality = torch.cat(quality)
+        quality = psnr(wanted, out.image).cpu()
+        worst = torch.minimum(worst, quality.min())
+        lines = edge_agreement(out.image, given).sum() if edges else torch.zeros(())
+        sums += torch.stack([quality.sum(), ssim(wanted, out.image).sum().cpu(), lines.cpu()])
+    statistics = codebook_usage(combined(counts))
+    quality, similarity, lines = (combined(sums) / len(held_out)).tolist()
     figures = {
-        "psnr": quality.mean().item(),
-        "worst_psnr": quality.min().item(),
-        "ssim": torch.cat(similarity).mean().item(),
+        "psnr": quality,
+        "worst_psnr": combined(worst, dist.ReduceOp.MIN).item(),
+        "ssim": similarity,
         "usage": statistics.usage,
         "perplexity": statistics.perplexity,
     }
-    return figures | ({"edge_f1": torch.cat(lines).mean().item()} if lines else {})
+    return figures | ({"edge_f1": lines} if edges else {})
 
 
 @torch.inference_mode()
@@ -271,15 +295,21 @@ def evenly_spaced(length: int, number: int) -> list[int]:
     return [i * length // number for i in range(number)]
 
 
-def add(total: dict[str, float], parts: dict[str, float], weight: float) -> None:
+def add(total: dict[str, Tensor], parts: dict[str, Tensor], weight: float) -> None:
     """total += weight * parts, by name."""
     for name, value in parts.items():
-        total[name] = total.get(name, 0.0) + weight * value
+        total[name] = weight * value + total.get(name, 0.0)
 
 
 def train_vqgan(run: VQGANRun) -> bool:
     """Train or resume one first stage; True when finished, False when stopped early."""
     accelerator = make_accelerator(run.loop)
+    with locked_folder(run.output) as folder:
+        return train_vqgan_in(folder, run, accelerator)
+
+
+def train_vqgan_in(folder: Path, run: VQGANRun, accelerator: Accelerator) -> bool:
+    """`train_vqgan` where nobody else writes."""
     train_set, held_out = load_split(run.data)
     task = VQGANTask(run, ImageViews(held_out, run.data, run.loop.seed, augment=False))
     views = ImageViews(train_set, run.data, run.loop.seed, augment=True)
@@ -290,4 +320,4 @@ def train_vqgan(run: VQGANRun) -> bool:
             accelerator.process_index, accelerator.num_processes,
         )  # fmt: skip
 
-    return train(task, stream, run.loop, Path(run.output), accelerator)
+    return train(task, stream, run.loop, folder, accelerator)

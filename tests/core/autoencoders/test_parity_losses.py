@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from tessera.core.autoencoders.discriminator import PatchDiscriminator, hinge_loss
 from tessera.core.autoencoders.losses import adaptive_weight
+from tessera.core.autoencoders.quantizers import QuantizerLosses
 from tessera.core.autoencoders.vqgan import VQGAN
 from tessera.core.checkpoints.reader import open_checkpoint
 from tessera.core.checkpoints.taming import released_vqgan
@@ -38,7 +39,9 @@ def state() -> dict[str, torch.Tensor]:
 def vqgan(state, tmp_path_factory) -> VQGAN:
     """Loaded from a file in the original's layout, made ready to learn again."""
     path = write_lightning(tmp_path_factory.mktemp("parity") / "last.ckpt", state)
-    return released_vqgan(open_checkpoint(path)).train().requires_grad_()
+    model = released_vqgan(open_checkpoint(path)).train().requires_grad_()
+    model.codebook.losses = QuantizerLosses(commitment_weight=1.0, codebook_weight=0.25)  # taming weighs the other term
+    return model
 
 
 def judge(state: dict[str, torch.Tensor], dtype: torch.dtype) -> PatchDiscriminator:

@@ -1,4 +1,5 @@
 import math
+from dataclasses import fields
 
 import pytest
 import torch
@@ -7,14 +8,19 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tessera.core.autoencoders.nearest import CODES_TILE, LATENTS_TILE, as_rows, nearest_code
 from tessera.core.autoencoders.precision import EXACT, SWITCHES, exact_float32
-from tessera.core.autoencoders.quantizers import GumbelQuantizer, VectorQuantizer, _assign
+from tessera.core.autoencoders.quantizers import GumbelQuantizer, QuantizerLosses, VectorQuantizer, _assign
 from tessera.core.autoencoders.usage import codebook_usage
-from tessera.core.autoencoders.vqgan import VQGANConfig
+from tessera.core.autoencoders.vqgan import VQGANConfig, build_quantizer
+
+
+def split(settings: dict) -> tuple[VQGANConfig, QuantizerLosses]:
+    losses = {field.name: settings.pop(field.name) for field in fields(QuantizerLosses) if field.name in settings}
+    return VQGANConfig(**settings), QuantizerLosses(**losses)
 
 
 def codebook(**changes) -> VectorQuantizer:
     torch.manual_seed(0)
-    made = VectorQuantizer(VQGANConfig(**{"codebook_size": 10, "code_dim": 4, **changes}))
+    made = build_quantizer(*split({"codebook_size": 10, "code_dim": 4, **changes}))
     torch.nn.init.normal_(made.embedding.weight)  # far enough apart that gradients matter
     made.reset_ema()
     return made
@@ -23,7 +29,7 @@ def codebook(**changes) -> VectorQuantizer:
 def gumbel(**changes) -> GumbelQuantizer:
     torch.manual_seed(0)
     settings = {"codebook": "gumbel", "latent_channels": 6, "codebook_size": 10, "code_dim": 4, **changes}
-    return GumbelQuantizer(VQGANConfig(**settings))
+    return build_quantizer(*split(settings))
 
 
 def latents(*shape: int) -> torch.Tensor:

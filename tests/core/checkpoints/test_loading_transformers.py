@@ -160,7 +160,7 @@ def test_a_transformer_that_does_not_fit_is_refused_by_name(tmp_path, change, me
 
 @pytest.mark.parametrize(
     ("params", "message"),
-    [("{n_classes: many}", r"a\.ckpt: its config"), ("{n_classes: 0}", r"a\.ckpt: .* how many labels"),
+    [("{n_classes: many}", r"a\.ckpt: labels is 'many'"), ("{n_classes: 0}", r"a\.ckpt: .* how many labels"),
      ("{n_classes: 65}", r"a\.ckpt: the condition has 65 codes, the prior only knows 64")],
 )  # fmt: skip
 def test_labels_that_can_not_be_are_refused(tmp_path, params, message):

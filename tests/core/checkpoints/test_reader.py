@@ -118,8 +118,8 @@ def test_files_of_another_kind_are_refused(tmp_path, content):
 
 
 def test_missing_files_and_folders_are_named(tmp_path):
-    for path in (tmp_path / "none.ckpt", tmp_path):
-        with pytest.raises(FileNotFoundError, match=f"{path.name} does not exist"):
+    for path, reason in ((tmp_path / "none.ckpt", "does not exist"), (tmp_path, "is a folder")):
+        with pytest.raises(FileNotFoundError, match=f"{path.name} {reason}"):
             open_checkpoint(path)
 
 

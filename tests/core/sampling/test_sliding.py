@@ -62,7 +62,7 @@ def guided_by(kind: str, batch: int, height: int, width: int, side: int = SIDE) 
 
 def settings_of(condition: Condition) -> SamplingSettings:
     """Guided where the condition allows it."""
-    return GUIDED if getattr(condition, "contrast", None) else BOLD
+    return GUIDED if condition.unconditional else BOLD
 
 
 def canvas_of(batch: int, height: int, width: int, share: float) -> Canvas:

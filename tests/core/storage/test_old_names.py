@@ -29,7 +29,7 @@ data: {folder: pictures, neighbours: 0.15}
 VQGAN_YAML = """
 output: out
 data: {folder: pictures}
-model: {channels: 32, channel_mult: [1, 2], attention_levels: [], fold: 2, code_width: 8}
+model: {channels: 32, channel_mult: [1, 2], attention_levels: [], fold: 2, code_width: 8, ema_decay: 0.95}
 """
 
 
@@ -58,8 +58,10 @@ def test_runs_of_the_first_version_are_read(tmp_path):
     assert (run.pkeep, run.condition_dropout, run.data.neighbors) == (0.8, 0.5, 0.15)
     assert (run.unconditional.zoom, run.unconditional.shift) == ((0.9, 1.05), 0.1)
     (tmp_path / "vqgan.yaml").write_text(VQGAN_YAML)
-    model = load_config(VQGANRun, tmp_path / "vqgan.yaml", []).model
+    run = load_config(VQGANRun, tmp_path / "vqgan.yaml", ["model.commitment_weight=0.5"])
+    model, quantizer = run.model, run.loss.quantizer
     assert (model.patch_size, model.code_dim, model.stride) == (2, 8, 4)
+    assert (quantizer.ema_decay, quantizer.commitment_weight, quantizer.codebook_weight) == (0.95, 0.5, 1.0)
 
 
 def test_old_and_new_name_together_are_refused():

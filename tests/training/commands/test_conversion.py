@@ -212,10 +212,19 @@ def test_the_catalogue_is_in_order():
         assert published.license
         assert "stride" in published.config
         for file in published.files:
-            assert not file.url or file.url.startswith("https://")
+            assert all(address.startswith("https://") for address in file.addresses)
             assert not file.sha256 or re.fullmatch("[0-9a-f]{64}", file.sha256)
             assert ".." not in file.name
             assert not (file.bytes and file.megabytes)
+
+
+def test_faces_can_be_fetched_from_a_mirror_and_six_models_have_one():
+    catalogue = read_catalogue()
+    mirrored = {name for name, one in catalogue.items() if any(file.mirrors for file in one.files)}
+    assert mirrored == {"vqgan_imagenet_f16_16384", "vqgan_gumbel_f8", "vqgan_wikiart_f16_16384", "sflckr", "faceshq",
+                        "vqgan_coco_first_stage"}  # fmt: skip
+    assert all(file.addresses for file in catalogue["faceshq"].files)
+    assert catalogue["vqgan_coco_first_stage"].config["codebook_size"] == 8192
 
 
 def test_the_list_says_what_is_there_and_what_is_not(tmp_path, capsys):

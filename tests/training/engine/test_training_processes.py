@@ -11,6 +11,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tessera.training.engine.log import read_csv
+from tessera.training.engine.loop import make_accelerator
+from tessera.training.stages.prior import load_codes, load_stages, load_views
 
 pytestmark = pytest.mark.slow
 
@@ -85,14 +87,18 @@ def large_pictures(pictures, tmp_path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_ctrl_c_while_reading_pictures_finishes_the_step_and_saves(
-    large_pictures, tiny_tree, write_yaml, start_tessera, tmp_path, workers
+@pytest.mark.parametrize(
+    ("number", "workers"),
+    [(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGUSR1, 0)],
+    ids=["ctrl-c", "TERM", "USR1"],
+)
+def test_a_signal_while_reading_pictures_finishes_the_step_and_saves(
+    large_pictures, tiny_tree, write_yaml, start_tessera, tmp_path, number, workers
 ):
     data = {"folder": str(large_pictures), "workers": workers}
     process = start_tessera("train", "vqgan", write_yaml(tiny_tree(loop={"steps": 100_000}, data=data)))
     read_until(process, "step 3/")
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the loader's workers too
+    os.killpg(process.pid, number)  # as a terminal or a scheduler does: to the loader's workers too
     said = finish(process, 130)
     state = load_state(tmp_path / "run")
     assert f"stopped and saved at step {state['step']}; run the same command to go on" in said
@@ -116,13 +122,45 @@ def test_two_processes_learn_what_one_learns_from_the_same_pictures(
     assert wanted["extra_state"]["last_counts"].sum() == 8 * 8 * 8
     for name in ("codebook.embedding.weight", "codebook.ema_sum", "codebook.ema_count"):
         if name in wanted["modules"]["model"]:
-            torch.testing.assert_close(found["modules"]["model"][name], wanted["modules"]["model"][name])
+            # Adam's first step of 1e-3 makes much of the last bits of a gradient near 0, which is compared below
+            close = {"rtol": 1e-3, "atol": 1e-4} if codebook == "nearest" else {}
+            torch.testing.assert_close(found["modules"]["model"][name], wanted["modules"]["model"][name], **close)
     torch.testing.assert_close(found["extra_state"], wanted["extra_state"])
     # Adam's first moment after one step is the gradient times 1 - beta
     for parameter, moments in wanted["optimizers"]["model"]["state"].items():
         gradient = moments["exp_avg"]
         other = found["optimizers"]["model"]["state"][parameter]["exp_avg"]
         torch.testing.assert_close(other, gradient, rtol=1e-3, atol=1e-5)
+
+
+def test_two_processes_share_a_prior_s_encoding_and_resume_to_the_bits(
+    prior_tree, prior_run, write_yaml, start_two, tmp_path
+):
+    tree = prior_tree(loop={"steps": 8, "save_every": 2, "validate_every": 4, "batch": 2})
+    tree["model"]["dropout"] = 0.1
+    config = write_yaml(tree)
+    whole, parts = (["--set", f"output={tmp_path}/{name}"] for name in ("whole", "parts"))
+    for process in start_two("train", "prior", config, *whole):
+        finish(process)
+    killed = start_two("train", "prior", config, *parts)
+    read_until(killed[0], "step 5/8")
+    for process in killed:
+        process.kill()
+        process.wait()
+    resumed = start_two("train", "prior", config, *parts)
+    assert "resumed at step" in finish(resumed[0])
+    finish(resumed[1])
+    wanted, found = (tensors_of(load_state(tmp_path / name)) for name in ("whole", "parts"))
+    assert [name for name in wanted if not torch.equal(wanted[name], found[name])] == []
+    assert load_state(tmp_path / "whole")["items"] == 8 * 2 * 2
+
+    run = prior_run(output=str(tmp_path / "alone"))
+    accelerator = make_accelerator(run.loop)
+    load_codes(run, load_views(run), accelerator, *load_stages(run, accelerator))
+    made = [{p.name: load_file(p) for p in (tmp_path / n).glob("codes-*.safetensors")} for n in ("whole", "alone")]
+    assert len(made[0]) == 2
+    for name, codes in made[0].items():
+        assert all(torch.equal(tensor, made[1][name][key]) for key, tensor in codes.items())
 
 
 def test_two_processes_stop_together_when_one_is_interrupted(tiny_tree, write_yaml, start_two, tmp_path):

@@ -77,13 +77,17 @@ def test_a_prior_of_an_older_file_is_bundled_with_a_word(trained, stages, tmp_pa
     assert "does not say which VQGAN it was trained on" in capsys.readouterr().out
 
 
-def test_a_run_neither_measures_nor_starts_from_a_prior_of_other_codes(trained, prior_run, stages, tmp_path):
+def test_a_run_neither_measures_nor_goes_on_with_a_prior_of_other_codes(trained, prior_run, stages, tmp_path):
     run, prior = trained()
     other = changed(stages["vqgan"], tmp_path / "other.safetensors", "codebook")
     from tessera.training.commands.evaluate import measure_prior
 
     with pytest.raises(ValueError, match="was trained on the codes of another vqgan"):
         measure_prior(dataclasses.replace(run, vqgan=other), None)
+    with pytest.raises(
+        ValueError, match=r"state\.pt can't be resumed from .* codes of another vqgan than this run names"
+    ):
+        train_prior(dataclasses.replace(run, vqgan=other))
     with pytest.raises(ValueError, match=r"start_from .* was trained on the codes of another vqgan"):
         train_prior(dataclasses.replace(run, vqgan=other, output=str(tmp_path / "further"), start_from=prior))
     assert train_prior(dataclasses.replace(run, output=str(tmp_path / "further"), start_from=prior))

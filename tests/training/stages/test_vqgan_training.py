@@ -106,7 +106,7 @@ def test_the_adversary_s_loss_ramps_up_from_its_start(tiny_run, start_task):
         # batch statistics of the discriminator move with every use, its output does not
         loss, parts = task.model_loss(image, reconstruction, step, accelerator)
         assert loss.item() == pytest.approx((nll + ramp * weight * adversarial).item(), rel=1e-4), step
-        assert parts["lambda"] == (pytest.approx(float(weight), rel=1e-4) if ramp else 0)
+        assert parts["lambda"].item() == (pytest.approx(float(weight), rel=1e-4) if ramp else 0)
 
 
 def test_the_discriminator_takes_no_gradient_from_the_model_s_loss(tiny_run, start_task):
@@ -222,7 +222,7 @@ def test_a_run_goes_on_from_given_weights(tiny_run, tmp_path):
 
 @pytest.mark.parametrize(
     ("batch", "advice"),
-    [(16, "loop.batch 16 does not fit into memory; set loop.batch=8 and loop.accumulate=6, which teaches the"),
+    [(16, "loop.batch 16 does not fit into memory; set loop.batch=8 and loop.accumulate=6, which teaches nearly the"),
      (1, "loop.batch 1 does not fit into memory; choose a smaller model")],
 )  # fmt: skip
 def test_a_step_too_large_for_the_memory_says_what_to_change(batch, advice):

@@ -1,0 +1,54 @@
+"""One update of the weights, and what is done where it would break them."""
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+MAX_SKIPPED = 5  # steps in a row whose loss is not finite, before a run ends
+
+
+def descend(
+    module: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, clip: float, accelerator: Accelerator
+) -> tuple[Tensor, Tensor]:
+    """Clip the gradients, step, and clear them. Where the loss or the gradient is not finite, on any process, the
+    weights stay as they are; the device decides it, by what fused optimizers have for loss scaling.
+
+    Returns:
+        The norm of the gradient before clipping, and whether the step was made, bool.
+    """
+    norm = accelerator.clip_grad_norm_(module.parameters(), clip)
+    made = torch.isfinite(loss.detach())
+    if accelerator.scaler is None:  # which looks at gradients itself, and finds the right scale by skipping steps
+        made = made & torch.isfinite(norm)
+    if accelerator.num_processes > 1:
+        made = accelerator.reduce(made.float(), "sum") == accelerator.num_processes
+    getattr(optimizer, "optimizer", optimizer).found_inf = (~made).float()
+    optimizer.step()
+    optimizer.zero_grad()
+    return norm.detach(), made
+
+
+class SkippedSteps:
+    """Counts, on the device, the steps that were not made."""
+
+    def __init__(self, device: torch.device):
+        self.total, self.in_a_row = torch.zeros((), device=device), torch.zeros((), device=device)
+
+    def note(self, made: Tensor) -> None:
+        """One more step."""
+        self.total += ~made
+        self.in_a_row = torch.where(made, 0.0, self.in_a_row + 1)
+
+    def check(self, step: int) -> None:
+        """Raise ValueError if the last few steps all were not made; waits for the device."""
+        if self.in_a_row >= MAX_SKIPPED:
+            raise ValueError(
+                f"the loss has not been finite for {int(self.in_a_row)} steps up to step {step}: lower "
+                "loop.learning_rate or loop.clip, or use loop.precision bf16 in place of fp16"
+            )
+
+
+def is_finite(module: nn.Module) -> bool:
+    """Whether all numbers of a module are; waits for the device."""
+    tensors = [tensor for tensor in module.state_dict().values() if tensor.is_floating_point()]
+    return bool(torch.stack([torch.isfinite(tensor).all() for tensor in tensors]).all())
