@@ -13,6 +13,7 @@ __all__ = [
     "Canvas",
     "EdgeSettings",
     "PatchDiscriminator",
+    "Prior",
     "Progress",
     "Quantized",
     "SampleResult",

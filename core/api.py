@@ -15,6 +15,7 @@ from .images.io import to_pil
 from .images.reading import read_image
 from .inspection import inspect_model
 from .loading import load, load_vqgan
+from .priors.base import Prior
 from .priors.transformer import Transformer, TransformerConfig
 from .sampling.estimate import estimate_run as estimate
 from .sampling.loop import Progress, SamplingState, sample, sample_steps
@@ -27,6 +28,7 @@ __all__ = [
     "Canvas",
     "EdgeSettings",
     "PatchDiscriminator",
+    "Prior",
     "Progress",
     "Quantized",
     "SampleResult",
