@@ -17,9 +17,10 @@ from torch import Tensor
 
 from ..canvas.canvas import Canvas
 from ..conditions.base import Condition
-from ..priors.transformer import Transformer
-from ..sampling.loop import SamplingState, sample_steps
+from ..priors.base import Prior
+from ..sampling.loop import sample_steps
 from ..sampling.settings import SamplingSettings
+from ..sampling.state import SamplingState
 
 Score = Callable[[Canvas], Tensor]  # a whole canvas [K] -> [K], higher is better
 
@@ -54,7 +55,7 @@ class SteeringEvent(NamedTuple):
 
 
 def steer_steps(
-    prior: Transformer,
+    prior: Prior,
     condition: Condition,
     state: SamplingState,
     settings: SamplingSettings,
@@ -78,20 +79,23 @@ def steer_steps(
     steering = steering or SteeringSettings()
     generator = torch.Generator().manual_seed(state.seed)
     looks = [row for row in range(round(steering.begin * height), height - 1) if not bool(state.known[:, row].all())]
-    done, total = 0, int((~state.known).any(0).sum())
-    while done < total:
+    left = int((~state.known).any(0).sum())
+    total = left
+    while left:
         for _ in sample_steps(prior, condition, state, settings):
-            done += 1
-            yield SteeringEvent(done, total, state, None, 0)
+            left = int((~state.known).any(0).sum())
+            yield SteeringEvent(total - left, total, state, None, 0)
             if not looks or not bool(state.known[:, : looks[0] + 1].all()):
                 continue
-            share = (looks.pop(0) + 1) / height
-            scores = score(in_front_of(state, backdrop)).float().cpu()
-            ancestors = resample(scores, steering.warm + (steering.cold - steering.warm) * share, generator)
+            rows = looks.pop(0) + 1
+            scores = score(in_front_of(state, backdrop, rows)).float().cpu()
+            temperature = steering.warm + (steering.cold - steering.warm) * rows / height
+            ancestors = resample(scores, temperature, generator)
             copied = count - len(ancestors.unique())
             if copied:
+                forget_rows(state, rows)
                 keep_images(state, ancestors)
-            yield SteeringEvent(done, total, state, scores, copied)
+            yield SteeringEvent(total - left, total, state, scores, copied)
             if copied:
                 break  # what the loop has cached belongs to images that are gone
     yield SteeringEvent(total, total, state, score(in_front_of(state, backdrop)).float().cpu(), 0)
@@ -120,7 +124,19 @@ def keep_images(state: SamplingState, which: Tensor) -> None:
             setattr(state, name, value[which.to(value.device)])
 
 
-def in_front_of(state: SamplingState, backdrop: Canvas) -> Canvas:
-    """What is painted, before a finished image: canvases with all cells known."""
+def forget_rows(state: SamplingState, rows: int) -> None:
+    """Take back what was drawn below the first `rows`: the loop may have run ahead, how far depends on the machine."""
+    drawn = state.draws > 0
+    drawn[:, :rows] = False
+    state.known = state.known & ~drawn
+    for name in ("draws", "entropy", "log_probability"):
+        setattr(state, name, getattr(state, name).masked_fill(drawn, 0))
+
+
+def in_front_of(state: SamplingState, backdrop: Canvas, rows: int | None = None) -> Canvas:
+    """What is painted, or of it what is given and the first `rows`, before a finished image: all cells known."""
+    shown = state.known
+    if rows is not None:
+        shown = shown & ((state.draws == 0) | (torch.arange(shown.shape[1], device=shown.device) < rows)[:, None])
     behind = backdrop.indices.to(state.indices.device).expand_as(state.indices)
-    return Canvas.filled(torch.where(state.known, state.indices, behind))
+    return Canvas.filled(torch.where(shown, state.indices, behind))

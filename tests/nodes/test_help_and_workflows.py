@@ -20,7 +20,7 @@ WITHOUT_A_MODEL = {  # no model that comes with Tessera can show these
 WITHOUT_A_FILE = {"TesseraLoadCanvas", "TesseraRecallCanvas", "TesseraLoadCanvasOfPicture"}  # they need an earlier run
 SEEDED = {
     "TesseraSampleCodes", "TesseraSweepSettings", "TesseraBestOf", "TesseraPaintByWords", "TesseraPaintStory",
-    "TesseraRestyle",
+    "TesseraRestyle", "TesseraSteerByWords", "TesseraGate",
 }  # fmt: skip
 
 

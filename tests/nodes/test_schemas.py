@@ -23,6 +23,7 @@ IDS = {
     "TesseraLoadCanvasOfPicture", "TesseraSlidingWindow", "TesseraPlanRun", "TesseraTilePreview", "TesseraLayout",
     "TesseraLoadCLIP", "TesseraPaintByWords", "TesseraPaintSettings", "TesseraWordsPrompt", "TesseraPicturePrompt",
     "TesseraPaintStory", "TesseraRestyle", "TesseraRankByWords", "TesseraClassify",
+    "TesseraSteerByWords", "TesseraGate",
 }  # fmt: skip
 
 

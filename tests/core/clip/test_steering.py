@@ -4,8 +4,9 @@ import torch
 from tessera.core.canvas.canvas import Canvas
 from tessera.core.clip.gate import Term, gate
 from tessera.core.clip.steering import SteeringSettings, in_front_of, resample, steer_steps
-from tessera.core.sampling.loop import SamplingState, sample
+from tessera.core.sampling.loop import sample
 from tessera.core.sampling.settings import SamplingSettings
+from tessera.core.sampling.state import SamplingState
 
 SETTINGS = SamplingSettings()
 
