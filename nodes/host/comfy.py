@@ -6,7 +6,9 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import comfy.utils
 import folder_paths
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import ComfyExtension, io, ui
+from comfy_execution.graph_utils import ExecutionBlocker as Blocked
 from comfy_execution.utils import get_executing_context
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -27,7 +30,7 @@ from ...core.storage.door import brief
 
 logger = logging.getLogger("tessera")
 
-__all__ = ["ComfyExtension", "Interrupted", "ModelPatcher", "Progress", "io", "ui"]
+__all__ = ["Blocked", "ComfyExtension", "Interrupted", "ModelPatcher", "Progress", "io", "ui"]
 
 VQGAN_FOLDER, PRIOR_FOLDER, CLIP_FOLDER = "vqgan", "vq_transformer", "tessera_clip"
 CLIP_FOLDERS = ("clip_vision", "text_encoders", "clip")  # of ComfyUI, where files of CLIPs are
@@ -77,6 +80,11 @@ def model_path(folder: str, name: str) -> Path:
     if path is None:
         raise FileNotFoundError(missing_model(folder, name))
     return Path(path)
+
+
+def own_model_folder(folder: str) -> Path:
+    """Where model files of people go: ComfyUI's own folder of this name."""
+    return Path(folder_paths.models_dir) / folder
 
 
 def missing_model(folder: str, name: str | None) -> str | None:
@@ -229,6 +237,22 @@ class Progress:
 def saved_pictures(images: Tensor, node: type) -> ui.PreviewImage:
     """Pictures [B, H, W, 3] in 0..1 to be shown on the node."""
     return ui.PreviewImage(images, cls=node)
+
+
+@contextmanager
+def watched(module: nn.Module) -> Iterator[None]:
+    """Bar and cancel while a module works through its layers once, however large the picture is."""
+    layers, bar, done = [m for m in module.modules() if isinstance(m, nn.Conv2d)], Progress(), count(1)
+
+    def step(*_: object) -> None:
+        bar.step(min(next(done), len(layers)), len(layers))
+
+    hooks = [layer.register_forward_pre_hook(step) for layer in layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def finished_pictures(images: Tensor, node: type, **files: Path) -> dict[str, Any]:
