@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 FOLD = 4  # pixels a side that become channels before the first convolution
+CELL = 16  # pixels of the lines a side, for each cell
+MIN_COLORED = 0.3  # share of a spot that must be painted for its color to count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,3 +69,58 @@ class SketchEncoder(nn.Module):
         spots = F.interpolate(self.colors(colors), scale_factor=2.0, mode="nearest")[:, :, :height, :width]
         shared = self.out(torch.cat([lines, spots], 1)).movedim(1, -1)  # [B, h, w, C]
         return torch.stack([layer(shared) for layer in self.control_layers], 3)
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """What a picture is asked to show, on the grid of its canvas; any part may be missing.
+
+    words: numbers of words, for all pictures alike.
+    style: a number, or None.
+    lines: [B or 1, 1, 16h, 16w], 0..1, where there are lines.
+    colors: [B or 1, 3, H, W] in -1..1, the picture whose colors are wanted, of any size.
+    colored: [B or 1, 1, H', W'] 0..1, where its colors count; None: everywhere.
+    """
+
+    words: tuple[int, ...] = ()
+    style: int | None = None
+    lines: Tensor | None = None
+    colors: Tensor | None = None
+    colored: Tensor | None = None
+
+
+def sketch_tokens(sketch: Sketch, slots: int, first: int, styles: int, words: int) -> Tensor:
+    """The prefix [1, 1 + slots]: the style, then the words by number, each part's last number where nothing is said.
+
+    Args:
+        slots: how many words there is room for.
+        first: the vocabulary row of style 0; the words come after `styles` styles and their "none".
+        styles, words: how many there are.
+    Raises:
+        ValueError: more words than slots.
+    """
+    if len(sketch.words) > slots:
+        raise ValueError(f"{len(sketch.words)} words are asked for; give at most {slots}")
+    given = sorted(sketch.words) + [words] * (slots - len(sketch.words))
+    style = styles if sketch.style is None else sketch.style
+    return torch.tensor([[first + style, *(first + styles + 1 + word for word in given)]])
+
+
+def sketch_inputs(sketch: Sketch, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Lines and colors as `SketchEncoder` takes them, for a canvas of height x width cells."""
+    blank = torch.zeros(1, 1, height * CELL, width * CELL)
+    lines = torch.cat([blank, blank], 1)
+    if sketch.lines is not None:
+        lines = torch.cat([sketch.lines, torch.ones_like(sketch.lines)], 1)
+    spots = (-(-height // 2), -(-width // 2))  # two cells a side
+    colors = torch.zeros(1, 4, *spots)
+    if sketch.colors is not None:
+        means = F.adaptive_avg_pool2d(sketch.colors, spots)
+        given = torch.ones_like(means[:, :1])
+        if sketch.colored is not None:
+            weights = F.interpolate(sketch.colored, sketch.colors.shape[-2:], mode="nearest")
+            shares = F.adaptive_avg_pool2d(weights, spots)
+            means = F.adaptive_avg_pool2d(sketch.colors * weights, spots) / shares.clamp(min=1e-6)
+            given = (shares >= MIN_COLORED).float().expand(len(means), -1, -1, -1)
+        colors = torch.cat([means * given, given], 1)
+    return lines, colors
