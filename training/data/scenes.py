@@ -1,7 +1,8 @@
 """Scenes of drawings: placed, turned, recolored, on plain, graded and textured grounds; leaves that fill the image.
 
-All of it are tensor operations on the device that holds the drawings, since a GPU trains faster than processors draw.
-A batch is a function of the generator alone.
+All of this is tensor operations on the device that holds the drawings, since a GPU trains faster than processors draw.
+The random numbers are torch's own, which the loop
+seeds anew at every step.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ class Scenes(NamedTuple):
 class Painter:
     """Draws scenes of the drawings [N, 4, S, S] uint8, RGBA, not premultiplied."""
 
-    def __init__(self, drawings: Tensor, config: SceneConfig, generator: torch.Generator):
-        self.drawings, self.config, self.generator = drawings, config, generator
+    def __init__(self, drawings: Tensor, config: SceneConfig):
+        self.drawings, self.config = drawings, config
         self.side, self.device = drawings.shape[-1], drawings.device
 
     def paint(self, batch: int) -> Scenes:
@@ -66,34 +67,34 @@ class Painter:
         if leafy.any():
             images[leafy] = self._leaves(int(leafy.sum()))
         first, second = self._any(batch), self._any(batch)
-        two = self._chance(batch, c.several) & ~bare
-        whole = self._chance(batch, c.whole) & ~two
-        angle, shift = self._uniform(batch, -0.5, 0.5), self._uniform(batch, -0.7, 0.7, 2)
-        images = self._lay(images, second, self._uniform(batch, 0.45, 0.9), angle, shift, two)
-        zoom = torch.where(two, self._uniform(batch, 0.45, 0.95), self._uniform(batch, -0.5, 0.8).exp())
-        zoom = torch.where(whole, self._uniform(batch, 0.85, 1.05), zoom)
-        angle = self._uniform(batch, -0.4, 0.4) * torch.where(whole, 0.125, 1.0)
-        shift = self._uniform(batch, -0.6, 0.6, 2) * torch.where(whole, 0.1, 1.0)[:, None]
+        two = self.chance(batch, c.several) & ~bare
+        whole = self.chance(batch, c.whole) & ~two
+        angle, shift = self.uniform(batch, -0.5, 0.5), self.uniform(batch, -0.7, 0.7, 2)
+        images = self._lay(images, second, self.uniform(batch, 0.45, 0.9), angle, shift, two)
+        zoom = torch.where(two, self.uniform(batch, 0.45, 0.95), self.uniform(batch, -0.5, 0.8).exp())
+        zoom = torch.where(whole, self.uniform(batch, 0.85, 1.05), zoom)
+        angle = self.uniform(batch, -0.4, 0.4) * torch.where(whole, 0.125, 1.0)
+        shift = self.uniform(batch, -0.6, 0.6, 2) * torch.where(whole, 0.1, 1.0)[:, None]
         images = self._lay(images, first, zoom, angle, shift, ~bare)
         return Scenes(images.clamp(0, 1), first.where(~bare, -1), second.where(two, -1))
 
     def _lay(self, images: Tensor, number: Tensor, zoom: Tensor, angle: Tensor, shift: Tensor, on: Tensor) -> Tensor:
         """Images with a drawing each laid over them, mirrored or not, where `on`."""
         batch = len(number)
-        mirror = torch.where(self._chance(batch, 0.5), -1.0, 1.0)
+        mirror = torch.where(self.chance(batch, 0.5), -1.0, 1.0)
         rgb, alpha = place(self.drawings[number], zoom, angle, shift, mirror)
-        far = self._chance(batch, self.config.hue)
-        turn = torch.where(far, self._uniform(batch, -math.pi, math.pi), self._uniform(batch, -0.08, 0.08))
+        far = self.chance(batch, self.config.hue)
+        turn = torch.where(far, self.uniform(batch, -math.pi, math.pi), self.uniform(batch, -0.08, 0.08))
         return torch.lerp(images, turn_hue(rgb, turn), alpha * on.view(-1, 1, 1, 1))
 
     def _grounds(self, batch: int) -> Tensor:
         """White, plain, graded from one color to another, or mottled with two: [B, 3, S, S]."""
         one, other = self._colors(batch), self._colors(batch)
         line = torch.linspace(-1, 1, self.side, device=self.device)
-        angle = self._uniform(batch, 0, 2 * math.pi).view(-1, 1, 1, 1)
+        angle = self.uniform(batch, 0, 2 * math.pi).view(-1, 1, 1, 1)
         grade = (line * angle.cos() + line.view(-1, 1) * angle.sin()) * 0.5 + 0.5  # [B, 1, S, S]
         mottle = self.smooth_noise(batch, 1, 8) * 0.5 + 0.5
-        kind, white = self._uniform(batch, 0, 1).view(-1, 1, 1, 1), self.config.white
+        kind, white = self.uniform(batch, 0, 1).view(-1, 1, 1, 1), self.config.white
         share = torch.where(kind < white + 0.8 * (1 - white), grade, mottle).clamp(0, 1)
         share = torch.where(kind < white + 0.5 * (1 - white), torch.zeros_like(share), share)
         return torch.where(kind < white, torch.ones_like(one), torch.lerp(one, other, share))
@@ -104,40 +105,40 @@ class Painter:
         x, y = line, line.view(-1, 1)
         images = self._colors(batch).repeat(1, 1, self.side, self.side)
         for number in range(LEAVES):
-            size = (0.9 * (1 - number / LEAVES) ** 1.2 + 0.04) * self._uniform(batch, 0.4, 1.4)
-            angle, slim = self._uniform(batch, 0, math.pi), self._uniform(batch, 0.25, 1.25)
-            left, top = self._uniform(batch, -1.2, 1.2, 2).unbind(1)
+            size = (0.9 * (1 - number / LEAVES) ** 1.2 + 0.04) * self.uniform(batch, 0.4, 1.4)
+            angle, slim = self.uniform(batch, 0, math.pi), self.uniform(batch, 0.25, 1.25)
+            left, top = self.uniform(batch, -1.2, 1.2, 2).unbind(1)
             size, angle, slim, left, top = (v.view(-1, 1, 1, 1) for v in (size, angle, slim, left, top))
             along = ((x - left) * angle.cos() + (y - top) * angle.sin()) / size
             across = ((y - top) * angle.cos() - (x - left) * angle.sin()) / (size * slim)
-            power = torch.where(self._chance(batch, 0.6), 2.0, 8.0).view(-1, 1, 1, 1)
-            shade = 1 + self._uniform(batch, -0.25, 0.25).view(-1, 1, 1, 1) * along
+            power = torch.where(self.chance(batch, 0.6), 2.0, 8.0).view(-1, 1, 1, 1)
+            shade = 1 + self.uniform(batch, -0.25, 0.25).view(-1, 1, 1, 1) * along
             inside = along.abs() ** power + across.abs() ** power < 1
             images = torch.where(inside, (self._colors(batch) * shade).clamp(0, 1), images)
         return images
 
     def smooth_noise(self, batch: int, channels: int, coarse: int) -> Tensor:
         """Normal noise in blobs of a `coarse`-th of the side: [B, channels, S, S]."""
-        noise = torch.randn(batch, channels, coarse, coarse, device=self.device, generator=self.generator)
+        noise = torch.randn(batch, channels, coarse, coarse, device=self.device)
         return F.interpolate(noise, self.side, mode="bicubic", align_corners=False)
 
     def _colors(self, batch: int) -> Tensor:
         """Any color, a pale one or a gray: [B, 3, 1, 1]."""
-        color, kind = self._uniform(batch, 0, 1, 3), self._uniform(batch, 0, 1)[:, None]
+        color, kind = self.uniform(batch, 0, 1, 3), self.uniform(batch, 0, 1)[:, None]
         pale, gray = 1 - 0.35 * color, color[:, :1].expand_as(color)
         return torch.where(kind < 0.4, color, torch.where(kind < 0.8, pale, gray))[:, :, None, None]
 
     def _any(self, batch: int) -> Tensor:
         """Numbers of drawings, [B]."""
-        return torch.randint(len(self.drawings), (batch,), device=self.device, generator=self.generator)
+        return torch.randint(len(self.drawings), (batch,), device=self.device)
 
-    def _uniform(self, batch: int, low: float, high: float, *shape: int) -> Tensor:
+    def uniform(self, batch: int, low: float, high: float, *shape: int) -> Tensor:
         """[B, *shape]"""
-        return torch.rand(batch, *shape, device=self.device, generator=self.generator) * (high - low) + low
+        return torch.rand(batch, *shape, device=self.device) * (high - low) + low
 
-    def _chance(self, batch: int, share: float) -> Tensor:
+    def chance(self, batch: int, share: float) -> Tensor:
         """True for about a share of the batch: [B] bool."""
-        return self._uniform(batch, 0, 1) < share
+        return self.uniform(batch, 0, 1) < share
 
 
 def place(drawings: Tensor, zoom: Tensor, angle: Tensor, shift: Tensor, mirror: Tensor) -> tuple[Tensor, Tensor]:
