@@ -21,7 +21,7 @@ from ...core.conditions.vocabulary import Vocabulary
 from ...core.prefix import Prefix
 from ...core.priors.llama import Llama, LlamaConfig
 from ...core.priors.transformer import cell_loss, corrupt
-from ..config.runs import SketchRun
+from ..config.sketch import SketchRun
 from ..data.drawings import Caption, learn_vocabulary, load_drawings, read_captions, word_table
 from ..data.lines import find_lines, varied_lines
 from ..data.scenes import Painter, Scenes, on_white
