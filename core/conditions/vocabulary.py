@@ -14,7 +14,35 @@ from functools import cached_property
 
 MAX_PHRASE = 5  # words of a phrase
 NEAREST = 0.8  # how alike two spellings must be, 0 to 1
-IGNORED = frozenset("a an and at for in la el las los un una unos unas y de del con of on the to with en por".split())
+IGNORED = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "at",
+        "for",
+        "in",
+        "la",
+        "el",
+        "las",
+        "los",
+        "un",
+        "una",
+        "unos",
+        "unas",
+        "y",
+        "de",
+        "del",
+        "con",
+        "of",
+        "on",
+        "the",
+        "to",
+        "with",
+        "en",
+        "por",
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +90,9 @@ class Vocabulary:
         left = re.findall(r"[^\s,;.:!?¡¿\"()]+", text.lower())
         words, replaced, unknown = [], [], []
         while left:
-            length = next((n for n in range(min(MAX_PHRASE, len(left)), 0, -1) if " ".join(left[:n]) in self.numbers), 0)
+            length = next(
+                (n for n in range(min(MAX_PHRASE, len(left)), 0, -1) if " ".join(left[:n]) in self.numbers), 0
+            )
             if length:
                 words.append(self.numbers[" ".join(left[:length])])
             elif left[0] not in IGNORED:

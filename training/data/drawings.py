@@ -69,7 +69,9 @@ def caption_of(row: dict[str, str]) -> Caption:
     """A row of the table, its words in lower case."""
     keywords, foreign = (tuple(filter(None, map(plain, row[name].split("|")))) for name in ("tags_en", "tags_es"))
     names = plain(row["label_en"]), plain(row["label_es"])
-    return Caption(row["file"], row["set"], row["concept"], names[0], keywords, names[1], foreign, row["held_out"] == "1")
+    return Caption(
+        row["file"], row["set"], row["concept"], names[0], keywords, names[1], foreign, row["held_out"] == "1"
+    )
 
 
 def plain(text: str) -> str:

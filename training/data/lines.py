@@ -26,7 +26,7 @@ def find_lines(images: Tensor, low: Tensor | float = LOW, high: Tensor | float =
     sobel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], device=images.device).view(1, 1, 3, 3)
     across, along = F.conv2d(padded, sobel), F.conv2d(padded, sobel.mT)
     strength = torch.hypot(across, along)
-    before, after = neighbours_of_ridge(strength, across, along)
+    before, after = neighbors_of_ridge(strength, across, along)
     ridge = (strength > before) & (strength >= after)
     weak, lines = (ridge & (strength > low)).float(), (ridge & (strength > high)).float()
     for _ in range(HYSTERESIS):
@@ -34,8 +34,8 @@ def find_lines(images: Tensor, low: Tensor | float = LOW, high: Tensor | float =
     return lines
 
 
-def neighbours_of_ridge(strength: Tensor, across: Tensor, along: Tensor) -> tuple[Tensor, Tensor]:
-    """The two neighbours [B, 1, H, W] of each pixel that lie in the direction of its gradient."""
+def neighbors_of_ridge(strength: Tensor, across: Tensor, along: Tensor) -> tuple[Tensor, Tensor]:
+    """The two neighbors [B, 1, H, W] of each pixel that lie in the direction of its gradient."""
     height, width = strength.shape[2:]
     around = F.pad(strength, (1, 1, 1, 1))
 

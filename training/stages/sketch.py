@@ -7,8 +7,6 @@ prior learns to paint from any of it: no image is seen twice, and nothing is cac
 from __future__ import annotations
 
 import logging
-from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,16 +15,15 @@ from torch import Tensor, nn
 
 from ...core.autoencoders.vqgan import VQGAN
 from ...core.conditions.sketch import Sketch, SketchConfig, SketchEncoder, sketch_inputs
-from ...core.conditions.vocabulary import Vocabulary
 from ...core.prefix import Prefix
 from ...core.priors.llama import Llama, LlamaConfig
 from ...core.priors.transformer import cell_loss, corrupt
 from ..config.sketch import SketchRun
-from ..data.drawings import Caption, learn_vocabulary, load_drawings, read_captions, word_table
+from ..data.drawings import Caption, learn_vocabulary, word_table
 from ..data.lines import find_lines, varied_lines
 from ..data.scenes import Painter, Scenes, on_white
 from ..engine.distributed import synchronized_once
-from ..engine.ema import average_of
+from ..engine.ema import make_ema
 from ..engine.update import descend
 
 logger = logging.getLogger("tessera")
@@ -60,7 +57,7 @@ class SketchTask:
         self.drawings = drawings.to(self.device)
         self.words = word_table(captions, self.vocabulary, KEYWORDS).to(self.device)
         self.styles = torch.tensor([self.vocabulary.style(c.style) for c in captions], device=self.device)
-        self.learned = torch.where(~self.held_out)[0].to(self.device)
+        self.train_set = torch.where(~self.held_out)[0].to(self.device)
         styles, words = len(self.vocabulary.styles), len(self.vocabulary.words)
         model = run.model
         prior = LlamaConfig(
@@ -81,10 +78,10 @@ class SketchTask:
         vectors = [p for p in module.parameters() if p.ndim < 2]
         groups = [{"params": matrices, "weight_decay": run.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
         self.optimizers = {"model": torch.optim.AdamW(groups, betas=(0.9, 0.95))}
-        self.averaged = average_of(module, run.loop.ema)
-        self.memory: dict[str, Tensor] = {}
+        self.averaged = make_ema(module, run.loop.ema)
+        self.extra_state: dict[str, Tensor] = {}
         self.goal = ("lines", -1)
-        self.painter = Painter(self.drawings[self.learned], run.scenes)
+        self.painter = Painter(self.drawings[self.train_set], run.scenes)
 
     def step(self, batches: list[dict], step: int, accelerator: Accelerator) -> dict[str, Tensor]:
         """One update on newly painted scenes."""
@@ -104,8 +101,8 @@ class SketchTask:
     def loss(self, scenes: Scenes) -> Tensor:
         """Mean nats per code of scenes, each guided by some of what it shows (arXiv eq. 6)."""
         batch, given = len(scenes.images), self.run.given
-        first = self.learned[scenes.first.clamp(min=0)]
-        second = self.learned[scenes.second.clamp(min=0)]
+        first = self.train_set[scenes.first.clamp(min=0)]
+        second = self.train_set[scenes.second.clamp(min=0)]
         named = ~self.painter.chance(batch, given.nothing) & (scenes.first >= 0)
         style = named & self.painter.chance(batch, given.style)
         words = named & self.painter.chance(batch, given.words)
