@@ -46,7 +46,8 @@ def test_a_row_of_the_table_is_the_name_then_the_keywords(folder):
 def test_drawings_are_read_once(folder, tmp_path):
     captions, cache = read_captions(folder), tmp_path / "run" / "drawings.npy"
     first = load_drawings(folder, captions, 16, cache)
-    assert first.shape == (5, 4, 16, 16) and first[2, 0, 8, 8] == 80
+    assert first.shape == (5, 4, 16, 16)
+    assert first[2, 0, 8, 8] == 80
     np.save(cache, np.load(cache) // 2)
     assert torch.equal(load_drawings(folder, captions, 16, cache), first // 2)
 

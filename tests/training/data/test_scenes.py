@@ -24,15 +24,19 @@ def test_the_seed_decides_the_scenes(drawings):
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
         scenes.append(painter.paint(6).images)
-    assert torch.equal(scenes[0], scenes[1]) and not torch.equal(scenes[0], scenes[2])
-    assert scenes[0].shape == (6, 3, 64, 64) and scenes[0].min() >= 0 and scenes[0].max() <= 1
+    assert torch.equal(scenes[0], scenes[1])
+    assert not torch.equal(scenes[0], scenes[2])
+    assert scenes[0].shape == (6, 3, 64, 64)
+    assert scenes[0].min() >= 0
+    assert scenes[0].max() <= 1
 
 
 def test_whole_scenes_show_their_drawing_in_its_color_near_the_middle(drawings):
     torch.manual_seed(0)
     scenes = Painter(drawings, SceneConfig(whole=1, several=0, leaves=0, white=1, hue=0)).paint(16)
     middle = scenes.images[:, :, 28:36, 28:36].mean((2, 3))
-    assert (scenes.second == -1).all() and set(scenes.first.tolist()) == {0, 1}
+    assert (scenes.second == -1).all()
+    assert set(scenes.first.tolist()) == {0, 1}
     assert torch.equal(middle[:, 0] > middle[:, 2], scenes.first == 0)
     assert (scenes.images[:, :, 0, 0] > 0.99).all()
 
@@ -40,7 +44,8 @@ def test_whole_scenes_show_their_drawing_in_its_color_near_the_middle(drawings):
 def test_bare_leaves_name_no_drawing_and_fill_the_image(drawings):
     torch.manual_seed(0)
     scenes = Painter(drawings, SceneConfig(leaves=1, several=0)).paint(5)
-    assert scenes.first.tolist()[:3] == [-1, -1, -1] and (scenes.first[3:] >= 0).all()
+    assert scenes.first.tolist()[:3] == [-1, -1, -1]
+    assert (scenes.first[3:] >= 0).all()
     assert all(len(image.flatten(1).unique(dim=1)[0]) > 5 for image in scenes.images)
 
 
