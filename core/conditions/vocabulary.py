@@ -15,33 +15,7 @@ from functools import cached_property
 MAX_PHRASE = 5  # words of a phrase
 NEAREST = 0.8  # how alike two spellings must be, 0 to 1
 IGNORED = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "at",
-        "for",
-        "in",
-        "la",
-        "el",
-        "las",
-        "los",
-        "un",
-        "una",
-        "unos",
-        "unas",
-        "y",
-        "de",
-        "del",
-        "con",
-        "of",
-        "on",
-        "the",
-        "to",
-        "with",
-        "en",
-        "por",
-    ]
+    {"a", "an", "the", "and", "of", "with", "el", "la", "los", "las", "un", "una", "y", "de", "del", "con"}
 )
 
 
@@ -86,7 +60,7 @@ class Vocabulary:
         return self.styles.index(name)
 
     def read(self, text: str, most: int) -> Reading:
-        """The first `most` known words and phrases of a text; upper case, accents kept, and commas make no difference."""
+        """The first `most` known words and phrases of a text; upper case and commas make no difference."""
         left = re.findall(r"[^\s,;.:!?¡¿\"()]+", text.lower())
         words, replaced, unknown = [], [], []
         while left:

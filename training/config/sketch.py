@@ -30,7 +30,7 @@ class SketchModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GivenConfig:
-    """Shares of the scenes that are learned with each of what guides, 0 to 1; `nothing`: with neither style nor words."""
+    """Shares of the scenes learned with each of what guides, 0 to 1; `nothing`: with neither style nor words."""
 
     style: float = 0.85
     words: float = 0.85

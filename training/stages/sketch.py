@@ -138,7 +138,7 @@ class SketchTask:
         return first_row + torch.cat([shown, styles + 1 + own], 1)
 
     def some_colors(self, images: Tensor) -> Tensor:
-        """Coarse colors [B, 4, h/2, w/2] of images in 0..1, a little off, known at some spots, in blobs or everywhere."""
+        """Coarse colors [B, 4, h/2, w/2] of images in 0..1, a little off, known in spots, blobs or everywhere."""
         batch, spots = len(images), self.run.data.size // (2 * self.vqgan.config.stride)
         means = F.adaptive_avg_pool2d(images * 2 - 1, spots)
         share = chosen(self.painter.uniform(batch, 0, 1))
