@@ -8,6 +8,7 @@ from ..training.commands.arguments import file_path
 # name -> what it measures; each is a module here with measure(quick) -> Report
 BENCHMARKS = {
     "sampling": "256 cells after a 256-token condition",
+    "coupling": "what a change of temperature changes, one seed",
     "variations": "eight pictures of one condition",
     "window": "a window sliding over 36x64 cells",
     "search": "the nearest of 16384 codes",

@@ -11,8 +11,9 @@ from ..core.canvas.canvas import Canvas
 from ..core.conditions.spatial import SpatialCondition
 from ..core.priors.packed_linear import blocked_linear
 from ..core.priors.transformer import Transformer, TransformerConfig
-from ..core.sampling.loop import SamplingState, sample_steps
+from ..core.sampling.loop import sample_steps
 from ..core.sampling.settings import SamplingSettings
+from ..core.sampling.state import SamplingState
 from .report import Report
 from .shapes import QUICK_SHAPES, SHAPES, random_prior
 from .timing import alternate, seconds_of

@@ -9,9 +9,10 @@ from ..core.canvas.canvas import Canvas
 from ..core.conditions.spatial import SpatialCondition
 from ..core.geometry import Window
 from ..core.priors.transformer import Transformer, TransformerConfig
-from ..core.sampling.loop import SamplingRun, SamplingState, sample, schedule
-from ..core.sampling.schedule import Segment, batches
+from ..core.sampling.loop import SamplingRun, sample
+from ..core.sampling.schedule import Group, Segment, make_groups, schedule
 from ..core.sampling.settings import SamplingSettings
+from ..core.sampling.state import SamplingState
 from ..core.sampling.windows import Sliding
 from .report import Report
 from .shapes import QUICK_SHAPES, SHAPES, random_prior
@@ -59,35 +60,36 @@ def time_sliding(prior: Transformer, height: int, width: int, sliding: Sliding, 
     start = time.perf_counter()
     condition = condition_for(prior.config, height, width)
     state = SamplingState.start(Canvas.empty(1, height, width), seed=0)
-    work = schedule(prior, condition, state, sliding)
-    run = SamplingRun(prior, condition, state, SETTINGS, 0)
+    groups = make_groups(schedule(prior, condition, state, sliding), width, width)
+    run = SamplingRun(prior, condition, state, SETTINGS, sliding)
     total = time.perf_counter() - start
-    kinds: dict[tuple, list[list[Segment]]] = defaultdict(list)
+    kinds: dict[tuple, list[Group]] = defaultdict(list)
     before: dict[Window, Segment] = {}  # the last user of a window
-    earlier: dict[tuple[int, int], Segment] = {}  # first cell of a stretch that resumes -> the one it goes on from
-    for batch in (batch for together in work for batch in batches(together)):
-        first = batch[0]
-        kinds[first.resumes, len(first.visits), len(batch)].append(batch)
+    earlier: dict[tuple[int, int], Segment] = {}  # first cell of a segment that resumes -> the one it goes on from
+    for group in groups:
+        first = group.segments[0]
+        kinds[first.resumes, len(first.visits), len(group.segments)].append(group)
         if first.resumes:
             earlier[first.visits[0][:2]] = before[first.window]
-        before |= {stretch.window: stretch for stretch in batch}
+        before |= {segment.window: segment for segment in group.segments}
     for alike in kinds.values():
         chosen = [alike[int((i + 0.5) * len(alike) / samples)] for i in range(min(samples, len(alike)))]
         seconds = 0.0
-        for batch in chosen:
-            if batch[0].resumes:  # its window has to be in memory
-                remember(run, earlier[batch[0].visits[0][:2]])
-            seconds += seconds_of(lambda batch=batch: list(run.draw(batch)))
-            run.evaluator.remembered.clear()
+        for group in chosen:
+            if group.segments[0].resumes:  # its window has to be in memory
+                remember(run, earlier[group.segments[0].visits[0][:2]])
+            seconds += seconds_of(lambda group=group: list(run.draw(group)))
+            run.evaluator.cached.clear()
         total += seconds / len(chosen) * len(alike)
     return total
 
 
-def remember(run: SamplingRun, stretch: Segment) -> None:
-    """Put a window into memory as if the stretch had just been drawn."""
-    fresh = Segment(stretch.visits[-1:], kept=True)
-    for _ in run.evaluator.evaluate([fresh]):
-        pass
+def remember(run: SamplingRun, segment: Segment) -> None:
+    """Put a window into memory as if the segment had just been drawn."""
+    fresh = [Segment(segment.visits[-1:], kept=True)]
+    windows = run.evaluator.open(fresh)
+    windows.evaluate(fresh[0].places[0], 1)
+    run.evaluator.close(fresh, windows)
 
 
 def memory_of(config: TransformerConfig, side: int) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .autoencoders.vqgan import VQGAN
 from .canvas.canvas import Canvas
+from .sampling.noise import DRAW
 from .sampling.settings import SamplingSettings
 from .sampling.windows import Sliding
 from .storage.door import brief, existing_file
@@ -37,10 +38,11 @@ def weights_fingerprint(model: nn.Module) -> str:
 
 def origin(prior: str, seed: int, settings: SamplingSettings, sliding: Sliding) -> str:
     """How one picture was painted, as JSON: the fingerprint of the prior's weights, the seed of this very picture,
-    all settings (a temperature map as its fingerprint) and the window's way."""
+    all settings (a temperature map as its fingerprint), the window's way and the way to draw. Without "draw" it was
+    one uniform number a cell: the seed then gives another picture today."""
     values = dataclasses.asdict(settings)
     values["guidance"] = values.pop("guidance_scale")
-    values |= {"stride": sliding.stride, "wrap": sliding.wrap}
+    values |= {"stride": sliding.stride, "wrap": sliding.wrap, "draw": DRAW}
     if isinstance(values["temperature"], Tensor):
         values["temperature"] = f"map {fingerprint(values['temperature'])[:16]}"
     return json.dumps({"prior": prior, "seed": seed, **values})

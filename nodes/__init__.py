@@ -1,6 +1,21 @@
 """ComfyUI nodes: each a schema and a few lines that call core."""
 
-from . import canvas, canvas_files, codes, compare, conditions, layout, loaders, picture_files, sample, sliding, tiles
+from . import (
+    canvas,
+    canvas_files,
+    clip,
+    codes,
+    compare,
+    conditions,
+    films,
+    layout,
+    loaders,
+    painting,
+    picture_files,
+    sample,
+    sliding,
+    tiles,
+)
 from .host import comfy
 from .host.comfy import ComfyExtension, io
 
@@ -44,6 +59,15 @@ NODES: list[type[io.ComfyNode]] = [
     compare.CodebookAtlas,
     compare.ComparePictures,
     compare.CompareCanvases,
+    clip.LoadCLIP,
+    painting.PaintByWords,
+    painting.PaintSettings,
+    clip.WordsPrompt,
+    clip.PicturePrompt,
+    films.PaintStory,
+    films.RestyleFilm,
+    clip.RankByWords,
+    clip.Classify,
     loaders.ExamplePicture,
 ]
 

@@ -64,7 +64,7 @@ def test_wrong_arguments_exit_with_2(arguments, capsys):
 
 def test_unknown_command_names_the_known_ones(capsys):
     with pytest.raises(SystemExit):
-        command_line.main(["paint"])
+        command_line.main(["sing"])
     message = capsys.readouterr().err
     assert all(name in message for name in command_line.COMMANDS)
 

@@ -13,6 +13,7 @@ not grow with the number of views.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ from ..autoencoders.nearest import as_rows, nearest_code
 from ..autoencoders.vqgan import VQGAN
 from .cutouts import CutoutSettings, draw_views
 from .model import ClipModel
-from .objective import add_gradient, encode_prompts
+from .objective import Target, add_gradient, encode_prompts
 from .prompts import Prompt
 
 MAX_STEPS = 100_000
@@ -95,10 +96,6 @@ class GuidanceEvent(NamedTuple):
     loss: float  # all that is minimized by the prompts
     state: GuidanceState  # goes on from after this step
 
-    def indices(self, vqgan: VQGAN, decay: float) -> Tensor:
-        """The canvas of the averaged z: [1, h, w] int64."""
-        return nearest_indices(averaged(self.state, decay), vqgan.codebook.codes)
-
 
 def guide_steps(
     vqgan: VQGAN,
@@ -123,39 +120,66 @@ def guide_steps(
         raise ValueError(
             f"the free cells are {tuple(free.shape)}, the canvas {tuple(state.z.shape[2:])}; give at least one"
         )
-    with torch.inference_mode(False), torch.enable_grad():
-        yield from _steps(vqgan, models, prompts, state.clone(), settings, free)
-
-
-def _steps(vqgan, models, prompts, state, settings, free) -> Iterator[GuidanceEvent]:
-    codes = vqgan.codebook.codes.detach().clone()
-    low, high, center = (stat.view(1, -1, 1, 1) for stat in (codes.amin(0), codes.amax(0), codes.mean(0)))
-    rate = settings.learning_rate * float(codes.std())
-    size = tuple(side * vqgan.config.stride for side in state.z.shape[2:])
-    targets = [encode_prompts(model, prompts, settings.cutouts, size) for model in models]
-    kept = None if free is None else ~free.to(state.z.device)
-    generator = torch.Generator()
+    with _learning():  # what was made in inference mode has to be cloned outside of it
+        state = state.clone()
+        run = _Run.prepare(vqgan, models, prompts, state, settings, free)
     while state.step < settings.steps:
-        generator.set_state(state.generator)
-        z = state.z.detach().requires_grad_()
-        image = decode_with_gradient(vqgan, straight_through(z, codes))
-        leaf = image.detach().requires_grad_()
-        losses, loss = [], 0.0
-        for model, aims in zip(models, targets, strict=True):
-            views = draw_views(settings.cutouts, *size, model.clip.config.image_size, generator)
-            each, total = add_gradient(model.clip, leaf, views, aims, settings.normalize)
-            losses, loss = losses or each, loss + total
-        image.backward(leaf.grad)
-        gradient = z.grad + _pulls(z.detach(), state, center, settings)
-        if kept is not None:
-            gradient = gradient.masked_fill(kept, 0)
-        _adam(state, gradient, rate)
-        state.z = torch.minimum(torch.maximum(state.z, low), high)
-        if kept is not None:  # Adam moves on by its moments
-            state.z = torch.where(kept, state.start, state.z)
-        state.average = settings.average * state.average + (1 - settings.average) * state.z
-        state.step, state.generator = state.step + 1, generator.get_state()
-        yield GuidanceEvent(state.step, settings.steps, leaf.detach(), tuple(losses), loss, state.clone())
+        with _learning():  # left before the event goes out: modes are the whole thread's
+            event = _step(run, state)
+        yield event
+
+
+@contextmanager
+def _learning() -> Iterator[None]:
+    """Gradients on, whatever the caller has switched off."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+class _Run(NamedTuple):
+    """What stays the same from step to step."""
+
+    vqgan: VQGAN
+    models: Sequence[ClipModel]
+    targets: list[list[Target]]  # of each model
+    settings: GuidanceSettings
+    codes: Tensor  # [K, D]
+    kept: Tensor | None  # [h, w] bool
+
+    @classmethod
+    def prepare(cls, vqgan, models, prompts, state, settings, free) -> _Run:
+        size = tuple(side * vqgan.config.stride for side in state.z.shape[2:])
+        targets = [encode_prompts(model, prompts, settings.cutouts, size) for model in models]
+        kept = None if free is None else ~free.to(state.z.device)
+        return cls(vqgan, models, targets, settings, vqgan.codebook.codes.detach().clone(), kept)
+
+
+def _step(run: _Run, state: GuidanceState) -> GuidanceEvent:
+    """One step: `state` is moved on."""
+    settings, codes = run.settings, run.codes
+    generator = torch.Generator()
+    generator.set_state(state.generator)
+    z = state.z.detach().requires_grad_()
+    image = decode_with_gradient(run.vqgan, straight_through(z, codes))
+    leaf = image.detach().requires_grad_()
+    losses, loss = [], 0.0
+    for model, targets in zip(run.models, run.targets, strict=True):
+        clip = model.clip
+        views = draw_views(settings.cutouts, *leaf.shape[2:], clip.config.image_size, generator)
+        each, total = add_gradient(clip, leaf, views, targets, settings.normalize)
+        losses, loss = losses or each, loss + total
+    image.backward(leaf.grad)
+    gradient = z.grad + _pulls(z.detach(), state, codes.mean(0).view(1, -1, 1, 1), settings)
+    if run.kept is not None:
+        gradient = gradient.masked_fill(run.kept, 0)
+    _adam(state, gradient, settings.learning_rate * float(codes.std()))
+    low, high = (bound.view(1, -1, 1, 1) for bound in (codes.amin(0), codes.amax(0)))
+    state.z = torch.minimum(torch.maximum(state.z, low), high)
+    if run.kept is not None:  # Adam moves on by its moments
+        state.z = torch.where(run.kept, state.start, state.z)
+    state.average = settings.average * state.average + (1 - settings.average) * state.z
+    state.step, state.generator = state.step + 1, generator.get_state()
+    return GuidanceEvent(state.step, settings.steps, leaf.detach(), tuple(losses), loss, state.clone())
 
 
 def straight_through(z: Tensor, codes: Tensor) -> Tensor:

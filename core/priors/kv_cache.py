@@ -1,20 +1,17 @@
 """The transformer's memory while sampling: keys and values of the tokens so far.
 
-Pictures sampled side by side mostly begin with the same prefix. Its keys and values are kept once for all
+Images sampled side by side mostly begin with the same prefix. Its keys and values are kept once for all
 of them (`shared`), and read once a step; only what differs is kept for each (`own`). With several windows at
-work, each window's pictures form a group, group after group.
+work, each window's images form a group, group after group.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from .token_decoder import TokenDecoder
 
 
 class LayerCache(NamedTuple):
@@ -34,24 +31,30 @@ class LayerCache(NamedTuple):
             own = torch.cat([self.shared.repeat_interleave(each, 1), own], 3)
         return own[0], own[1]
 
-    def attend_one(self, q: Tensor, k: Tensor, v: Tensor, position: int) -> Tensor:
-        """Store one token's k and v, and attend from it to all so far: [B, heads, d] -> [B, heads, d]."""
+    def attend(self, q: Tensor, kv: Tensor, start: int, mask: Tensor | None) -> Tensor:
+        """Store the next m tokens' keys and values and attend from these tokens, reading shared ones once.
+
+        Args:
+            q: [B, heads, m, d].
+            kv: [2, B, heads, m, d].
+            mask: [m, start + m] bool, who may look where; None where all may.
+        Returns:
+            [B, heads, m, d].
+        """
         shared = self.shared.shape[3]
-        place = position - shared
-        self.own[0, :, :, place], self.own[1, :, :, place] = k, v
-        k, v = self.own[:, :, :, : place + 1].unbind()  # [B, heads, t, d]
-        q = q.unsqueeze(2)  # [B, heads, 1, d]
+        first, end = start - shared, start - shared + q.shape[2]
+        self.own[:, :, :, first:end] = kv
+        k, v = self.own[:, :, :, :end].unbind()  # [B, heads, t, d]
         if shared == 0:
-            return F.scaled_dot_product_attention(q, k, v).squeeze(2)
-        to_shared = across_batch(q, self.shared[0].mT)  # [B, heads, 1, S]
-        to_own = (k @ q.mT).mT  # [B, heads, 1, t]
-        weights = (torch.cat([to_shared, to_own], 3) * q.shape[3] ** -0.5).softmax(3)
-        attended = across_batch(weights[..., :shared], self.shared[1]) + weights[..., shared:] @ v
-        return attended.squeeze(2)
+            return F.scaled_dot_product_attention(q, k, v, mask)
+        q = q * q.shape[3] ** -0.5
+        scores = torch.cat([_across_batch(q, self.shared[0].mT), q @ k.mT], 3)  # [B, heads, m, S + t]
+        weights = (scores if mask is None else scores.masked_fill(~mask, -torch.inf)).softmax(3)
+        return _across_batch(weights[..., :shared], self.shared[1]) + weights[..., shared:] @ v
 
 
 class SharedPast:
-    """One layer's keys and values of a prefix [1, P] that all pictures of a batch share, in training: gradients
+    """One layer's keys and values of a prefix [1, P] that all images of a batch share, in training: gradients
     flow back through it. The prefix is appended first, then all else at once."""
 
     def __init__(self):
@@ -66,40 +69,44 @@ class SharedPast:
         return torch.cat([past_k, k], 2), torch.cat([past_v, v], 2)
 
 
-def across_batch(rows: Tensor, matrices: Tensor) -> Tensor:
-    """Rows [B, heads, 1, n] times one matrix a group and head, [G, heads, n, m], read once -> [B, heads, 1, m]."""
-    groups, heads = matrices.shape[:2]
-    rows = rows.view(groups, -1, heads, rows.shape[3]).transpose(1, 2)  # [G, heads, B/G, n]
-    return (rows @ matrices).transpose(1, 2).flatten(0, 1).unsqueeze(2)
+def _across_batch(rows: Tensor, matrices: Tensor) -> Tensor:
+    """Rows [B, heads, m, n] times one matrix a group and head, [G, heads, n, o], read once -> [B, heads, m, o]."""
+    (batch, heads, length, _), groups = rows.shape, len(matrices)
+    rows = rows.view(groups, batch // groups, heads, length, -1).transpose(1, 2).flatten(2, 3)  # [G, heads, B/G*m, n]
+    product = (rows @ matrices).view(groups, heads, batch // groups, length, -1)
+    return product.transpose(1, 2).flatten(0, 1)
 
 
 class KVCache:
-    """Keys and values of all layers, room for the whole context taken at once; `length` tokens are filled.
+    """Keys and values of all layers, room for all tokens taken at once; `length` tokens are filled.
 
     It belongs to the weights it was filled with: after a change of these, begin a new one.
     """
 
-    def __init__(self, shared: Tensor, own: Tensor, length: int):
-        self.shared, self.own, self.length = shared, own, length  # one row of each for a layer
+    def __init__(self, shared: Tensor, own: Tensor, prefix: int, length: int = 0):
+        self.shared, self.own, self.prefix, self.length = shared, own, prefix, length  # a row of tensors a layer
         self.layers = [LayerCache(*pair) for pair in zip(shared, own, strict=True)]
-        self.decoder: TokenDecoder | None = None  # made when the first single token comes, unless one is given
 
     @classmethod
-    def empty(cls, layers: int, batch: int, heads: int, room: int, width: int, like: Tensor) -> KVCache:
-        """A cache for `batch` sequences of at most `room` tokens with nothing in it; `width` of a head, dtype and
-        device of `like`."""
+    def empty(cls, layers: int, batch: int, heads: int, prefix: int, cells: int, width: int, like: Tensor) -> KVCache:
+        """A cache with nothing in it for `batch` sequences of a prefix and at most `cells` cells; `width` of a head,
+        dtype and device of `like`."""
         shared = like.new_empty(layers, 2, batch, heads, 0, width)
-        return cls(shared, like.new_empty(layers, 2, batch, heads, room, width), 0)
+        return cls(shared, like.new_empty(layers, 2, batch, heads, prefix + cells, width), prefix)
 
     @property
-    def batch(self) -> int:
-        """How many sequences it holds."""
-        return self.own.shape[2]
+    def cells(self) -> int:
+        """How many of the tokens come after the prefix."""
+        return self.length - self.prefix
+
+    def rollback(self, cells: int) -> None:
+        """Forget all but the first `cells` cells."""
+        self.length = self.prefix + cells
 
     def expand(self, batch: int) -> KVCache:
         """A cache for `batch` sequences that go on from these, each in a group; itself where that is as many."""
-        if batch == self.batch:
+        layers, _, present, heads, room, width = self.own.shape
+        if batch == present:
             return self
-        layers, _, _, heads, room, width = self.own.shape
         own = self.own.new_empty(layers, 2, batch, heads, room - self.length, width)
-        return KVCache(self.own[:, :, :, :, : self.length], own, self.length)
+        return KVCache(self.own[:, :, :, :, : self.length], own, self.prefix, self.length)

@@ -1,4 +1,4 @@
-"""Linear layers for one or two rows, in blocks that the processor's threads share."""
+"""Linear layers for a few rows, laid out so that a processor reads the weights once and with all threads."""
 
 from __future__ import annotations
 
@@ -7,15 +7,29 @@ import math
 import platform
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    pass
-
 BLOCKS = 16  # of a weight matrix for one or two rows; the processor's threads share them
+TYPICAL_ROWS = 16  # that oneDNN's layout is chosen for; it serves any number
+
+
+class PackedLinear:
+    """`layer` for inputs [rows, C_in] of few rows, whose number may change; its weights must not.
+
+    Each layout is made when the first rows for it come.
+    """
+
+    def __init__(self, layer: nn.Linear):
+        self.layer = layer
+        self.layouts: dict[bool, Callable[[Tensor], Tensor]] = {}
+
+    def __call__(self, x: Tensor) -> Tensor:
+        many = len(x) > 2
+        if many not in self.layouts:
+            self.layouts[many] = pack_linear(self.layer, TYPICAL_ROWS if many else 1)
+        return self.layouts[many](x)
 
 
 def pack_linear(layer: nn.Linear, rows: int) -> Callable[[Tensor], Tensor]:
@@ -50,7 +64,7 @@ def blocked_linear(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
 
 @functools.cache
 def one_matrix_all_threads() -> bool:
-    """True where a few rows times one matrix use all threads: with MKL on its maker's processors only."""
+    """True where a few rows times one matrix use all threads: MKL does so on Intel's processors only."""
     if not torch.backends.mkl.is_available():
         return True
     information = Path("/proc/cpuinfo")

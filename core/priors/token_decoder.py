@@ -1,54 +1,62 @@
-"""One more token, as fast as the processor can read the weights.
+"""A few more tokens of sequences that go on, as fast as the weights can be read.
 
-The operations are those of `transformer.Block`. But a product of a weight matrix with a few rows costs the
+The operations are those of `blocks.Block`. But a product of a weight matrix with a few rows costs the
 time to read the matrix, and how fast that goes depends on its layout, so each matrix is laid out once for
-the number of sequences at hand, and a token then costs little besides the reading.
+few rows, and a pass then costs little besides the reading, for one token or for several.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from .kv_cache import LayerCache
-
-if TYPE_CHECKING:
-    from .transformer import Block, Transformer
-
-from .packed_linear import pack_linear
+from .blocks import Block
+from .kv_cache import KVCache, LayerCache
+from .packed_linear import PackedLinear
 
 
 class BlockDecoder:
-    """A block for one token a sequence; keys and values go into its layer's cache."""
+    """A block for a few tokens a sequence; keys and values go into its layer's cache."""
 
-    def __init__(self, block: Block, rows: int):
+    def __init__(self, block: Block):
         widen, self.activation, narrow = block.mlp
         layers = (block.attn.qkv, block.attn.proj, widen, narrow)
-        self.qkv, self.proj, self.widen, self.narrow = (pack_linear(layer, rows) for layer in layers)
+        self.qkv, self.proj, self.widen, self.narrow = (PackedLinear(layer) for layer in layers)
         self.ln1, self.ln2, self.heads = block.ln1, block.ln2, block.attn.heads
 
-    def __call__(self, x: Tensor, past: LayerCache, position: int) -> Tensor:
-        """[B, C] -> [B, C]"""
-        q, k, v = self.qkv(self.ln1(x)).view(len(x), 3, self.heads, -1).unbind(1)  # each [B, heads, d]
-        x = x + self.proj(past.attend_one(q, k, v, position).reshape(x.shape))
+    def __call__(self, x: Tensor, past: LayerCache, start: int, batch: int, mask: Tensor | None) -> Tensor:
+        """[B * m, C], the m tokens of each sequence from `start` on -> [B * m, C]."""
+        qkv = self.qkv(self.ln1(x)).view(batch, -1, 3, self.heads, x.shape[1] // self.heads)
+        qkv = qkv.permute(2, 0, 3, 1, 4)  # [3, B, heads, m, d]
+        attended = past.attend(qkv[0], qkv[1:], start, mask)
+        x = x + self.proj(attended.transpose(1, 2).reshape(x.shape))  # [B, heads, m, d] -> [B * m, C]
         return x + self.narrow(self.activation(self.widen(self.ln2(x))))
 
 
-class TokenDecoder:
-    """A transformer for one token a sequence: for `rows` sequences where that is 1 or 2, else for any more.
+class TransformerDecoder:
+    """A transformer for a few tokens a sequence, of its parts: see `base.TokenDecoder`."""
 
-    It belongs to the weights it was made of: after a change of these, make a new one.
-    """
+    def __init__(
+        self, tok_emb: nn.Embedding, pos_emb: Tensor, blocks: Iterable[Block], ln_f: nn.LayerNorm, head: nn.Linear
+    ):
+        self.tok_emb, self.positions, self.ln_f = tok_emb, pos_emb[0], ln_f
+        self.blocks = [BlockDecoder(block) for block in blocks]
+        self.head = PackedLinear(head)
+        context = len(self.positions)
+        self.mask = torch.ones(context, context, dtype=torch.bool, device=pos_emb.device).tril_()
 
-    def __init__(self, prior: Transformer, rows: int):
-        self.prior = prior
-        self.blocks = [BlockDecoder(block, rows) for block in prior.blocks]
-        self.head = pack_linear(prior.head, rows)
-
-    def __call__(self, tokens: Tensor, layers: list[LayerCache], position: int) -> Tensor:
-        """Tokens [B] at `position` -> logits [B, K] of what follows; the cache's layers are written to."""
-        x = self.prior.tok_emb(tokens) + self.prior.pos_emb[0, position]  # [B, C]
-        for block, past in zip(self.blocks, layers, strict=True):
-            x = block(x, past, position)
-        return self.head(self.prior.ln_f(x))
+    @torch.no_grad()
+    def __call__(self, cells: Tensor, cache: KVCache, last: int | None = None) -> Tensor:
+        """Cells [B, m] -> logits [B, last, K]."""
+        (batch, length), start = cells.shape, cache.length
+        end = start + length
+        x = (self.tok_emb(cells) + self.positions[start:end]).flatten(0, 1)  # [B * m, C]
+        mask = None if length == 1 else self.mask[start:end, :end]
+        for block, past in zip(self.blocks, cache.layers, strict=True):
+            x = block(x, past, start, batch, mask)
+        cache.length = end
+        if last is not None and last < length:
+            x = x.view(batch, length, -1)[:, -last:].flatten(0, 1)
+        return self.head(self.ln_f(x)).view(batch, -1, self.head.layer.out_features)

@@ -3,8 +3,8 @@
     prefix tokens, cells --embedding + position--> blocks (causal attention, MLP) --> logits over K codes
 
 Decoder-only, learned positions, pre-norm, exact GELU: the released models' operations. Three ways through
-it give the same logits: `forward` (all cells at once, for training), `prefill` (a stretch of tokens into a
-cache) and `decode_one` (one more token, for sampling).
+it give the same logits: `forward` (all cells at once, for training), `start` (a window's prefix and first cells
+into a cache) and its `decoder` (a few more cells, for sampling).
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .kv_cache import KVCache, LayerCache, SharedPast
-from .token_decoder import TokenDecoder
+from ..prefix import Prefix
+from .blocks import Block
+from .kv_cache import KVCache, SharedPast
+from .token_decoder import TransformerDecoder
 
+WORK_COPIES = 16  # of the residual stream while a window is evaluated
 MAX_LAYERS = 1000  # a file that asks for millions would never finish
 
 
@@ -57,67 +60,6 @@ class TransformerConfig:
         return self.prefix_length + self.window**2
 
 
-class Attention(nn.Module):
-    """Multi-head self-attention (eq. 1); queries, keys and values from one product."""
-
-    def __init__(self, config: TransformerConfig):
-        super().__init__()
-        self.heads = config.heads
-        self.qkv = nn.Linear(config.width, 3 * config.width)
-        self.proj = nn.Linear(config.width, config.width)
-
-    def forward(self, x: Tensor, mask: Tensor | None, past: LayerCache | SharedPast | None, start: int) -> Tensor:
-        """[B, T, C] -> [B, T, C].
-
-        Args:
-            mask: [T, start + T] bool, True where a token may look; None is causal from the start.
-            past: this layer's keys and values up to `start`; those of x are appended.
-        """
-        batch, length, _ = x.shape
-        # [B, T, 3C] -> [3, B, heads, T, d]
-        q, k, v = self.qkv(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        if past is not None:
-            k, v = past.append(k, v, start)
-        attended = F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None)
-        return self.proj(attended.transpose(1, 2).reshape(x.shape))  # [B, heads, T, d] -> [B, T, C]
-
-    def last(self, x: Tensor, past: LayerCache | None, start: int) -> Tensor:
-        """`forward` of the last token alone, which may look at all others: [B, T, C] -> [B, 1, C]."""
-        batch, length, width = x.shape
-        to_q, to_kv = self.qkv.weight.split([width, 2 * width])
-        q_bias, kv_bias = self.qkv.bias.split([width, 2 * width])
-        q = F.linear(x[:, -1:], to_q, q_bias).view(batch, 1, self.heads, -1).transpose(1, 2)  # [B, heads, 1, d]
-        k, v = F.linear(x, to_kv, kv_bias).view(batch, length, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
-        if past is not None:
-            k, v = past.append(k, v, start)
-        attended = F.scaled_dot_product_attention(q, k, v)  # [B, heads, 1, d]
-        return self.proj(attended.transpose(1, 2).reshape(batch, 1, width))
-
-
-class Block(nn.Module):
-    """Attention, then an MLP four times as wide, each on the normalized stream and added to it."""
-
-    def __init__(self, config: TransformerConfig):
-        super().__init__()
-        self.ln1 = nn.LayerNorm(config.width)
-        self.attn = Attention(config)
-        self.ln2 = nn.LayerNorm(config.width)
-        self.mlp = nn.Sequential(
-            nn.Linear(config.width, 4 * config.width), nn.GELU(), nn.Linear(4 * config.width, config.width)
-        )
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(self, x: Tensor, mask: Tensor | None, past: LayerCache | SharedPast | None, start: int) -> Tensor:
-        """[B, T, C] -> [B, T, C]; arguments as `Attention.forward`."""
-        x = x + self.dropout(self.attn(self.ln1(x), mask, past, start))
-        return x + self.dropout(self.mlp(self.ln2(x)))
-
-    def last(self, x: Tensor, past: LayerCache | None, start: int) -> Tensor:
-        """`forward` of the last token alone, without dropout: [B, T, C] -> [B, 1, C]."""
-        x = x[:, -1:] + self.attn.last(self.ln1(x), past, start)
-        return x + self.mlp(self.ln2(x))
-
-
 class Transformer(nn.Module):
     """The prior. Tokens are rows of one embedding: codes 0..K-1 first, the prefix's own after them."""
 
@@ -127,7 +69,7 @@ class Transformer(nn.Module):
         self.tok_emb = nn.Embedding(config.vocab_size, config.width)
         self.pos_emb = nn.Parameter(torch.zeros(1, config.context, config.width))
         self.dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(Block(config.width, config.heads, config.dropout) for _ in range(config.layers))
         self.ln_f = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, config.codebook_size, bias=False)
         for module in self.modules():
@@ -194,15 +136,81 @@ class Transformer(nn.Module):
         """
         return cell_loss(self(prefix, corrupt(cells, pkeep, self.config.codebook_size)), cells)
 
-    def new_cache(self, batch: int, room: int | None = None) -> KVCache:
-        """An empty cache for `batch` sequences of at most `room` tokens, by default the whole context."""
-        c = self.config
-        room = c.context if room is None else room
-        return KVCache.empty(c.layers, batch, c.heads, room, c.width // c.heads, like=self.tok_emb.weight)
+    @property
+    def window(self) -> int:
+        """Cells a side."""
+        return self.config.window
+
+    @property
+    def codebook_size(self) -> int:
+        """K, the number of codes it predicts."""
+        return self.config.codebook_size
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.pos_emb.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return self.pos_emb.dtype
+
+    def check_prefix(self, prefix: Prefix) -> None:
+        """Raise ValueError for a prefix of another length, or with tokens that are not in the vocabulary."""
+        tokens, config = prefix.tokens, self.config
+        if tokens.is_floating_point() or prefix.mask is not None or prefix.per_cell is not None:
+            raise ValueError("this prior takes tokens as its prefix, not vectors, a mask or something added per cell")
+        if prefix.length != config.prefix_length:
+            raise ValueError(
+                f"the condition gives {len(prefix)} prefixes of {prefix.length} tokens, the prior takes "
+                f"{config.prefix_length}; use the condition that the prior was trained with"
+            )
+        outside = tokens[(tokens < 0) | (tokens >= config.vocab_size)]
+        if len(outside):
+            raise ValueError(
+                f"the condition holds token {int(outside[0])}, the prior knows 0 to {config.vocab_size - 1}; "
+                "use the condition VQGAN of the same bundle"
+            )
+
+    def cache_bytes(self, cells: int, sharing: int = 1) -> int:
+        """What the cache of one sequence takes, its prefix shared by `sharing` of them."""
+        tokens = self.config.prefix_length / sharing + cells
+        return round(2 * self.config.layers * self.config.width * tokens * self.pos_emb.element_size())
+
+    def work_bytes(self, sequences: int, steps: int) -> int:
+        """What evaluating takes at its peak beyond weights and caches: the residual stream with q, k, v and the MLP's
+        wide layers, and where more than two rows are decoded at a time, the weights in another layout."""
+        width, element = self.config.width, self.pos_emb.element_size()
+        copies = 12 * self.config.layers * width**2 if self.pos_emb.is_cpu and steps > 2 else 0
+        return element * (WORK_COPIES * sequences * self.config.context * width + copies)
 
     @torch.no_grad()
-    def prefill(self, tokens: Tensor, cache: KVCache | None) -> Tensor:
-        """Append tokens [B, T] to the cache; logits [B, K] of what follows them. None: nothing is kept."""
+    def start(self, prefix: Prefix, cells: Tensor, last: int = 1, room: int = 0) -> tuple[Tensor, KVCache | None]:
+        """Evaluate a prefix and the first cells of its window: see `base.Prior.start`. A prefix that several sequences
+        share is read once."""
+        groups, each = len(prefix), len(cells) // len(prefix)
+        if each == 1:
+            cache = self._new_cache(groups, room) if room else None
+            return self._append(torch.cat([prefix.tokens, cells], 1), cache, last), cache
+        cache = self._new_cache(groups, max(room, cells.shape[1]))
+        first = self._append(prefix.tokens, cache, 1).repeat_interleave(each, 0)  # [G * E, 1, K]
+        cache = cache.expand(len(cells))
+        if cells.shape[1] == 0:
+            return first, cache
+        logits = self._append(cells, cache, min(last, cells.shape[1]))
+        return (torch.cat([first, logits], 1) if last > cells.shape[1] else logits), cache
+
+    def decoder(self) -> TransformerDecoder:
+        """A decoder of the weights as they are now."""
+        return TransformerDecoder(self.tok_emb, self.pos_emb, self.blocks, self.ln_f, self.head)
+
+    def _new_cache(self, batch: int, cells: int) -> KVCache:
+        c = self.config
+        return KVCache.empty(c.layers, batch, c.heads, c.prefix_length, cells, c.width // c.heads, like=self.pos_emb)
+
+    def _append(self, tokens: Tensor, cache: KVCache | None, last: int) -> Tensor:
+        """Append tokens [B, T] to the cache; logits [B, last, K] of what follows the last of them."""
         start = cache.length if cache is not None else 0
         end = start + tokens.shape[1]
         x = self.tok_emb(tokens) + self.pos_emb[:, start:end]
@@ -210,23 +218,15 @@ class Transformer(nn.Module):
         pasts = cache.layers if cache is not None else [None] * len(self.blocks)
         for block, past in zip(self.blocks[:-1], pasts[:-1], strict=True):
             x = block(x, mask, past, start)
-        x = self.blocks[-1].last(x, pasts[-1], start)  # of its other tokens only keys and values are needed
+        last_mask = None if last == 1 else self.mask(end - last, end, plain=False)
+        x = self.blocks[-1].forward_last(x, last_mask, pasts[-1], start, last)  # of the others, keys and values only
         if cache is not None:
             cache.length = end
-        return self.head(self.ln_f(x[:, 0]))
+        return self.head(self.ln_f(x))
 
-    @torch.no_grad()
-    def decode_one(self, tokens: Tensor, cache: KVCache) -> Tensor:
-        """Append one token a sequence, [B], to the cache; logits [B, K] of what follows."""
-        if cache.decoder is None:
-            cache.decoder = TokenDecoder(self, cache.batch)
-        logits = cache.decoder(tokens, cache.layers, cache.length)
-        cache.length += 1
-        return logits
-
-    def mask(self, start: int, end: int) -> Tensor | None:
-        """Who may look where, [end - start, end] bool; None where plain causality from 0 says it all."""
-        if start == 0 and self.config.unmasked == 0:
+    def mask(self, start: int, end: int, plain: bool = True) -> Tensor | None:
+        """Who may look where, [end - start, end] bool; None where `plain` causality from 0 says it all."""
+        if plain and start == 0 and self.config.unmasked == 0:
             return None
         place = torch.arange(end, device=self.pos_emb.device)
         return (place <= place[start:, None]) | (torch.maximum(place, place[start:, None]) < self.config.unmasked)

@@ -13,14 +13,16 @@ from torch import Tensor
 from ..canvas.canvas import Canvas
 from ..conditions.base import Condition
 from ..geometry import Window
-from ..priors.transformer import Transformer
-from .loop import SamplingState, check_inputs
+from ..prefix import Prefix
+from ..priors.base import Prior
+from .checks import check_inputs
+from .state import SamplingState
 from .windows import EXACT, Sliding, Visit, visits
 
 
 @torch.inference_mode()
 def canvas_nll(
-    prior: Transformer, condition: Condition, canvas: Canvas, sliding: Sliding = EXACT, mask: Tensor | None = None
+    prior: Prior, condition: Condition, canvas: Canvas, sliding: Sliding = EXACT, mask: Tensor | None = None
 ) -> Tensor:
     """Nats of every code of a canvas whose cells are all known.
 
@@ -35,7 +37,7 @@ def canvas_nll(
         ValueError: unknown cells, a canvas narrower than the window, or parts that don't belong together.
     """
     batch, height, width = canvas.indices.shape
-    side, device = prior.config.window, prior.pos_emb.device
+    side, device = prior.window, prior.device
     if not canvas.known.all():
         raise ValueError("the canvas has unknown cells; measure complete pictures")
     if width < side:
@@ -50,8 +52,8 @@ def canvas_nll(
     nll = torch.full((batch, height, width), torch.nan)
     for window, predicted in cells.items():
         codes = indices[:, window.rows(height)][:, :, window.columns(width)].flatten(1)
-        prefix = condition.prefix(window).to(device).expand(batch, -1)
-        logits = prior(prefix, codes)  # [B, cells, K]
+        prefix = Prefix.of(condition.prefix(window)).to(device)
+        logits, _ = prior.start(prefix, codes[:, :-1], last=codes.shape[1])  # [B, cells, K]
         losses = F.cross_entropy(logits.float().transpose(1, 2), codes, reduction="none").cpu()
         for v in predicted:
             nll[:, v.row, v.column] = losses[:, (v.row - window.top) * side + v.column - window.left]

@@ -26,7 +26,7 @@ def apply_guidance(logits: Tensor, unconditional: Tensor, guidance_scale: float)
 
 
 def warp(logits: Tensor, settings: SamplingSettings, temperature: Tensor | float) -> Tensor:
-    """Apply all settings to logits [B, V] at one cell; `temperature` is a number or [B, 1]."""
+    """Apply all settings to logits [..., V]; `temperature` is a number or [..., 1]."""
     temperature = torch.as_tensor(temperature, dtype=torch.float32, device=logits.device).clamp(min=MIN_TEMPERATURE)
     logits = keep_top_k(logits.float() / temperature, settings.top_k)
     return keep_min_p(keep_top_p(logits, settings.top_p), settings.min_p)
@@ -59,20 +59,16 @@ def keep_min_p(logits: Tensor, p: float) -> Tensor:
     return logits.masked_fill(logits < threshold, -math.inf)
 
 
-def draw(logits: Tensor, uniform: Tensor) -> Tensor:
-    """The code at height `uniform` of the cumulative distribution, most likely codes first.
+def draw(logits: Tensor, noise: Tensor) -> Tensor:
+    """The code with the largest sum of logit and noise.
 
-    Ordering by probability makes the draw stable: a small change of the logits or of the temperature
-    moves few draws, and uniform 0 is always the most likely code.
+    With Gumbel noise (`noise.gumbel`) that is a draw from the softmax of the logits, and a small change of these
+    moves few draws.
 
     Args:
-        logits: [B, V].
-        uniform: [B] in 0..1, below 1.
+        logits: [..., V], warped; -inf where a code is left out.
+        noise: [..., V], finite.
     Returns:
-        [B] int64 in 0..V-1.
+        [...] int64 in 0..V-1.
     """
-    ordered, order = logits.sort(dim=-1, descending=True, stable=True)
-    cumulative = ordered.softmax(-1).cumsum(-1)  # [B, V]
-    height = uniform.to(cumulative).unsqueeze(-1) * cumulative[..., -1:]
-    place = torch.searchsorted(cumulative, height, right=True).clamp(max=logits.shape[-1] - 1)
-    return order.gather(-1, place).squeeze(-1)
+    return (logits + noise).argmax(-1)

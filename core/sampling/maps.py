@@ -7,8 +7,8 @@ from torch import Tensor
 
 from ..canvas.canvas import Canvas
 from ..canvas.masks import cells_to_mask, mask_to_cells
-from .loop import SamplingState
 from .settings import SamplingSettings
+from .state import SamplingState
 
 
 def settings_for(settings: SamplingSettings, canvas: Canvas) -> SamplingSettings:

@@ -10,12 +10,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import groupby
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from ..conditions.base import Condition
 from ..geometry import Window
-from .windows import Visit
+from ..priors.base import Prior
+from .checks import first_prefix
+from .state import SamplingState
+from .windows import Sliding, Visit, visits
+
+MAX_CACHE_BYTES = 2**30  # of windows kept for the row below
 
 
 @dataclass(frozen=True)
@@ -23,8 +32,8 @@ class Segment:
     """Cells that one window serves one after the other.
 
     visits: the draws; all with the same window and number.
-    resumes: the window was read up to the cell before an earlier stretch's last, and is still in memory.
-    kept: it stays in memory for a later stretch.
+    resumes: the window was read up to the cell before an earlier segment's last, and is still in memory.
+    kept: it stays in memory for a later segment.
     """
 
     visits: tuple[Visit, ...]
@@ -37,17 +46,17 @@ class Segment:
         return self.visits[0].window
 
     @property
-    def is_first(self) -> bool:
-        """Whether its cells are drawn for the first time."""
-        return self.visits[0].pass_number == 1
+    def pass_number(self) -> int:
+        """Which draw of these cells it is; 1 is the first."""
+        return self.visits[0].pass_number
 
-    @property
+    @cached_property
     def places(self) -> tuple[int, ...]:
         """The cells' numbers in the window, row by row."""
         return tuple((v.row - v.window.top) * v.window.width + v.column - v.window.left for v in self.visits)
 
 
-def split_segments(visits: Iterable[Visit], height: int, width: int) -> list[Segment]:
+def split_segments(draws: Iterable[Visit], height: int, width: int) -> list[Segment]:
     """Join neighbors in the order of visits that have the same window.
 
     A window larger than a wrapped canvas shows cells twice. One that is drawn again may be among those that were
@@ -58,28 +67,28 @@ def split_segments(visits: Iterable[Visit], height: int, width: int) -> list[Seg
         twice = visit.pass_number > 1 and (visit.window.height > height or visit.window.width > width)
         return visit.window, visit.pass_number, (visit.row, visit.column) if twice else None
 
-    return [Segment(tuple(group)) for _, group in groupby(visits, alike)]
+    return [Segment(tuple(group)) for _, group in groupby(draws, alike)]
 
 
 def schedule_rounds(work: list[Segment], height: int, width: int, max_parallel: int) -> list[list[Segment]]:
-    """Spread stretches over rounds; those of one round don't depend on one another, and `max_parallel` share one.
+    """Spread segments over rounds; those of one round don't depend on one another, and `max_parallel` share one.
 
-    A stretch comes after those that draw what it sees, and after those that saw what it draws anew.
+    A segment comes after those that draw what it sees, and after those that saw what it draws anew.
     """
     drawn = np.zeros((height, width), np.int64)  # the last round that draws a cell
     seen = np.zeros((height, width), np.int64)  # the last round that looks at it
     made: list[list[Segment]] = []
-    for stretch in work:
-        window = stretch.window
+    for segment in work:
+        window = segment.window
         under = np.ix_(window.rows(height), window.columns(width))
         before = under[0].repeat(window.width, 1).ravel(), under[1].repeat(window.height, 0).ravel()
-        before = tuple(index[: stretch.places[-1]] for index in before)
-        own = tuple(np.array(index) for index in zip(*((v.row, v.column) for v in stretch.visits), strict=True))
+        before = tuple(index[: segment.places[-1]] for index in before)
+        own = tuple(np.array(index) for index in zip(*((v.row, v.column) for v in segment.visits), strict=True))
         earliest = max(drawn[before].max(initial=0), seen[own].max(), drawn[own].max())  # as a number from 0
         while earliest < len(made) and len(made[earliest]) >= max_parallel:
             earliest += 1
         made.extend([] for _ in range(earliest + 1 - len(made)))
-        made[earliest].append(stretch)
+        made[earliest].append(segment)
         seen[before] = np.maximum(seen[before], earliest + 1)
         drawn[own] = earliest + 1
     return made
@@ -92,20 +101,20 @@ def mark_cached(made: list[list[Segment]], max_parallel: int) -> list[list[Segme
     needed sooner stays. Only first visits do so: what is drawn again has been read with its old codes.
     """
     uses: dict[Window, list[int]] = defaultdict(list)  # the rounds that use each window, from the next on
-    for number, stretch in ((n, s) for n, group in enumerate(made) for s in group if s.is_first):
-        uses[stretch.window].append(number)
+    for number, segment in ((n, s) for n, group in enumerate(made) for s in group if s.pass_number == 1):
+        uses[segment.window].append(number)
     marked = [list(group) for group in made]
-    held: dict[Window, tuple[int, int]] = {}  # windows in memory: which stretch used it last
+    held: dict[Window, tuple[int, int]] = {}  # windows in memory: which segment used it last
     for number, group in enumerate(marked):
-        for place, stretch in enumerate(group):
-            if not stretch.is_first:
+        for place, segment in enumerate(group):
+            if segment.pass_number > 1:
                 continue
-            window = stretch.window
+            window = segment.window
             uses[window].pop(0)
             if window in held:
                 earlier, at = held.pop(window)
                 marked[earlier][at] = replace(marked[earlier][at], kept=True)
-                group[place] = replace(stretch, resumes=True)
+                group[place] = replace(segment, resumes=True)
             if uses[window]:
                 held[window] = number, place
             if len(held) > max_parallel:
@@ -113,10 +122,96 @@ def mark_cached(made: list[list[Segment]], max_parallel: int) -> list[list[Segme
     return marked
 
 
-def batches(group: list[Segment]) -> list[list[Segment]]:
+def split_groups(round_: list[Segment]) -> list[list[Segment]]:
     """Split a round into what runs as one batch: the same places in their windows, none of them remembered."""
     alike: dict[tuple, list[Segment]] = {}
-    for stretch in group:
-        alone = stretch.window if stretch.kept or stretch.resumes else None
-        alike.setdefault((stretch.places, alone), []).append(stretch)
+    for segment in round_:
+        alone = segment.window if segment.kept or segment.resumes else None
+        alike.setdefault((segment.places, segment.pass_number, alone), []).append(segment)
     return list(alike.values())
+
+
+@dataclass(frozen=True)
+class Group:
+    """G segments side by side, S cells each at the same places of their windows, as the loop works through them.
+
+    numbers [G, S] int64: the cells, numbered row by row over the canvas with its padding.
+    guesses [G, S] int64: whose code each is guessed to have: the cell above, or when drawn anew, the cell itself.
+    places_at [S] int64: `places` on the device.
+    cells: how many are on the canvas.
+    """
+
+    segments: list[Segment]
+    numbers: Tensor
+    guesses: Tensor
+    places_at: Tensor
+    cells: int
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """The cells' numbers in their windows."""
+        return self.segments[0].places
+
+    @property
+    def pass_number(self) -> int:
+        """Which draw of these cells it is."""
+        return self.segments[0].pass_number
+
+
+def make_groups(
+    rounds: list[list[Segment]], width: int, padded_width: int, device: torch.device | None = None
+) -> list[Group]:
+    """All groups in order, their index tensors copied to the device at once."""
+    groups = [group for round_ in rounds for group in split_groups(round_)]
+    visits = [visit for group in groups for segment in group for visit in segment.visits]
+    if not visits:
+        return []
+    table = np.array([visit[:3] for visit in visits])
+    numbers = table[:, 0] * padded_width + table[:, 1]
+    guesses = np.where((table[:, 2] == 1) & (table[:, 0] > 0), numbers - padded_width, numbers)
+    on_canvas = table[:, 1] < width
+    places = np.concatenate([segment.places for group in groups for segment in group])
+    indices = torch.from_numpy(np.stack([numbers, guesses, places])).to(device)  # [3, visits]
+    made, end = [], 0
+    for group in groups:
+        start, end = end, end + len(group) * len(group[0].visits)
+        own = indices[:, start:end].view(3, len(group), -1)
+        made.append(Group(group, own[0], own[1], own[2, 0], int(on_canvas[start:end].sum())))
+    return made
+
+
+def schedule(prior: Prior, condition: Condition, state: SamplingState, sliding: Sliding) -> list[list[Segment]]:
+    """What is left to do of a run, in rounds."""
+    batch, height, width = state.indices.shape
+    padded_width = width + right_padding(width, prior.window, sliding)
+    pending = {number: state.pending(number).any(0).tolist() for number in (1, 2, 3)}  # number -> [h][w]
+    last = max((row for row in range(height) if any(pending[1][row])), default=0)
+
+    def is_left(visit: Visit) -> bool:
+        if visit.column >= width:  # only rows below look at the padding
+            return visit.row < last
+        return pending[visit.pass_number][visit.row][visit.column]
+
+    left = (visit for visit in visits(height, padded_width, prior.window, sliding) if is_left(visit))
+    work = split_segments(left, height, padded_width)
+    rounds = schedule_rounds(work, height, padded_width, sliding.rows or _rows_at_once(prior.device, sliding))
+    return mark_cached(rounds, max_cached_windows(prior, condition, batch))
+
+
+def right_padding(width: int, side: int, sliding: Sliding) -> int:
+    """Columns to fill to the right of a canvas narrower than the window; see `windows`."""
+    return 0 if sliding.wrap in ("x", "both") else max(side - width, 0)
+
+
+def max_cached_windows(prior: Prior, condition: Condition, batch: int) -> int:
+    """How many windows to remember: what a second row needs that follows the first, within `MAX_CACHE_BYTES`."""
+    sharing = batch // len(first_prefix(prior, condition))
+    size = batch * prior.cache_bytes(prior.window**2, sharing)
+    return min(prior.window // 2 + 1, MAX_CACHE_BYTES // size)
+
+
+def _rows_at_once(device: torch.device, sliding: Sliding) -> int:
+    """Rows that advance side by side. A processor is busy with one window, and gains by decoding together only."""
+    if device.type != "cpu":
+        return 16
+    return 2 if sliding.stride == 1 else 4

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .loop import SamplingState
+from .state import SamplingState
 
 
 def mean_log_probability(state: SamplingState, was_known: Tensor) -> Tensor:

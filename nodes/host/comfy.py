@@ -29,7 +29,8 @@ logger = logging.getLogger("tessera")
 
 __all__ = ["ComfyExtension", "Interrupted", "ModelPatcher", "Progress", "io", "ui"]
 
-VQGAN_FOLDER, PRIOR_FOLDER = "vqgan", "vq_transformer"
+VQGAN_FOLDER, PRIOR_FOLDER, CLIP_FOLDER = "vqgan", "vq_transformer", "tessera_clip"
+CLIP_FOLDERS = ("clip_vision", "text_encoders", "clip")  # of ComfyUI, where files of CLIPs are
 PACK = Path(__file__).parent.parent.parent
 OWN_MODELS, ASSETS = PACK / "models", PACK / "assets"
 EXTENSIONS = {".safetensors", ".ckpt", ".pt", ".pth", ".bin"}
@@ -52,6 +53,17 @@ def register_model_folders() -> None:
         folder_paths.add_model_folder_path(name, str(OWN_MODELS))
         paths, extensions = folder_paths.folder_names_and_paths[name]
         folder_paths.folder_names_and_paths[name] = (paths, {*extensions, *EXTENSIONS})
+    for path in clip_folders():
+        folder_paths.add_model_folder_path(CLIP_FOLDER, path)
+    paths, extensions = folder_paths.folder_names_and_paths[CLIP_FOLDER]
+    folder_paths.folder_names_and_paths[CLIP_FOLDER] = (paths, {*extensions, *EXTENSIONS})
+
+
+def clip_folders() -> list[str]:
+    """Where CLIPs are: with the pack, and wherever ComfyUI looks for the halves of one."""
+    known = folder_paths.folder_names_and_paths
+    found = [path for name in CLIP_FOLDERS if name in known for path in known[name][0]]
+    return [str(OWN_MODELS), *dict.fromkeys(found)]
 
 
 def model_files(folder: str) -> list[str]:

@@ -11,14 +11,14 @@ from weakref import WeakValueDictionary
 import torch
 
 from ...core import loading
-from ...core.autoencoders.strip_decoder import decode_memory, needs_strips
+from ...core.autoencoders.strip_decoder import codec_memory, decode_memory, needs_strips
 from ...core.autoencoders.vqgan import VQGAN
 from ...core.bundle import Bundle
 from ...core.canvas import atlas
 from ...core.canvas.canvas import Canvas
 from ...core.geometry import Wrap
 from ...core.provenance import weights_fingerprint
-from ...core.sampling.memory import codec_memory, sampling_memory
+from ...core.sampling.estimate import sampling_memory
 from . import comfy
 
 
@@ -70,7 +70,7 @@ class BundleHandle:
     @property
     def side(self) -> int:
         """Pixels a side of the prior's window."""
-        return self.bundle.prior.config.window * self.bundle.vqgan.config.stride
+        return self.bundle.prior.window * self.bundle.vqgan.config.stride
 
     @cached_property
     def prior_fingerprint(self) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from ...core.canvas.canvas import Canvas
-from ...core.sampling.loop import SamplingState
+from ...core.sampling.state import SamplingState
 from ...core.sampling.trace import SamplingTrace
 
 MAX_RUNS = 40  # runs kept: more than a sweep has

@@ -21,9 +21,10 @@ from ...core.images.tiles import tile_images
 from ...core.prepared import PreparedCondition, expand_batch, prepare_unconditional
 from ...core.provenance import origin
 from ...core.sampling.estimate import RunEstimate, estimate_run
-from ...core.sampling.loop import SamplingState, sample_steps
+from ...core.sampling.loop import sample_steps
 from ...core.sampling.maps import settings_for
 from ...core.sampling.settings import SamplingSettings
+from ...core.sampling.state import SamplingState
 from ...core.sampling.trace import SamplingTrace
 from ...core.sampling.windows import Sliding
 from ...core.storage.fingerprint import fingerprint
@@ -73,7 +74,7 @@ def run(
     before = resume.kept.get(key)
     state = before.state if before else SamplingState.start(start, seed)
     trace = before.trace if before else blank_trace(bundle, start)
-    if max(start.size) > bundle.prior.config.window or sliding.wrap != "none":
+    if max(start.size) > bundle.prior.window or sliding.wrap != "none":
         plan = estimate_run(bundle.prior, condition, start.with_cells(state.indices, state.known), settings, sliding)
         comfy.say(plan.summary())
         model.ready_to_sample(start, guided, plan.memory)
@@ -130,14 +131,14 @@ def provenance_of(
 
 def blank_trace(bundle: Bundle, canvas: Canvas) -> SamplingTrace:
     """Where the prior works, for one picture of a canvas."""
-    return SamplingTrace.blank(*canvas.size, bundle.prior.config.codebook_size, bundle.prior.pos_emb.device)
+    return SamplingTrace.blank(*canvas.size, bundle.prior.codebook_size, bundle.prior.device)
 
 
 def save_trace(sampled: Sampled, images: Tensor, vqgan: VQGAN) -> Path:
     """Write what the panel of Sampling Settings shows of a run to a temporary file; `images` are its pictures."""
     config, path = vqgan.config, comfy.new_temporary_file("tessera_forecast", ".safetensors")
     colors = colors_in(sampled.canvas, images, config.codebook_size, config.stride)
-    sampled.trace.save(path, sampled.state.uniforms()[0], colors, config.stride)
+    sampled.trace.save(path, colors, config.stride)
     return path
 
 

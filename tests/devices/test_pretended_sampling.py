@@ -23,8 +23,9 @@ from tessera.core.prepared import (
 from tessera.core.provenance import weights_fingerprint
 from tessera.core.sampling.estimate import estimate_run
 from tessera.core.sampling.likelihood import canvas_nll
-from tessera.core.sampling.loop import SamplingState, sample, sample_steps
+from tessera.core.sampling.loop import sample, sample_steps
 from tessera.core.sampling.settings import SamplingSettings
+from tessera.core.sampling.state import SamplingState
 from tessera.core.sampling.trace import SamplingTrace
 from tessera.core.sampling.windows import Sliding
 from tessera.tests.devices.pretended import Pretended, pretended, put
@@ -109,7 +110,7 @@ def test_every_way_of_sampling_draws_the_same_codes_on_a_device(device, make_bun
         state = sample(model.prior, condition, canvas, 11, settings, sliding)
         results.append([value.cpu() for value in (state.indices, state.entropy, state.log_probability)])
         for value in (state.indices, state.known, state.draws):
-            assert value.device == model.prior.pos_emb.device
+            assert value.device == model.prior.device
     assert torch.equal(results[0][0], results[1][0])
     torch.testing.assert_close(results[0][1:], results[1][1:])
 
@@ -151,7 +152,7 @@ def test_forecast_is_kept_where_the_prior_is(device, make_bundle, tmp_path):
     state = SamplingState.start(guide.canvas, 1)
     for _ in sample_steps(bundle.prior, guide.condition, state, SamplingSettings(), trace=trace):
         pass
-    trace.save(tmp_path / "forecast.safetensors", state.uniforms()[0], torch.zeros(16, 3, dtype=torch.uint8), 4)
+    trace.save(tmp_path / "forecast.safetensors", torch.zeros(16, 3, dtype=torch.uint8), 4)
     assert trace.log_probabilities.isfinite().all()
 
 

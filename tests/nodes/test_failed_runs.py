@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tessera.core.sampling import memory
+from tessera.core.sampling.estimate import sampling_memory
 from tessera.core.sampling.settings import SamplingSettings
 from tessera.nodes import canvas_files, compare
 from tessera.nodes import sample as sampling
@@ -38,16 +38,17 @@ def out_of_memory(module, calls: int = 0):
 def test_run_that_ends_in_an_error_is_recalled_and_goes_on(model, host):
     whole = sampling.SampleCodes.execute(model, 5, 1, 0)[1]
     unfinished.kept.clear()
-    broken = out_of_memory(model.bundle.prior.ln_f, 6)
+    broken = out_of_memory(model.bundle.prior.ln_f, 2)
     with pytest.raises(torch.OutOfMemoryError):
         sampling.SampleCodes.execute(model, 5, 1, 0)
     partial = canvas_files.RecallCanvas.execute()[0]
-    assert int(partial.known.sum()) == 6
+    decided = int(partial.known.sum())  # one or more a pass
+    assert 2 <= decided < 16
     assert torch.equal(partial.indices[partial.known], whole.indices[partial.known])
     broken.remove()
     host.updates.clear()
     assert torch.equal(sampling.SampleCodes.execute(model, 5, 1, 0)[1].indices, whole.indices)
-    assert host.updates[-1][:2] == (10, 10)
+    assert host.updates[-1][:2] == (16 - decided, 16 - decided)
     assert unfinished.last_change() == ("", 0)
 
 
@@ -88,6 +89,6 @@ def test_run_that_fails_before_its_first_cell_leaves_nothing_to_recall(model):
 
 def test_guidance_asks_for_the_memory_of_two_readings(make_bundle):
     prior = make_bundle("none").prior
-    plain = memory.sampling_memory(prior, 3)
-    assert memory.sampling_memory(prior, 3, guided=True) == 2 * plain
-    assert memory.sampling_memory(prior.bfloat16(), 3) == plain // 2
+    plain = sampling_memory(prior, 3)
+    assert sampling_memory(prior, 3, guided=True) == 2 * plain
+    assert sampling_memory(prior.bfloat16(), 3) == plain // 2

@@ -18,7 +18,10 @@ WITHOUT_A_MODEL = {  # no model that comes with Tessera can show these
     "TesseraDepth", "TesseraSegmentation", "TesseraClassLabel", "TesseraEmptyCanvas", "TesseraLayout",
 }  # fmt: skip
 WITHOUT_A_FILE = {"TesseraLoadCanvas", "TesseraRecallCanvas", "TesseraLoadCanvasOfPicture"}  # they need an earlier run
-SEEDED = {"TesseraSampleCodes", "TesseraSweepSettings", "TesseraBestOf"}
+SEEDED = {
+    "TesseraSampleCodes", "TesseraSweepSettings", "TesseraBestOf", "TesseraPaintByWords", "TesseraPaintStory",
+    "TesseraRestyle",
+}  # fmt: skip
 
 
 @pytest.fixture

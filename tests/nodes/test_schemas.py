@@ -21,6 +21,8 @@ IDS = {
     "TesseraLoadCanvas", "TesseraRecallCanvas", "TesseraSweepSettings", "TesseraBestOf", "TesseraCodebookAtlas",
     "TesseraComparePictures", "TesseraCompareCanvases", "TesseraExamplePicture", "TesseraSavePicture",
     "TesseraLoadCanvasOfPicture", "TesseraSlidingWindow", "TesseraPlanRun", "TesseraTilePreview", "TesseraLayout",
+    "TesseraLoadCLIP", "TesseraPaintByWords", "TesseraPaintSettings", "TesseraWordsPrompt", "TesseraPicturePrompt",
+    "TesseraPaintStory", "TesseraRestyle", "TesseraRankByWords", "TesseraClassify",
 }  # fmt: skip
 
 
@@ -38,7 +40,7 @@ def test_comfyui_gets_all_nodes(host):
         return await (await comfy_entrypoint()).get_node_list()
 
     assert asyncio.run(ask()) == NODES
-    assert set(host.folders) == {"vqgan", "vq_transformer"}
+    assert set(host.folders) == {"vqgan", "vq_transformer", "tessera_clip"}
 
 
 def test_ids_are_those_that_were_released_and_new_ones(host):

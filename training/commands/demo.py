@@ -49,8 +49,9 @@ def run(args: argparse.Namespace) -> int:
     from ...core.images.resize import fit_square
     from ...core.images.sheet import contact_sheet
     from ...core.loading import load
-    from ...core.sampling.loop import SamplingState, sample_steps
+    from ...core.sampling.loop import sample_steps
     from ...core.sampling.settings import SamplingSettings
+    from ...core.sampling.state import SamplingState
     from ..engine.plots import save_image
 
     if args.samples < 1:

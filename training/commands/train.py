@@ -1,4 +1,4 @@
-"""Train a VQGAN (stage 1) or a prior (stage 2) from a YAML file; stop with Ctrl-C, run again to resume."""
+"""Train a VQGAN (stage 1), a prior (stage 2) or a small CLIP from a YAML file; Ctrl-C stops, the same again resumes."""
 
 import argparse
 import logging
@@ -9,7 +9,11 @@ from .arguments import file_path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("stage", choices=("vqgan", "prior"), help="vqgan: pictures to codes; prior: codes to pictures")
+    parser.add_argument(
+        "stage",
+        choices=("vqgan", "prior", "clip"),
+        help="vqgan: pictures to codes; prior: codes to pictures; clip: words",
+    )
     parser.add_argument("config", type=file_path, help="YAML file; training/configs holds commented examples")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE",
@@ -21,13 +25,17 @@ def run(args: argparse.Namespace) -> int:
     """Train or resume; 0 when finished, 130 when stopped by Ctrl-C after saving."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     logging.raiseExceptions = False  # a closed pipe ends what is said, not the run
-    from ..config.runs import PriorRun, VQGANRun
+    from ..config.runs import ClipRun, PriorRun, VQGANRun
     from ..config.yaml import load_config
 
     if args.stage == "vqgan":
         from ..stages.vqgan import train_vqgan
 
         finished = train_vqgan(load_config(VQGANRun, args.config, args.set))
+    elif args.stage == "clip":
+        from ..stages.clip import train_clip
+
+        finished = train_clip(load_config(ClipRun, args.config, args.set))
     else:
         from ..stages.prior import train_prior
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from ...core.autoencoders.quantizers import QuantizerLosses
 from ...core.autoencoders.vqgan import VQGANConfig
+from ...core.clip.encoder import CLIPConfig
 
 CHANNELS = {"color": 3, "edges": 1}  # of a view
 MIN_DISCRIMINATOR_SIZE = 24  # pixels; its last map would have none of a smaller view
@@ -209,3 +210,48 @@ class PriorRun:
                 f"condition_dropout is {self.condition_dropout}; only edges can be left out, condition.kind is "
                 f"{self.condition.kind}"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipModelConfig:
+    """The sizes of a small CLIP; its vocabulary follows from the words."""
+
+    image_size: int = 48
+    patch_size: int = 12
+    image_width: int = 128
+    image_layers: int = 2
+    text_width: int = 128
+    text_layers: int = 1
+    heads: int = 4
+    embed_dim: int = 128
+
+    def config(self, vocab_size: int, context: int) -> CLIPConfig:
+        """All of it, with what the vocabulary decides."""
+        return CLIPConfig(
+            image_size=self.image_size, patch_size=self.patch_size, image_width=self.image_width,
+            image_layers=self.image_layers, image_heads=self.heads, image_mlp=4 * self.image_width,
+            text_width=self.text_width, text_layers=self.text_layers, text_heads=self.heads,
+            text_mlp=4 * self.text_width, context=context, vocab_size=vocab_size, embed_dim=self.embed_dim,
+            activation="gelu",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipRun:
+    """`train clip`: everything one run needs."""
+
+    output: str
+    captions: str  # table of drawings and their words; the files lie below its folder
+    image_size: int = 72  # pixels a side at which drawings are kept in memory
+    held_out_styles: tuple[str, ...] = ()  # values of the column "set" that are never learned
+    merges: int = 5000  # of the vocabulary
+    context: int = 32  # tokens
+    weight_decay: float = 0.1
+    model: ClipModelConfig = field(default_factory=ClipModelConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+
+    def __post_init__(self):
+        expand_home(self, "output", "captions")
+        if self.loop.batch < 8:
+            raise ValueError(f"loop.batch is {self.loop.batch}; CLIP learns by comparing, give it at least 8 pictures")
+        self.model.config(1024, self.context)  # says what does not fit

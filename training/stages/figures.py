@@ -130,6 +130,6 @@ def condition_of(bundle: Bundle, held_out: CodeDataset, chosen: list[int]) -> Co
         return StartToken(offset)
     codes = held_out.condition[0, chosen].long()
     cells = math.isqrt(codes.shape[1])
-    codes = codes.view(-1, cells, cells).to(bundle.prior.pos_emb.device)
+    codes = codes.view(-1, cells, cells).to(bundle.prior.device)
     unconditional = bundle.unconditional_condition if bundle.condition_config.unconditional else None
     return SpatialCondition(codes, (side, side), offset, unconditional)

@@ -179,7 +179,7 @@ def prefix_of(batch: dict[str, Tensor], codes: int) -> Tensor:
 def held_out_nll(prior: Transformer, held_out: CodeDataset, batch: int, prefix: Tensor | None = None) -> float:
     """Mean negative log-likelihood over all held-out cells, nats per code; after `prefix` [1, P], if given, in place
     of their own. Processes that train together take a share each."""
-    device, codes = prior.pos_emb.device, prior.config.codebook_size
+    device, codes = prior.device, prior.codebook_size
     total = torch.zeros((), dtype=torch.float64)
     for items in once(held_out, batch, *rank_and_world()):
         cells = items["cells"].to(device)

@@ -27,7 +27,7 @@ class Forecast {
     const part = (name, length) => this.tensors[name].values.subarray(at * length, (at + 1) * length);
     const logProbabilities = part("log_probabilities", this.counts.length);
     if (Number.isNaN(logProbabilities[0])) return null;
-    return { logProbabilities, codes: part("codes", this.likeliest), uniform: part("uniforms", 1)[0] };
+    return { logProbabilities, codes: part("codes", this.likeliest), noise: part("noise", this.counts.length) };
   }
 
   colour(code) {

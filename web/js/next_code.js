@@ -7,7 +7,7 @@
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 import { parse } from "./forecast.js";
-import { draw, warp } from "./warp.js";
+import { draw, scores, warp } from "./warp.js";
 
 const NODE = "TesseraSamplingSettings";
 const SETTINGS = ["temperature", "top_k", "top_p", "min_p"];
@@ -101,7 +101,7 @@ function paintPanel(context, width, height, settings) {
   const { forecast, picture, row, column } = last;
   const cell = forecast?.cell(row, column);
   const warped = cell && warp(cell.logProbabilities, forecast.counts, settings);
-  const place = cell && draw(warped, cell.uniform);
+  const place = cell && draw(warped, cell.noise);
   const words = inWords(cell, warped, place);
   context.font = "11px sans-serif";
   context.fillStyle = "#bbb";
@@ -118,7 +118,7 @@ function paintPanel(context, width, height, settings) {
   }
   if (cell) {
     context.translate(frame.x + frame.width + 10, top);
-    paintBars(context, width - frame.width - 18, floor - top, cell, warped.probabilities, place);
+    paintBars(context, width - frame.width - 18, floor - top, cell, warped, place);
   }
   return [frame, words];
 }
@@ -134,16 +134,19 @@ function inWords(cell, warped, place) {
   const share = Number((100 * probabilities[place]).toPrecision(2));
   return [
     `Row ${row}, column ${column}: ${exact ? "" : "about "}${number} of ${forecast.size} codes are left;`,
-    `this seed draws ${code}, which had ${share} %.`,
+    `this seed draws ${code}, which had ${share} %${place ? "" : ", the likeliest"}.`,
   ];
 }
 
-// A bar for each of the likeliest codes, in its colour; outlined, as the model was trained.
-function paintBars(context, width, height, cell, probabilities, place) {
+// A bar for each of the likeliest codes, in its colour; outlined, as the model was trained. A dot for what the code
+// scores with the noise of this seed, as a share of the winner's: the winner's is at the top.
+function paintBars(context, width, height, cell, warped, place) {
   const { forecast } = last;
+  const { probabilities } = warped;
   const shown = Math.min(forecast.likeliest, Math.floor(width / 4));
   const trained = Array.from(cell.logProbabilities.subarray(0, shown), Math.exp);
   const highest = Math.max(...trained, ...probabilities.slice(0, shown));
+  const noisy = scores(warped, cell.noise);
   const floor = height - 12;
   const step = width / shown;
   Object.assign(context, { strokeStyle: "#aaa", lineWidth: 0.7 });
@@ -154,6 +157,10 @@ function paintBars(context, width, height, cell, probabilities, place) {
     context.strokeRect(i * step, floor - before, step - 1, before);
   }
   context.fillStyle = "#fff";
+  for (let i = 0; i < shown; i++) {
+    const share = Math.exp(noisy[i] - noisy[place]);
+    if (share > 0.005) context.fillRect((i + 0.5) * step - 1.5, (1 - share) * floor, 2, 2);
+  }
   const mark = place < shown ? ["▲", (place + 0.5) * step - 5] : ["▶", width - 8];
   context.fillText(mark[0], mark[1], height);
 }

@@ -6,21 +6,25 @@
 
 const COLDEST = 1e-20;
 
-// How many codes are kept of each, and the probability of one such code.
+// How many codes are kept of each, the logits of one such code and its probability.
 export function warp(logProbabilities, counts, { temperature, top_k, top_p, min_p }) {
   const likeliest = logProbabilities[0];
   const logits = Array.from(logProbabilities, (log) => (log - likeliest) / Math.max(temperature, COLDEST));
   let kept = keepTopK(logits, Array.from(counts), top_k);
   kept = keepTopP(logits, kept, top_p);
   kept = keepMinP(logits, kept, min_p);
-  return { kept, probabilities: softmax(logits, kept) };
+  return { kept, logits, probabilities: softmax(logits, kept) };
 }
 
-// Which of them a random number in 0..1 draws, the likeliest first.
-export function draw({ kept, probabilities }, uniform) {
-  let reached = 0;
-  const place = kept.findIndex((count, i) => (reached += count * probabilities[i]) > uniform);
-  return place < 0 ? kept.findLastIndex((count) => count > 0) : place; // the sum may be a trifle below 1
+// What each scores with the noise of this seed: the highest is drawn. -Infinity for those left out.
+export function scores({ kept, logits }, noise) {
+  return logits.map((logit, i) => (kept[i] ? logit + noise[i] : -Infinity));
+}
+
+// Which of them is drawn.
+export function draw(warped, noise) {
+  const all = scores(warped, noise);
+  return all.indexOf(Math.max(...all));
 }
 
 function softmax(logits, kept) {

@@ -26,11 +26,16 @@ def begin(vqgan: VQGAN, seed: int = 0) -> GuidanceState:
     return GuidanceState.begin(vqgan, codes, seed)
 
 
-def run(models, prompts, state=None, free=None, **settings):
-    """The events of a whole run."""
+def run_steps(models, prompts, state=None, free=None, **settings):
+    """The steps of a run."""
     vqgan, clip = models
     settings = GuidanceSettings(**{"steps": 4, "cutouts": FEW, **settings})
-    return list(guide_steps(vqgan, [clip], prompts, state or begin(vqgan), settings, free))
+    return guide_steps(vqgan, [clip], prompts, state or begin(vqgan), settings, free)
+
+
+def run(*args, **settings):
+    """The events of a whole run."""
+    return list(run_steps(*args, **settings))
 
 
 def test_losses_are_those_of_the_notebook_written_plainly(models):
@@ -64,7 +69,10 @@ def test_a_gradient_in_parts_is_the_gradient_of_all_views_at_once(models, monkey
 def test_a_stopped_run_goes_on_bit_by_bit(models):
     whole = run(models, CAT)
     with torch.inference_mode():  # as inside ComfyUI
-        rest = run(models, CAT, state=whole[1].state)
+        rest = []
+        for event in run_steps(models, CAT, state=whole[1].state):
+            assert torch.is_inference_mode_enabled()
+            rest.append(event)
     assert [event.step for event in rest] == [3, 4]
     assert torch.equal(rest[-1].state.z, whole[-1].state.z)
     assert torch.equal(rest[-1].image, whole[-1].image)

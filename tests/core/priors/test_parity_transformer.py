@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from tessera.core.checkpoints.reader import open_checkpoint
 from tessera.core.checkpoints.taming import released_bundle
+from tessera.core.prefix import Prefix
 from tessera.core.priors.transformer import Transformer
 from tessera.tests.core.checkpoints.original_layout import write_lightning
 from tessera.tests.core.checkpoints.released_shapes import prior_state, tokens
@@ -48,22 +49,22 @@ def test_logits_equal_the_original_s(case):
 
 
 @torch.no_grad()
-def test_prefilled_logits_equal_the_original_s(case):
+def test_logits_of_several_cells_at_a_time_equal_the_original_s(case):
     name, prior, prefix, cells = case
-    cache = prior.new_cache(2)
-    found = [prior.prefill(prefix, cache)]
-    found += [prior.prefill(cells[:, start:end], cache) for start, end in pairwise(CELLS)]
-    equal(torch.stack(found, 1), name)
+    logits, cache = prior.start(Prefix(prefix), cells[:, :0], room=CELLS[-1])
+    found, decoder = [logits], prior.decoder()
+    found += [decoder(cells[:, start:end], cache, last=1) for start, end in pairwise(CELLS)]
+    equal(torch.cat(found, 1), name)
 
 
 @torch.no_grad()
-def test_cached_logits_equal_the_original_s(case):
+def test_logits_cell_by_cell_equal_the_original_s(case):
     name, prior, prefix, cells = case
-    cache = prior.new_cache(2)
-    found = [prior.prefill(prefix, cache)]
-    found += [prior.decode_one(cells[:, i], cache) for i in range(100)]
+    logits, cache = prior.start(Prefix(prefix), cells[:, :0], room=100)
+    found, decoder = [logits], prior.decoder()
+    found += [decoder(cells[:, i : i + 1], cache) for i in range(100)]
     recorded = [cell for cell in CELLS if cell <= 100]
-    equal(torch.stack([found[cell] for cell in recorded], 1), name, slice(len(recorded)))
+    equal(torch.cat([found[cell] for cell in recorded], 1), name, slice(len(recorded)))
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from tessera.core.prefix import Prefix
 from tessera.core.priors.packed_linear import blocked_linear, pack_linear
 from tessera.core.priors.transformer import Transformer, TransformerConfig, cell_loss, corrupt
 
@@ -25,17 +26,15 @@ def tokens(batch: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def cached_logits(prior: Transformer, prefix: torch.Tensor, cells: torch.Tensor, stretches: list[int]):
-    """Logits after the prefix and after each stretch: a stretch of one is decoded, a longer one prefilled."""
-    batch = len(cells)
-    cache = prior.new_cache(len(prefix))
-    logits = {0: prior.prefill(prefix, cache).expand(batch, -1)}
-    cache = cache.expand(batch)
-    done = 0
+    """Logits by cell: of the first from `start`, of the others from the decoder, so many at a time."""
+    logits, cache = prior.start(Prefix(prefix), cells[:, :0], room=15)
+    decoder, found = prior.decoder(), {0: logits[:, 0]}
     for stretch in stretches:
-        new = cells[:, done : done + stretch]
-        done += stretch
-        logits[done] = prior.decode_one(new[:, 0], cache) if stretch == 1 else prior.prefill(new, cache)
-    return logits
+        done = cache.cells
+        logits = decoder(cells[:, done : done + stretch], cache)
+        assert logits.shape[1] == stretch
+        found |= {done + 1 + i: logits[:, i] for i in range(stretch)}
+    return found
 
 
 @pytest.mark.parametrize("unmasked", [0, 5])
@@ -51,52 +50,71 @@ def test_cached_logits_equal_those_of_the_whole_sequence(unmasked, batch, stretc
 
 @pytest.mark.parametrize("unmasked", [0, 5])
 @pytest.mark.parametrize("stretches", [[1] * 15, [3, 1, 1, 4, 1, 2]])
-def test_sequences_that_share_a_prefix_equal_those_that_each_hold_it(unmasked, stretches):
+@pytest.mark.parametrize("groups", [1, 2])
+def test_groups_that_share_a_prefix_each_equal_sequences_that_each_hold_it(unmasked, stretches, groups):
     prior = tiny(unmasked=unmasked)
-    prefix, cells = tokens(3)
-    whole = prior(prefix[:1].expand(3, -1), cells)
-    for place, logits in cached_logits(prior, prefix[:1], cells, stretches).items():
+    prefix, cells = tokens(6)
+    prefix = prefix[:groups]  # with two, of cells 0..2 and 3..5
+    whole = prior(prefix.repeat_interleave(6 // groups, 0), cells)
+    for place, logits in cached_logits(prior, prefix, cells, stretches).items():
         torch.testing.assert_close(logits, whole[:, place], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("last", [1, 2, 7])
+@pytest.mark.parametrize("room", [0, 6, 15])
 @pytest.mark.parametrize("unmasked", [0, 5])
-@pytest.mark.parametrize("stretches", [[1] * 15, [3, 1, 1, 4, 1, 2]])
-def test_groups_that_share_a_prefix_each_equal_sequences_that_each_hold_it(unmasked, stretches):
+def test_a_window_starts_with_as_many_of_its_last_predictions_as_are_wanted(rows, last, room, unmasked):
     prior = tiny(unmasked=unmasked)
-    prefix, cells = tokens(6)
-    prefix = prefix[:2]  # of cells 0..2 and 3..5
-    whole = prior(prefix.repeat_interleave(3, 0), cells)
-    cache = prior.new_cache(2, room=7 + 15)
-    prior.prefill(prefix, cache)
-    cache, done = cache.expand(6), 0
-    for stretch in stretches:
-        new = cells[:, done : done + stretch]
-        done += stretch
-        logits = prior.decode_one(new[:, 0], cache) if stretch == 1 else prior.prefill(new, cache)
-        torch.testing.assert_close(logits, whole[:, done], atol=1e-5, rtol=1e-5)
+    prefix, cells = tokens(3)
+    prefix = prefix[:rows]
+    logits, cache = prior.start(Prefix(prefix), cells[:, :6], last, room)
+    whole = prior(prefix.expand(3, -1), cells)
+    torch.testing.assert_close(logits, whole[:, 7 - last : 7], atol=1e-5, rtol=1e-5)
+    if room == 15:
+        after = prior.decoder()(cells[:, 6:9], cache, last=2)
+        torch.testing.assert_close(after, whole[:, 8:10], atol=1e-5, rtol=1e-5)
 
 
-def test_reading_without_keeping_gives_the_same_logits():
-    for unmasked in (0, 5):
-        prior = tiny(unmasked=unmasked)
-        prefix, cells = tokens(3)
-        read = prior.prefill(torch.cat([prefix, cells[:, :6]], 1), None)
-        torch.testing.assert_close(read, prior(prefix, cells)[:, 6], atol=1e-5, rtol=1e-5)
-
-
-def test_expanding_leaves_the_single_cache_usable_and_takes_the_prefix_s_memory_once():
+@pytest.mark.parametrize("rows", [1, 3])
+def test_cells_rolled_back_leave_no_trace(rows):
     prior = tiny()
     prefix, cells = tokens(3)
-    cache = prior.new_cache(1)
-    prior.prefill(prefix[:1], cache)
+    prefix = prefix[:rows]
+    whole = prior(prefix.expand(3, -1), cells)
+    _, cache = prior.start(Prefix(prefix), cells[:, :3], room=15)
+    decoder = prior.decoder()
+    decoder((cells[:, 3:11] + 1) % 40, cache)
+    cache.rollback(3)
+    assert cache.cells == 3
+    torch.testing.assert_close(decoder(cells[:, 3:8], cache), whole[:, 4:9], atol=1e-5, rtol=1e-5)
+
+
+def test_expanding_takes_the_prefix_s_memory_once():
+    prior = tiny()
+    prefix, cells = tokens(3)
+    _, cache = prior.start(Prefix(prefix[:1]), cells[:1, :0], room=15)
     assert cache.expand(1) is cache
     many = cache.expand(3)
-    assert (many.batch, many.length) == (3, 7)
+    assert (many.own.shape[2], many.length, many.cells) == (3, 7, 0)
     assert many.shared.untyped_storage().data_ptr() == cache.own.untyped_storage().data_ptr()
-    prior.decode_one(cells[:, 0], many)
-    alone = prior.decode_one(cells[:1, 1], cache)
-    expected = prior(prefix[:1], torch.cat([cells[:1, 1:2], cells[:1, :1]], 1))[:, 1]
-    torch.testing.assert_close(alone, expected, atol=1e-5, rtol=1e-5)
+    alone, shared = (prior.cache_bytes(15, sharing) for sharing in (1, 3))
+    assert alone == cache.own.nbytes
+    assert 3 * shared == many.own.nbytes + cache.own[:, :, :, :, :7].nbytes
+
+
+@pytest.mark.parametrize(
+    ("prefix", "message"),
+    [
+        (Prefix(torch.zeros(1, 6, dtype=torch.long)), "1 prefixes of 6 tokens, the prior takes 7; use the condition"),
+        (Prefix(torch.full((1, 7), 50)), "holds token 50, the prior knows 0 to 49"),
+        (Prefix(torch.zeros(1, 7, 48)), "takes tokens as its prefix, not vectors"),
+        (Prefix(torch.zeros(1, 7, dtype=torch.long), torch.ones(1, 7, dtype=torch.bool)), "not vectors, a mask"),
+    ],
+)
+def test_prefix_of_another_kind_is_refused(prefix, message):
+    with pytest.raises(ValueError, match=message):
+        tiny().check_prefix(prefix)
 
 
 def test_equals_gpt2_of_the_transformers_library_with_the_same_weights():

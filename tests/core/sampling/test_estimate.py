@@ -7,8 +7,10 @@ from tessera.core.conditions.label import ClassCondition
 from tessera.core.conditions.spatial import CoordinatesCondition
 from tessera.core.priors.transformer import Transformer, TransformerConfig
 from tessera.core.sampling.estimate import RunEstimate, estimate_run
-from tessera.core.sampling.loop import SamplingState, sample_steps, schedule
+from tessera.core.sampling.loop import sample_steps
+from tessera.core.sampling.schedule import schedule
 from tessera.core.sampling.settings import SamplingSettings
+from tessera.core.sampling.state import SamplingState
 from tessera.core.sampling.windows import Sliding
 
 PLAIN = SamplingSettings()

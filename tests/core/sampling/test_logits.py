@@ -5,6 +5,7 @@ import torch
 from transformers import MinPLogitsWarper, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from tessera.core.sampling.logits import apply_guidance, draw, keep_min_p, keep_top_k, keep_top_p, warp
+from tessera.core.sampling.noise import cell_keys, gumbel
 from tessera.core.sampling.settings import SamplingSettings
 
 
@@ -12,8 +13,9 @@ def random_logits(batch: int, size: int, spread: float = 2.0) -> torch.Tensor:
     return spread * torch.randn(batch, size, generator=torch.Generator().manual_seed(size))
 
 
-def uniforms(number: int) -> torch.Tensor:
-    return torch.rand(number, generator=torch.Generator().manual_seed(7))
+def noise_for(logits: torch.Tensor, seed: int = 7) -> torch.Tensor:
+    """Noise of as many cells and codes."""
+    return gumbel(cell_keys(seed, 1, 1, len(logits))[:, 0, 0], logits.shape[1])
 
 
 @pytest.mark.parametrize("temperature", [0.05, 0.5, 1.0, 1.7, 100.0])
@@ -82,41 +84,23 @@ def test_half_precision_logits_are_warped_in_float32():
     assert warp(random_logits(1, 5).half(), SamplingSettings(), 0.7).dtype == torch.float32
 
 
-def test_temperature_zero_takes_the_most_likely_code_at_any_uniform():
+def test_temperature_zero_takes_the_most_likely_code_whatever_the_noise():
     logits = random_logits(500, 64)
-    drawn = draw(warp(logits, SamplingSettings(), 0.0), uniforms(500))
+    drawn = draw(warp(logits, SamplingSettings(), 0.0), noise_for(logits))
     assert torch.equal(drawn, logits.argmax(1))
 
 
-def test_uniform_zero_draws_the_most_likely_code():
-    logits = random_logits(200, 64)
-    assert torch.equal(draw(logits, torch.zeros(200)), logits.argmax(1))
-
-
-def test_draw_is_the_inverse_of_the_cumulative_distribution_by_hand():
-    logits = torch.tensor([0.2, 0.5, 0.3]).log().expand(7, 3)
-    heights = torch.tensor([0.0, 0.49, 0.51, 0.79, 0.81, 0.9, 0.9999])
-    assert draw(logits, heights).tolist() == [1, 1, 2, 2, 0, 0, 0]
-
-
-def test_height_on_the_border_of_two_codes_draws_the_second():
-    # four equal codes: each holds exactly a quarter, from its lower end on
-    assert draw(torch.zeros(4, 4), torch.tensor([0.0, 0.25, 0.5, 0.75])).tolist() == [0, 1, 2, 3]
-
-
-def test_draws_come_as_often_as_the_softmax_says():
-    logits = random_logits(1, 12, 1.0)
-    drawn = draw(logits.expand(40_000, -1), uniforms(40_000))
-    share = torch.bincount(drawn, minlength=12) / 40_000
-    torch.testing.assert_close(share, logits.softmax(1)[0], atol=0.01, rtol=0)
+def test_draw_adds_the_noise_of_each_code_by_hand():
+    logits = torch.tensor([0.2, 0.5, 0.3]).log().expand(3, 3)
+    noise = torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.6]])
+    assert draw(logits, noise).tolist() == [1, 0, 2]
 
 
 @pytest.mark.parametrize("size", [2, 30, 1024, 16384])
-def test_highest_uniform_never_draws_a_code_that_was_left_out(size):
-    highest = torch.full((50,), 1 - 2**-24)  # the largest float32 below 1
+def test_code_that_was_left_out_is_never_drawn(size):
     for k in (1, 2, 7, size // 2):
         logits = keep_top_k(random_logits(50, size), k)
-        drawn = draw(logits, highest)
+        drawn = draw(logits, noise_for(logits))
         assert logits.gather(1, drawn[:, None]).isfinite().all()
 
 
@@ -127,13 +111,16 @@ def test_guidance_goes_from_without_the_condition_through_it_and_beyond():
         torch.testing.assert_close(apply_guidance(logits, free, guidance).softmax(-1), wanted.softmax(-1))
 
 
-def test_small_change_of_temperature_alters_few_draws():
-    logits, heights = random_logits(4000, 256), uniforms(4000)
-    plain = draw(warp(logits, SamplingSettings(), 1.0), heights)
-    nudged = draw(warp(logits, SamplingSettings(), 1.001), heights)
-    again = draw(logits, uniforms(8000)[4000:])  # new numbers instead
-    assert 0 < (plain != nudged).float().mean() < 0.1
-    assert (plain != again).float().mean() > 0.9
+@pytest.mark.parametrize(("first", "second"), [(0.8, 0.85), (1.0, 1.05), (1.0, 0.8)])
+def test_small_change_of_temperature_alters_hardly_more_draws_than_it_must(first, second):
+    logits = random_logits(4000, 256)
+    one, other = ((logits / t).softmax(1) for t in (first, second))
+    least = (one - other).abs().sum(1).mean() / 2  # total variation: no way to draw changes fewer
+    drawn = [draw(warp(logits, SamplingSettings(), t), noise_for(logits)) for t in (first, second)]
+    changed = (drawn[0] != drawn[1]).float().mean()
+    assert 0.8 * least < changed < 1.6 * least
+    again = draw(warp(logits, SamplingSettings(), second), noise_for(logits, 5000))  # new noise instead
+    assert (drawn[0] != again).float().mean() > 0.8
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ from tessera.core.checkpoints.reader import open_checkpoint
 from tessera.core.checkpoints.taming import released_bundle
 from tessera.core.conditions.layout import Box, layout_tokens
 from tessera.core.geometry import Window
-from tessera.core.sampling.loop import SamplingState, sample
+from tessera.core.sampling.loop import sample
 from tessera.core.sampling.settings import SamplingSettings
+from tessera.core.sampling.state import SamplingState
 from tessera.tests.core.checkpoints.original_layout import label_map, numbers, write_lightning
 from tessera.tests.core.checkpoints.released_shapes import PRIORS, prior_state
 

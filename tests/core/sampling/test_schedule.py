@@ -2,7 +2,7 @@ from itertools import chain
 
 import pytest
 
-from tessera.core.sampling.schedule import batches, mark_cached, schedule_rounds, split_segments
+from tessera.core.sampling.schedule import mark_cached, schedule_rounds, split_groups, split_segments
 from tessera.core.sampling.windows import EXACT, Sliding, visits
 
 
@@ -70,6 +70,6 @@ def test_no_more_windows_are_remembered_than_allowed_and_each_is_used(most):
 
 def test_batch_holds_the_same_places_only():
     for together in mark_cached(made(40, 60, 100), 9):
-        for batch in batches(together):
+        for batch in split_groups(together):
             assert len({stretch.places for stretch in batch}) == 1
             assert len(batch) == 1 or not any(stretch.resumes or stretch.kept for stretch in batch)

@@ -5,9 +5,9 @@ from PIL import Image
 from tessera.core.canvas.canvas import Canvas
 from tessera.core.images.metrics import check_alike, code_agreement
 from tessera.core.images.sheet import contact_sheet, labeled_sheet, labeled_tiles
-from tessera.core.sampling.loop import SamplingState
 from tessera.core.sampling.selection import best_of, mean_log_probability
 from tessera.core.sampling.settings import SamplingSettings
+from tessera.core.sampling.state import SamplingState
 from tessera.core.sampling.sweep import parse_values, swept_settings
 
 

@@ -1,0 +1,90 @@
+"""What is refused before work starts: canvas, condition, settings and prior that don't belong together."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..conditions.base import Condition
+from ..geometry import Window
+from ..prefix import Prefix
+from ..priors.base import Prior
+from .settings import SamplingSettings
+from .state import SamplingState
+from .windows import EXACT, Sliding
+
+
+def check_inputs(prior: Prior, condition: Condition, state: SamplingState, sliding: Sliding = EXACT) -> None:
+    """Raise ValueError where canvas, condition and prior don't belong together."""
+    batch, height, width = state.indices.shape
+    _check_sliding(prior, width, sliding)
+    if (code := _first_outside(state.indices, prior.codebook_size)) is not None:
+        raise ValueError(
+            f"the canvas holds code {code}, the prior knows 0 to {prior.codebook_size - 1}; "
+            "encode the picture with the VQGAN of the same bundle"
+        )
+    made_for = condition.canvas_size or (height, width)  # conditions that differ from place to place
+    if tuple(made_for) != (height, width):
+        raise ValueError(
+            f"the condition was made for {made_for[0]}x{made_for[1]} cells, the canvas has {height}x{width}; "
+            "use a canvas of the condition's size"
+        )
+    prefix = first_prefix(prior, condition)
+    if len(prefix) not in (1, batch):
+        raise ValueError(
+            f"the condition gives {len(prefix)} prefixes, the canvas takes 1 or {batch}; give one, or one for each"
+        )
+    prior.check_prefix(prefix)
+
+
+def _check_sliding(prior: Prior, width: int, sliding: Sliding) -> None:
+    if sliding.stride > 1 and sliding.stride > prior.window // 2:
+        raise ValueError(
+            f"a stride of {sliding.stride} cells is too long for the prior's window of {prior.window}; "
+            f"choose at most {max(1, prior.window // 2)}"
+        )
+    if sliding.wrap == "y" and width < prior.window:
+        raise ValueError(
+            f"the canvas is {width} cells wide and wraps top to bottom only, the prior's window is {prior.window} "
+            'wide; use a canvas at least that wide, or wrap "both"'
+        )
+
+
+def first_prefix(prior: Prior, condition: Condition) -> Prefix:
+    """That of the window at the upper left."""
+    return Prefix.of(condition.prefix(Window(0, 0, prior.window, prior.window)))
+
+
+def unconditional_of(condition: Condition, settings: SamplingSettings) -> Condition | None:
+    """What guidance contrasts the condition with; None where there is no guidance.
+
+    Raises:
+        ValueError: guidance without a condition, or of a prior that has not learned to do without it.
+    """
+    if settings.guidance_scale == 1:
+        return None
+    unconditional = condition.unconditional
+    if unconditional is None:
+        raise ValueError(
+            f"guidance is {settings.guidance_scale:g}, but nothing guides the picture, or this model has not learned "
+            "to paint without what does; leave guidance at 1"
+        )
+    return unconditional
+
+
+def temperature_map(settings: SamplingSettings, batch: int, height: int, width: int) -> Tensor:
+    """The temperature of every cell, [B, h, w]; ValueError for a map that does not fit the canvas."""
+    temperature = torch.as_tensor(settings.temperature, dtype=torch.float32)
+    try:
+        return temperature.expand(batch, height, width)
+    except RuntimeError:
+        raise ValueError(
+            f"the temperature map has shape {tuple(temperature.shape)}, the canvas {batch} images of "
+            f"{height}x{width} cells; scale the map to the canvas"
+        ) from None
+
+
+def _first_outside(tokens: Tensor, number: int) -> int | None:
+    """The first of the tokens that is not in 0..number-1, if there is one."""
+    outside = tokens[(tokens < 0) | (tokens >= number)]
+    return int(outside[0]) if len(outside) else None

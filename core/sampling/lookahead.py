@@ -1,0 +1,70 @@
+"""How many cells to evaluate at a time: what pays best, by what was decided lately and by what passes cost.
+
+Of m cells a pass decides about m^p, with p between 0 (only the first, which is certain) and 1 (all): measured, 0.5 for
+drawings, whatever m, since guesses improve from pass to pass while they wait. A pass costs about a + b m. Both are
+learned as the run goes on; the codes never depend on m.
+"""
+
+from __future__ import annotations
+
+import math
+
+CHOICES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+FORGET = 0.95  # what a pass counts after the next one
+ROW_COST = 0.08  # of a second row, as a share of the first, before anything is measured
+EXPONENT, TRUST = 0.5, 8.0  # what is expected of p at first, and how many passes that counts
+AGAIN = 200  # passes over single cells until several are tried again
+
+
+class Lookahead:
+    """The choice for passes of `rows` sequences side by side; `limit` 0 chooses freely, else at most that many."""
+
+    def __init__(self, rows: int, limit: int = 0):
+        self.choices = [m for m in CHOICES if not limit or m <= limit]
+        self.slope = ROW_COST * rows / (1 + ROW_COST * (rows - 1))  # of the cost, before it is measured
+        self._expect()
+        self.cost = [0.0] * 5  # weight, m, m^2, seconds, m * seconds, lately
+
+    def choose(self, left: int) -> int:
+        """Cells of the next pass, at most as many as are left."""
+        if self.alone >= AGAIN:
+            self._expect()
+        start, each = self._line()
+        weight, decided, logs = self.gain
+        exponent = math.log(decided / weight) / (logs / weight)
+        return min(max(self.choices, key=lambda m: m**exponent / (start + each * m)), left)
+
+    def note(self, cells: int, decided: int, seconds: float) -> None:
+        """A pass over so many cells, of which it decided some, and what it took."""
+        self.alone = self.alone + 1 if cells == 1 else 0
+        if cells > 1:
+            weight, total, logs = (FORGET * value for value in self.gain)
+            self.gain = weight + 1, total + decided, logs + math.log(cells)
+        if self.cost[0] == 0:  # a line as steep as expected through the first pass
+            first = seconds / (1 + self.slope * (cells - 1))
+            for m in (1, 16):
+                self._add(m, first * (1 + self.slope * (m - 1)))
+        self.cost = [FORGET * value for value in self.cost]
+        self._add(cells, seconds)
+
+    def _expect(self) -> None:
+        """Begin with what is usual."""
+        self.alone = 0  # passes over single cells in a row
+        self.gain = (
+            TRUST,
+            TRUST * 8**EXPONENT,
+            TRUST * math.log(8),
+        )  # weight, cells decided, log m; of passes over several
+
+    def _add(self, m: int, seconds: float) -> None:
+        terms = (1.0, m, m * m, seconds, m * seconds)
+        self.cost = [value + term for value, term in zip(self.cost, terms, strict=True)]
+
+    def _line(self) -> tuple[float, float]:
+        """Seconds of a pass as a + b m, by least squares; neither below zero."""
+        weight, m, m2, seconds, product = self.cost
+        spread = weight * m2 - m * m
+        if spread < 1e-9:
+            return 1 - self.slope, self.slope
+        slope = max((weight * product - m * seconds) / spread, 0.0)
+        return max((seconds - slope * m) / weight, 1e-9), slope

@@ -1,0 +1,90 @@
+"""A run of the sampling loop at any moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..canvas.canvas import Canvas
+from ..storage.tensors import load_tensors, save_tensors
+from .noise import check_seed
+
+
+class Progress(NamedTuple):
+    """Progress event, yielded once for each cell drawn."""
+
+    done: int  # draws, of each image
+    total: int
+    row: int
+    column: int
+
+
+@dataclass
+class SamplingState:
+    """A run of the loop at any moment, changed in place while it runs.
+
+    indices [B, h, w] int64, known [B, h, w] bool, and two float maps [B, h, w] in nats over the cells it
+    sampled (0 elsewhere): the model's `entropy` before each draw, and the `log_probability` it gave the code
+    that was drawn. Both are of the model's own distribution, before warping. `draws` [B, h, w] uint8: how often
+    each cell was drawn; 0 where it was given.
+    """
+
+    indices: Tensor
+    known: Tensor
+    entropy: Tensor
+    log_probability: Tensor
+    seed: int
+    draws: Tensor | None = None  # always a tensor after construction
+
+    def __post_init__(self):
+        if self.draws is None:
+            self.draws = torch.zeros_like(self.indices, dtype=torch.uint8)
+
+    @classmethod
+    def start(cls, canvas: Canvas, seed: int) -> SamplingState:
+        """Before the first cell. Image b of the batch has the random numbers of `seed + b`.
+
+        Raises:
+            ValueError: a seed outside 0..2^63-1.
+        """
+        check_seed(seed)
+        blank = torch.zeros(canvas.indices.shape)
+        return cls(canvas.indices.clone(), canvas.known.clone(), blank, blank.clone(), seed)
+
+    @property
+    def canvas(self) -> Canvas:
+        """What is decided so far."""
+        return Canvas(self.indices.clone(), self.known.clone())
+
+    def pending(self, number: int) -> Tensor:
+        """Where the draw of this number (1 is the first) is still to be made, [B, h, w] bool."""
+        return is_pending(self.draws, self.known, number)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of them by name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+
+    def move_to(self, device: torch.device) -> None:
+        """Put all tensors on a device."""
+        for name, value in self.tensors().items():
+            setattr(self, name, value.to(device))
+
+    def save(self, path: str | Path) -> None:
+        """Write to a file from which `load` and `sample_steps` go on."""
+        save_tensors(path, "sampling state", self.tensors(), {"seed": str(self.seed)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> SamplingState:
+        """Read what `save` wrote; errors as `storage.tensors.load_tensors`."""
+        names = {"indices", "known", "entropy", "log_probability", "draws"}
+        tensors, metadata = load_tensors(path, "sampling state", names)
+        return cls(**tensors, seed=int(metadata["seed"]))
+
+
+def is_pending(draws: Tensor, known: Tensor, number: int) -> Tensor:
+    """Which cells are to be drawn for the `number`-th time: known ones that never were are given, and stay."""
+    return (draws < number) & (~known | (draws > 0))

@@ -1,0 +1,32 @@
+import random
+
+from tessera.core.sampling.lookahead import CHOICES, Lookahead
+
+
+def settle(share: float, start: float, each: float, rows: int = 1, limit: int = 0) -> int:
+    """What is chosen in the end where this share of guesses is right and a pass costs start + each * cells."""
+    lookahead, luck = Lookahead(rows, limit), random.Random(0)
+    for _ in range(500):
+        cells = lookahead.choose(100)
+        right = next((i for i in range(cells) if luck.random() > share), cells)
+        lookahead.note(cells, right, start + each * cells)
+    return lookahead.choose(100)
+
+
+def test_cheap_cells_and_good_guesses_pay_for_many():
+    assert settle(0.9, 1.0, 0.001) >= 16
+    assert settle(0.0, 1.0, 0.1) == 1
+    assert settle(0.8, 0.1, 1.0) == 1  # each cell costs as much as a pass of its own
+    assert 4 <= settle(0.8, 1.0, 0.1) <= 12
+
+
+def test_choice_stays_within_the_limit_and_what_is_left():
+    assert settle(0.95, 1.0, 0.001, limit=1) == 1
+    assert settle(0.95, 1.0, 0.001, limit=7) == 6
+    assert Lookahead(1).choose(3) <= 3
+    assert Lookahead(1).choose(1) == 1
+    assert max(CHOICES) == 32
+
+
+def test_many_images_side_by_side_begin_with_fewer_cells():
+    assert Lookahead(16).choose(100) < Lookahead(1).choose(100)

@@ -1,0 +1,101 @@
+"""Words to pictures, through the nodes."""
+
+import pytest
+import torch
+
+from tessera.benchmarks.guide import QUICK, QUICK_CLIP, random_models
+from tessera.core.autoencoders.vqgan_file import save_vqgan
+from tessera.core.clip.clip_file import save_clip
+from tessera.nodes import clip, films, loaders, painting
+from tessera.nodes.host.comfy import Interrupted, register_model_folders
+
+
+@pytest.fixture
+def models(host):
+    """A VQGAN and a CLIP as the loaders give them."""
+    register_model_folders()
+    folders = {name: host.base / name for name in ("vqgan", "tessera_clip")}
+    for name, folder in folders.items():
+        folder.mkdir()
+        host.folders[name][0].insert(0, str(folder))
+    vqgan, model = random_models(QUICK, QUICK_CLIP)
+    save_vqgan(folders["vqgan"] / "tiny.safetensors", vqgan)
+    save_clip(folders["tessera_clip"] / "tiny-clip.safetensors", model)
+    (loaded,) = loaders.LoadVQGAN.execute("tiny.safetensors").args
+    (judge,) = clip.LoadCLIP.execute("tiny-clip.safetensors", clip.SAME_FILE, "auto").args
+    return loaded, judge
+
+
+@pytest.fixture
+def settings():
+    return painting.PaintSettings.execute(5.0, 2, "mixed", True, 0.0, 0.0, 0.5).args[0]
+
+
+def paint(models, settings, steps=3, **changes):
+    given = {"seed": 1, "text": "a cat", "width": 20, "height": 16, "steps": steps, "preview_every": 1}
+    return painting.PaintByWords.execute(*models, **{**given, "settings": settings, **changes}).args
+
+
+def test_words_become_a_picture_of_whole_cells(models, settings, host):
+    picture, canvas = paint(models, settings)
+    assert picture.shape == (1, 16, 20, 3)
+    assert canvas.size == (8, 10)
+    assert canvas.known.all()
+    assert host.updates[-1][:2] == (3, 3)
+    assert "3 steps, about" in host.said[0][0]
+    again, _ = paint(models, settings)
+    assert torch.equal(picture, again)
+    other, _ = paint(models, settings, text="a dog")
+    assert not torch.equal(picture, other)
+
+
+def test_a_cancelled_picture_goes_on_where_it_was(models, settings, host):
+    whole, _ = paint(models, settings)
+    host.interrupted_after = 1
+    with pytest.raises(Interrupted):
+        paint(models, settings)
+    host.said.clear()
+    rest, _ = paint(models, settings)
+    assert host.said[0][0].startswith("1 steps")
+    assert torch.equal(rest, whole)
+
+
+def test_prompts_of_nodes_add_up_and_a_mask_keeps_the_rest(models, settings):
+    mask = torch.zeros(1, 16, 20)
+    mask[..., 10:] = 1
+    prompts = clip.WordsPrompt.execute("a cat:2 | a dog:-1", region=mask).args[0]
+    prompts = clip.PicturePrompt.execute(torch.rand(2, 24, 24, 3), 0.5, prompts=prompts).args[0]
+    assert [p.weight for p in prompts] == [2, -1, 0.5, 0.5]
+    _, start = paint(models, settings)
+    _, canvas = paint(models, settings, text="", prompts=prompts, canvas=start, mask=mask, second_clip=models[1])
+    assert torch.equal(canvas.indices[..., :5], start.indices[..., :5])
+    assert not torch.equal(canvas.indices[..., 5:], start.indices[..., 5:])
+    with pytest.raises(ValueError, match="the prompt is empty"):
+        paint(models, settings, text=" ")
+
+
+def test_stories_and_films_are_batches_of_frames(models, settings):
+    (frames,) = films.PaintStory.execute(
+        *models, 0, "a cat\na dog", 3, 20, 16, 2, 1, 1.05, 0.0, 0.0, 5.0, settings
+    ).args
+    assert frames.shape == (3, 16, 20, 3)
+    (restyled,) = films.RestyleFilm.execute(*models, 0, frames, "a cat", 1, 1.0, 0.3, settings=settings).args
+    assert restyled.shape == frames.shape
+
+
+def test_pictures_are_ranked_by_words_and_by_a_reference(models):
+    judge, pictures = models[1], torch.rand(4, 24, 24, 3, generator=torch.Generator().manual_seed(0))
+    best, scores = clip.RankByWords.execute(judge, pictures, "", 2, reference=pictures[2:3]).args
+    assert torch.equal(best[0], pictures[2])
+    assert scores.splitlines()[0] == "3: 1.000"
+    assert len(clip.RankByWords.execute(judge, pictures, "a cat", 4).args[1].splitlines()) == 4
+    with pytest.raises(ValueError, match="empty"):
+        clip.RankByWords.execute(judge, pictures, " ", 1)
+
+
+def test_pictures_are_classified_by_names(models):
+    sheet, lines = clip.Classify.execute(models[1], torch.rand(2, 24, 24, 3), "cat\ndog\ntree", "{}").args
+    assert sheet.shape[0] == 1
+    assert all(name in lines.splitlines()[0] for name in ("cat", "dog", "tree"))
+    with pytest.raises(ValueError, match="at least two"):
+        clip.Classify.execute(models[1], torch.rand(1, 24, 24, 3), "cat", "{}")

@@ -1,0 +1,125 @@
+"""Words to a picture: `python -m tessera paint "a strawberry with a crown"`, with the embedded models or others.
+
+A text ending in .mp4 behind --output makes a film: scenes separated by ^, told one after the other.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+VQGAN, CLIP = ROOT / "models" / "emoji-edges.safetensors", ROOT / "models" / "emoji-clip.safetensors"
+FRAMES_A_SECOND = 12
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "text", help='what to paint: "a cat | in the snow:0.5 | letters:-0.3"; scenes of a film: "a ^ b"'
+    )
+    parser.add_argument("--output", type=Path, default=Path("out/painting.png"), help="a picture, or a film (.mp4)")
+    parser.add_argument(
+        "--size", type=int, nargs="+", default=[256], metavar="PIXELS", help="side, or width and height"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=150, help="of the picture, or of a film's first frame (default 150)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same picture (default 0)")
+    parser.add_argument("--views", type=int, default=16, help="views that CLIP judges in each step (default 16)")
+    parser.add_argument("--rate", type=float, default=0.1, help="how far a step goes, in the codebook's deviations")
+    parser.add_argument("--begin", type=Path, metavar="PICTURE", help="begin with a picture instead of soft noise")
+    parser.add_argument("--hold", type=float, default=0.0, help="how strongly it is held to where it began, 0.2 to 4")
+    parser.add_argument("--like", type=Path, metavar="PICTURE", help="come near to this picture, too")
+    parser.add_argument("--vqgan", type=Path, default=VQGAN, help="a VQGAN or bundle (default: the embedded one)")
+    parser.add_argument(
+        "--clip", type=Path, nargs="+", default=[CLIP], help="one CLIP or several (default: the embedded)"
+    )
+    parser.add_argument("--judge", type=Path, metavar="CLIP", help="another CLIP, that scores the result")
+    parser.add_argument("--frames", type=int, default=48, help="of a film (default 48)")
+    parser.add_argument("--frame-steps", type=int, default=8, help="of each later frame of a film (default 8)")
+    parser.add_argument("--zoom", type=float, default=1.03, help="of a film's camera in each frame (default 1.03)")
+    parser.add_argument("--turn", type=float, default=0.0, help="degrees of a film's camera in each frame")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Paint and write; 0 when done."""
+    import torch
+    from tqdm import tqdm
+
+    from ...core.canvas.codec import decode_canvas
+    from ...core.clip.clip_file import open_clip
+    from ...core.clip.cutouts import CutoutSettings
+    from ...core.clip.guidance import GuidanceSettings, guide_steps
+    from ...core.clip.painting import Camera, begin_painting, estimate_step, from_image, painted_canvas, story
+    from ...core.clip.prompts import Prompt, parse_prompts
+    from ...core.clip.scoring import score_texts
+    from ...core.images.io import open_image, to_pil, to_tensor
+    from ...core.loading import load_vqgan
+    from ..engine.plots import save_image
+
+    if len(args.size) > 2 or min(args.size) < 8:
+        raise ValueError(f"--size is {args.size}; give one side or width and height, in pixels")
+    scenes = [parse_prompts(scene) for scene in args.text.split("^")]
+    film = args.output.suffix.lower() == ".mp4"
+    if len(scenes) > 1 and not film:
+        raise ValueError(f"{len(scenes)} scenes make a film; let --output end in .mp4, or leave out ^")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    vqgan = load_vqgan(args.vqgan).to(device)
+    models = [open_clip(path) for path in args.clip]
+    judge = open_clip(args.judge) if args.judge else None
+    for model in [*models, *([judge] if judge else [])]:
+        model.clip.to(device)
+    if args.like:
+        like = Prompt(image=(to_tensor(open_image(args.like)) + 1) / 2)
+        scenes = [[*prompts, like] for prompts in scenes]
+    settings = GuidanceSettings(
+        steps=args.steps, learning_rate=args.rate, init_weight=args.hold, cutouts=CutoutSettings(count=args.views)
+    )
+    width, height = (args.size * 2)[:2]
+    if args.begin:
+        state = from_image(vqgan, to_tensor(open_image(args.begin)).to(device), args.seed)
+    else:
+        state = begin_painting(vqgan, height, width, args.seed)
+    total = args.steps + (args.frames - 1) * args.frame_steps if film else args.steps
+    print(f"{total} steps, about {total * estimate_step(vqgan, models, state, settings):.0f} s")
+    with tqdm(total=total, unit="step", file=sys.stdout, disable=None) as bar:
+        if film:
+            frames = []
+            camera = Camera(zoom=args.zoom, turn=args.turn)
+            for frame in story(vqgan, models, scenes, state, settings, camera, args.frames, args.frame_steps):
+                bar.update()
+                frames += [] if frame.image is None else to_pil(frame.image.cpu())
+            write_film(frames, args.output)
+            print(f"{len(frames)} frames in {args.output}")
+            return 0
+        for event in guide_steps(vqgan, models, scenes[0], state, settings):
+            bar.update()
+            bar.set_postfix(distance=f"{event.loss:.3f}")
+    canvas = painted_canvas(vqgan, event.state, settings)
+    with torch.no_grad():
+        image = decode_canvas(vqgan, canvas).cpu()
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    save_image(to_pil(image)[0], args.output)
+    print(args.output)
+    if judge:
+        words = [prompt.text for prompt in scenes[0] if prompt.text]
+        for text, score in zip(words, score_texts(judge, (image + 1) / 2, words)[0].tolist(), strict=True):
+            print(f"{score:.3f} {text}")
+    return 0
+
+
+def write_film(frames: list, path: Path) -> None:
+    """Pictures as an H.264 film that plays anywhere; sides are made even, as it demands."""
+    import av
+
+    from ...core.storage.atomic import atomic_write
+
+    width, height = (side - side % 2 for side in frames[0].size)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as partial, av.open(str(partial), "w", format="mp4") as film:
+        stream = film.add_stream("libx264", rate=FRAMES_A_SECOND)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for picture in frames:
+            frame = av.VideoFrame.from_image(picture.crop((0, 0, width, height)))
+            film.mux(stream.encode(frame))
+        film.mux(stream.encode())
