@@ -13,6 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..geometry import Window
+from ..prefix import Prefix
+from .vocabulary import Vocabulary
+
 FOLD = 4  # pixels a side that become channels before the first convolution
 CELL = 16  # pixels of the lines a side, for each cell
 MIN_COLORED = 0.3  # share of a spot that must be painted for its color to count
@@ -97,13 +101,67 @@ def sketch_tokens(sketch: Sketch, slots: int, first: int, styles: int, words: in
         first: the vocabulary row of style 0; the words come after `styles` styles and their "none".
         styles, words: how many there are.
     Raises:
-        ValueError: more words than slots.
+        ValueError: more words than slots, or a number that there is not.
     """
     if len(sketch.words) > slots:
         raise ValueError(f"{len(sketch.words)} words are asked for; give at most {slots}")
+    if any(not 0 <= word < words for word in sketch.words) or sketch.style not in (None, *range(styles)):
+        raise ValueError(f"the model knows styles 0 to {styles - 1} and words 0 to {words - 1}; give one of these")
     given = sorted(sketch.words) + [words] * (slots - len(sketch.words))
     style = styles if sketch.style is None else sketch.style
     return torch.tensor([[first + style, *(first + styles + 1 + word for word in given)]])
+
+
+@dataclass(frozen=True)
+class SketchCondition:
+    """Style and words as prefix tokens, lines and colors as control.
+
+    tokens: [1, P] int64.
+    control: [B or 1, h, w, N, C], of all cells of the canvas.
+    unconditional: the same canvas with nothing asked for; None of itself.
+    """
+
+    tokens: Tensor
+    control: Tensor
+    unconditional: SketchCondition | None = None
+
+    @property
+    def canvas_size(self) -> tuple[int, int]:
+        """(h, w) in cells."""
+        return self.control.shape[1], self.control.shape[2]
+
+    def prefix(self, window: Window) -> Prefix:
+        """The tokens, and the control of the window's cells."""
+        rows, columns = window.rows(self.canvas_size[0]), window.columns(self.canvas_size[1])
+        control = self.control[:, rows][:, :, columns].flatten(1, 2)
+        return Prefix(self.tokens.expand(len(control), -1), per_cell=control)
+
+
+@torch.inference_mode()
+def sketch_condition(
+    encoder: SketchEncoder, vocabulary: Vocabulary, slots: int, first: int, sketch: Sketch, size: tuple[int, int]
+) -> SketchCondition:
+    """What guides the cells of a canvas by a sketch.
+
+    Args:
+        slots, first: as of `sketch_tokens`.
+        size: height and width of the canvas in cells.
+    Raises:
+        ValueError: too many words, a number that the vocabulary has not, or lines of another size than the canvas.
+    """
+    styles, words = len(vocabulary.styles), len(vocabulary.words)
+    if sketch.lines is not None and sketch.lines.shape[-2:] != (size[0] * CELL, size[1] * CELL):
+        raise ValueError(
+            f"the lines are {sketch.lines.shape[-1]}x{sketch.lines.shape[-2]} pixels, a canvas of {size[1]}x{size[0]} "
+            f"cells needs {size[1] * CELL}x{size[0] * CELL}; scale or pad them first"
+        )
+    weight = encoder.out.weight
+
+    def of(some: Sketch) -> tuple[Tensor, Tensor]:
+        tokens = sketch_tokens(some, slots, first, styles, words)
+        return tokens, encoder(*(part.to(weight) for part in sketch_inputs(some, *size)))
+
+    return SketchCondition(*of(sketch), SketchCondition(*of(Sketch())))
 
 
 def sketch_inputs(sketch: Sketch, height: int, width: int) -> tuple[Tensor, Tensor]:

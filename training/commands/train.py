@@ -36,6 +36,11 @@ def run(args: argparse.Namespace) -> int:
         from ..stages.clip import train_clip
 
         finished = train_clip(load_config(ClipRun, args.config, args.set))
+    elif args.stage == "sketch":
+        from ..config.sketch import SketchRun
+        from ..stages.sketch import train_sketch
+
+        finished = train_sketch(load_config(SketchRun, args.config, args.set))
     else:
         from ..stages.prior import train_prior
 

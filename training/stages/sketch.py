@@ -6,6 +6,8 @@ prior learns to paint from any of it: no image is seen twice, and nothing is cac
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import logging
 
 import torch
@@ -14,18 +16,27 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ...core.autoencoders.vqgan import VQGAN
+from ...core.bundle import Bundle
+from ...core.bundle_file import save_bundle, stage_fingerprints
+from ...core.conditions.config import ConditionConfig
 from ...core.conditions.sketch import Sketch, SketchConfig, SketchEncoder, sketch_inputs
+from ...core.loading import load_vqgan
 from ...core.prefix import Prefix
 from ...core.priors.llama import Llama, LlamaConfig
 from ...core.priors.transformer import cell_loss, corrupt
+from ...core.sampling.loop import sample
+from ...core.sampling.settings import SamplingSettings
 from ..config.sketch import SketchRun
 from ..data.drawings import Caption, learn_vocabulary, word_table
 from ..data.lines import find_lines, varied_lines
 from ..data.scenes import Painter, Scenes, on_white
 from ..engine.distributed import synchronized_once
 from ..engine.ema import make_ema
+from ..engine.loop import make_accelerator, train
+from ..engine.plots import image_grid
 from ..engine.update import descend
 
+PREVIEW_IMAGES = 6
 logger = logging.getLogger("tessera")
 
 KEYWORDS = 24  # of a drawing, its name among them
@@ -77,9 +88,10 @@ class SketchTask:
         matrices = [p for p in module.parameters() if p.ndim >= 2]
         vectors = [p for p in module.parameters() if p.ndim < 2]
         groups = [{"params": matrices, "weight_decay": run.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-        self.optimizers = {"model": torch.optim.AdamW(groups, betas=(0.9, 0.95))}
+        self.optimizers = {"model": torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True)}
         self.averaged = make_ema(module, run.loop.ema)
         self.extra_state: dict[str, Tensor] = {}
+        self.stages = stage_fingerprints(vqgan, None)
         self.goal = ("lines", -1)
         self.painter = Painter(self.drawings[self.train_set], run.scenes)
 
@@ -171,6 +183,39 @@ class SketchTask:
                 totals[number] += cell_loss(self.averaged.module(tokens, cells, *guided), cells) * len(part)
         return dict(zip(GIVEN, (totals / len(numbers)).tolist(), strict=True))
 
+    @torch.inference_mode()
+    def preview(self) -> dict[str, Tensor]:
+        """A column for each of some held-out drawings: itself, a sample of its style and words, one of all it shows."""
+        numbers = evenly_spaced(torch.where(self.held_out)[0], PREVIEW_IMAGES)
+        bundle, images = self.bundle(), on_white(self.drawings[numbers.to(self.device)]).cpu() * 2 - 1
+        rows = [images]
+        for whole in (False, True):
+            made = [self.sample(bundle, int(number), image, whole) for number, image in zip(numbers, images, strict=True)]
+            rows.append(torch.cat(made).cpu())
+        return {"samples": image_grid(torch.cat(rows), len(numbers))}
+
+    def sample(self, bundle: Bundle, number: int, image: Tensor, whole: bool) -> Tensor:
+        """A picture [1, 3, S, S] of a drawing's style and words; with its lines and colors too if `whole`."""
+        words = [word for word in self.words[number].tolist() if word >= 0][: self.run.slots]
+        sketch = Sketch(words=tuple(words), style=int(self.styles[number]))
+        if whole:
+            sketch = dataclasses.replace(sketch, lines=find_lines(image[None] / 2 + 0.5), colors=image[None])
+        condition = bundle.condition(sketch, (bundle.prior.window, bundle.prior.window))
+        settings = SamplingSettings(temperature=0.9)
+        return bundle.decode(sample(bundle.prior, condition, bundle.empty_canvas(1), self.run.loop.seed, settings).canvas)
+
+    def bundle(self) -> Bundle:
+        """The averaged weights with the VQGAN and the words that they were trained with."""
+        model: SketchPrior = self.averaged.module
+        config = ConditionConfig(kind="sketch", offset=self.vqgan.config.codebook_size)
+        return Bundle(self.vqgan, model.prior, config, control=model.encoder, vocabulary=self.vocabulary)
+
+    def export(self, folder: Path) -> Path:
+        """The averaged weights as `sketch.safetensors`, a bundle."""
+        path = folder / "sketch.safetensors"
+        save_bundle(path, self.bundle(), half=True, trained_on=self.run.data.folder)
+        return path
+
     def health(self, report: dict[str, float]) -> str:
         """How much what guides is worth."""
         return f"{report['nll']:.2f} nats a code"
@@ -184,3 +229,20 @@ def chosen(values: Tensor) -> Tensor:
 def evenly_spaced(numbers: Tensor, most: int) -> Tensor:
     """At most so many of the numbers, evenly spaced."""
     return numbers if len(numbers) <= most else numbers[torch.arange(most) * len(numbers) // most]
+
+
+def train_sketch(run: SketchRun) -> bool:
+    """Train or resume one prior guided by sketches; True when finished, False when stopped early."""
+    accelerator = make_accelerator(run.loop)
+    vqgan = load_vqgan(run.vqgan).to(accelerator.device)
+    if run.data.size % vqgan.config.stride:
+        raise ValueError(f"data.size {run.data.size} is not a multiple of {vqgan.config.stride}, the stride of vqgan")
+    captions = read_captions(run.data.folder)
+    cache = Path(run.output) / f"drawings-{run.data.size}.npy"
+    drawings = load_drawings(run.data.folder, captions, run.data.size, cache)
+    task = SketchTask(run, vqgan, captions, drawings, accelerator)
+
+    def stream(start: int) -> Any:
+        return itertools.repeat({})  # scenes are painted in the step
+
+    return train(task, stream, run.loop, Path(run.output), accelerator)
