@@ -1,26 +1,33 @@
 """ComfyUI nodes: each a schema and a few lines that call core."""
 
 from . import (
+    animate,
     canvas,
     canvas_files,
     clip,
     codes,
     compare,
     conditions,
+    control,
+    downloads,
     films,
+    inpaint,
     layout,
     loaders,
     painting,
     picture_files,
+    prompts,
     sample,
     sliding,
     tiles,
 )
 from .host import comfy
 from .host.comfy import ComfyExtension, io
+from .search import add_search_words
 
 NODES: list[type[io.ComfyNode]] = [
     loaders.LoadBundle,
+    downloads.DownloadModel,
     sample.SampleCodes,
     sample.Settings,
     sample.TemperatureMap,
@@ -31,6 +38,11 @@ NODES: list[type[io.ComfyNode]] = [
     conditions.Segmentation,
     conditions.LowResolution,
     conditions.ClassLabel,
+    prompts.EncodePrompt,
+    prompts.Prompt,
+    prompts.SavePrompt,
+    prompts.LoadPrompt,
+    control.Control,
     layout.SceneLayout,
     loaders.LoadVQGAN,
     codes.EncodeCanvas,
@@ -43,11 +55,16 @@ NODES: list[type[io.ComfyNode]] = [
     canvas.Forget,
     canvas.Lock,
     canvas.Outpaint,
+    inpaint.CropAroundMask,
+    inpaint.PutBack,
     canvas.Crop,
     canvas.Paste,
     canvas.Roll,
     canvas.Blend,
     tiles.TilePreview,
+    animate.AnimateTemperature,
+    animate.Travel,
+    animate.RollFrames,
     canvas_files.ShowCanvas,
     canvas_files.SaveCanvas,
     canvas_files.LoadCanvas,
@@ -70,6 +87,9 @@ NODES: list[type[io.ComfyNode]] = [
     clip.Classify,
     loaders.ExamplePicture,
 ]
+
+for _node in NODES:
+    add_search_words(_node)
 
 
 class TesseraExtension(ComfyExtension):

@@ -251,5 +251,11 @@ def check_thresholds(low: float | None, high: float | None) -> str | None:
 
 def guided(model: BundleHandle, kind: str, pictures: Tensor) -> tuple[PreparedCondition, Tensor]:
     """A guide by condition pictures, and what the model sees of them as an IMAGE."""
-    guide = prepare_image_condition(model.ready_for_condition(*pictures.shape[-2:]), kind, pictures)
+    height, width = (side * max(1, model.bundle.condition_config.factor) for side in pictures.shape[-2:])
+    if max(height, width) > model.side:
+        cells = -(-height // model.stride) * -(-width // model.stride)
+        comfy.say(f"{width}x{height} pixels will be {cells} cells; Plan Run tells beforehand how long they take")
+    bundle = model.ready_for_condition(*pictures.shape[-2:])
+    with comfy.watched(bundle.condition_vqgan.encoder):
+        guide = prepare_image_condition(bundle, kind, pictures)
     return guide, to_image(show_condition(model.bundle, guide))

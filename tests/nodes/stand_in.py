@@ -102,6 +102,11 @@ def get_executing_context() -> SimpleNamespace:
     return SimpleNamespace(prompt_id="a", node_id="1", list_index=None)
 
 
+class ExecutionBlocker:
+    def __init__(self, message):
+        self.message = message
+
+
 class PromptServer:
     instance: "PromptServer"
     client_id = "the page that asked"
@@ -276,6 +281,7 @@ MODULES = {
         "get_torch_device": cpu,
         "unet_offload_device": cpu,
         "intermediate_device": cpu,
+        "unet_dtype": lambda device=None, model_params=0, supported_dtypes=(), weight_dtype=None: torch.float32,
     },
     "comfy.model_patcher": here("ModelPatcher"),
     "comfy.utils": here("ProgressBar"),
@@ -286,6 +292,7 @@ MODULES = {
         "folder_names_and_paths": state.folders,
     },
     "comfy_execution": {},
+    "comfy_execution.graph_utils": here("ExecutionBlocker"),
     "comfy_execution.utils": here("get_executing_context"),
     "server": here("PromptServer"),
     "comfy_api": {},
