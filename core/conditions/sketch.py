@@ -18,6 +18,7 @@ from ..prefix import Prefix
 from .vocabulary import Vocabulary
 
 FOLD = 4  # pixels a side that become channels before the first convolution
+WORDS = 8  # that a picture can be asked for
 CELL = 16  # pixels of the lines a side, for each cell
 MIN_COLORED = 0.3  # share of a spot that must be painted for its color to count
 

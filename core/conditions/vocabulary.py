@@ -11,6 +11,7 @@ import difflib
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 MAX_PHRASE = 5  # words of a phrase
 NEAREST = 0.8  # how alike two spellings must be, 0 to 1
@@ -53,6 +54,11 @@ class Vocabulary:
         own = {word: number for number, word in enumerate(self.words)}
         return {foreign: own[word] for foreign, word in self.translations.items()} | own
 
+    @property
+    def rows(self) -> int:
+        """How many tokens it takes: the styles, the words, and one of each that says nothing."""
+        return len(self.styles) + 1 + len(self.words) + 1
+
     def style(self, name: str) -> int:
         """A style's number; ValueError for one that is not there."""
         if name not in self.styles:
@@ -85,3 +91,17 @@ class Vocabulary:
             if word.endswith(ending) and word.removesuffix(ending) in self.numbers:
                 return word.removesuffix(ending)
         return next(iter(difflib.get_close_matches(word, self.numbers, 1, NEAREST)), None)
+
+
+def vocabulary_from(values: Any, name: str) -> Vocabulary:
+    """The vocabulary that the metadata of the file `name` holds; ValueError, naming the file, for anything else."""
+    wanted = {"styles": list, "words": list, "translations": dict}
+    if not isinstance(values, dict) or {key: type(value) for key, value in values.items()} != wanted:
+        raise ValueError(f"{name} has no readable vocabulary in its metadata; fetch it again")
+    texts = [*values["styles"], *values["words"], *values["translations"], *values["translations"].values()]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{name} has a vocabulary of other things than words; fetch it again")
+    try:
+        return Vocabulary(tuple(values["styles"]), tuple(values["words"]), values["translations"])
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error

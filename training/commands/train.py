@@ -11,8 +11,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument(
         "stage",
-        choices=("vqgan", "prior", "clip"),
-        help="vqgan: pictures to codes; prior: codes to pictures; clip: words",
+        choices=("vqgan", "prior", "sketch", "clip"),
+        help="vqgan: pictures to codes; prior: codes to pictures; sketch: the same by style, words, colors and lines; "
+        "clip: words",
     )
     parser.add_argument("config", type=file_path, help="YAML file; training/configs holds commented examples")
     parser.add_argument(

@@ -51,7 +51,6 @@ class SketchRun:
     output: str
     data: DrawingsConfig
     vqgan: str  # file of the first stage
-    slots: int = 8  # words that a picture can be asked for
     least: int = 6  # drawings that must have a word for it to be learned
     validation: int = 256  # held-out drawings that are looked at
     pkeep: float = 0.94  # share of input codes left as they are; the others are replaced at random
@@ -62,7 +61,7 @@ class SketchRun:
     loop: LoopConfig = field(default_factory=LoopConfig)
 
     def __post_init__(self):
-        for name in ("slots", "least", "validation"):
+        for name in ("least", "validation"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if not 0 < self.pkeep <= 1:

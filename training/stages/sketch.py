@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +21,7 @@ from ...core.autoencoders.vqgan import VQGAN
 from ...core.bundle import Bundle
 from ...core.bundle_file import save_bundle, stage_fingerprints
 from ...core.conditions.config import ConditionConfig
-from ...core.conditions.sketch import Sketch, SketchConfig, SketchEncoder, sketch_inputs
+from ...core.conditions.sketch import WORDS, Sketch, SketchConfig, SketchEncoder, sketch_inputs
 from ...core.loading import load_vqgan
 from ...core.prefix import Prefix
 from ...core.priors.llama import Llama, LlamaConfig
@@ -27,7 +29,7 @@ from ...core.priors.transformer import cell_loss, corrupt
 from ...core.sampling.loop import sample
 from ...core.sampling.settings import SamplingSettings
 from ..config.sketch import SketchRun
-from ..data.drawings import Caption, learn_vocabulary, word_table
+from ..data.drawings import Caption, learn_vocabulary, load_drawings, read_captions, word_table
 from ..data.lines import find_lines, varied_lines
 from ..data.scenes import Painter, Scenes, on_white
 from ..engine.distributed import synchronized_once
@@ -78,7 +80,7 @@ class SketchTask:
             hidden=model.hidden,
             codebook_size=vqgan.config.codebook_size,
             prefix_rows=styles + 1 + words + 1,
-            prefix_length=1 + run.slots,
+            prefix_length=1 + WORDS,
             prefix_rotation="identity",
             window=run.data.size // vqgan.config.stride,
             control_layers=tuple(model.layers * third // 3 for third in range(3)),
@@ -134,7 +136,7 @@ class SketchTask:
             style, words: [B] bool, who says them.
             sure: the name and as many keywords as there is room for, in the place of some of them.
         """
-        (vocabulary, slots), batch = (self.vocabulary, self.run.slots), len(first)
+        (vocabulary, slots), batch = (self.vocabulary, WORDS), len(first)
         own = self.words[first]  # [B, KEYWORDS]
         order = self.painter.uniform(batch, 0, 1, KEYWORDS)
         order[:, 0] -= torch.where(self.painter.chance(batch, 0.8), 1.0, 0.0) + float(sure)  # mostly the name first
@@ -190,19 +192,23 @@ class SketchTask:
         bundle, images = self.bundle(), on_white(self.drawings[numbers.to(self.device)]).cpu() * 2 - 1
         rows = [images]
         for whole in (False, True):
-            made = [self.sample(bundle, int(number), image, whole) for number, image in zip(numbers, images, strict=True)]
+            made = [
+                self.sample(bundle, int(number), image, whole) for number, image in zip(numbers, images, strict=True)
+            ]
             rows.append(torch.cat(made).cpu())
         return {"samples": image_grid(torch.cat(rows), len(numbers))}
 
     def sample(self, bundle: Bundle, number: int, image: Tensor, whole: bool) -> Tensor:
         """A picture [1, 3, S, S] of a drawing's style and words; with its lines and colors too if `whole`."""
-        words = [word for word in self.words[number].tolist() if word >= 0][: self.run.slots]
+        words = [word for word in self.words[number].tolist() if word >= 0][:WORDS]
         sketch = Sketch(words=tuple(words), style=int(self.styles[number]))
         if whole:
             sketch = dataclasses.replace(sketch, lines=find_lines(image[None] / 2 + 0.5), colors=image[None])
         condition = bundle.condition(sketch, (bundle.prior.window, bundle.prior.window))
         settings = SamplingSettings(temperature=0.9)
-        return bundle.decode(sample(bundle.prior, condition, bundle.empty_canvas(1), self.run.loop.seed, settings).canvas)
+        return bundle.decode(
+            sample(bundle.prior, condition, bundle.empty_canvas(1), self.run.loop.seed, settings).canvas
+        )
 
     def bundle(self) -> Bundle:
         """The averaged weights with the VQGAN and the words that they were trained with."""
