@@ -21,6 +21,7 @@ from .layout import PREFIX_LENGTH as LAYOUT_LENGTH
 from .layout import LayoutCondition
 from .maps import depth, enlarge, segmentation
 from .spatial import CoordinatesCondition, SpatialCondition
+from .text import MAX_TOKENS, TextCondition, TextFeatures
 
 Size = tuple[int, int]  # height and width in cells
 
@@ -31,7 +32,7 @@ class ConditionContext:
 
     stride: pixels per cell of the canvas. window: cells per side of the prior's window. vocab_size: of the prior.
     vqgan: the condition's own, for kinds that have one. unconditional: what the prior is given instead of a condition,
-        if it was trained with condition dropout.
+        if it was trained with condition dropout. null_text [1, P, F]: what stands for no text.
     """
 
     config: ConditionConfig
@@ -40,6 +41,7 @@ class ConditionContext:
     vocab_size: int
     vqgan: VQGAN | None = None
     unconditional: Condition | None = None
+    null_text: Tensor | None = None
 
 
 Builder = Callable[[ConditionContext, Any, Size | None], Condition]
@@ -112,7 +114,12 @@ def _low_resolution(context: ConditionContext, given: Tensor, canvas_size: Size 
 
 
 def _class_label(context: ConditionContext, given: Tensor, canvas_size: Size | None) -> Condition:
-    return ClassCondition(given, context.config.labels, context.config.offset)
+    return ClassCondition(given, context.config.labels, context.config.offset, context.unconditional)
+
+
+def _text(context: ConditionContext, given: TextFeatures, canvas_size: Size | None) -> Condition:
+    assert context.null_text is not None
+    return TextCondition(given.features, given.mask, context.null_text)
 
 
 def _coordinates(context: ConditionContext, given: None, canvas_size: Size | None) -> Condition:
@@ -140,5 +147,6 @@ KINDS: dict[ConditionKind, Kind] = {
     "class": Kind(_class_label, prefix_length=lambda window: 1),
     "coordinates": Kind(_coordinates, takes_input=False),
     "layout": Kind(_layout, prefix_length=lambda window: LAYOUT_LENGTH),
+    "text": Kind(_text, prefix_length=lambda window: MAX_TOKENS),
     "none": Kind(_start_token, takes_input=False, prefix_length=lambda window: 1),
 }
