@@ -139,7 +139,7 @@ class Bundle:
 
     def sample(
         self,
-        condition: Condition | Tensor | list[Box] | None = None,
+        condition: Condition | Tensor | list[Box] | TextFeatures | None = None,
         *,
         canvas: Canvas | None = None,
         batch: int = 1,
@@ -165,7 +165,7 @@ class Bundle:
         settings = SamplingSettings(
             temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, guidance_scale=guidance_scale
         )
-        if condition is None or isinstance(condition, Tensor | list):
+        if condition is None or isinstance(condition, Tensor | list | TextFeatures):
             condition = self.condition(condition, canvas.size if canvas else None)
         if canvas is None:
             window = self.prior.config.window
