@@ -154,10 +154,21 @@ def new_output_file(prefix: str, suffix: str) -> Path:
     return Path(folder) / f"{name}_{number:05}_{suffix}"
 
 
+class _Managed(nn.Module):
+    """A model as ComfyUI holds it, which notes on it where it is; our models tell their `device` themselves."""
+
+    device: device | None = None
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.module = module
+
+
 def patcher_of(module: nn.Module) -> ModelPatcher:
     """Hand a model to ComfyUI's memory management; it is moved to the device by `make_room`."""
     manager = comfy.model_management
-    return ModelPatcher(module, load_device=manager.get_torch_device(), offload_device=manager.unet_offload_device())
+    load, offload = manager.get_torch_device(), manager.unet_offload_device()
+    return ModelPatcher(_Managed(module), load_device=load, offload_device=offload)
 
 
 def weights_dtype(parameters: int) -> dtype:
