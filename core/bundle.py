@@ -14,7 +14,8 @@ from torch import Tensor
 from .autoencoders.strip_decoder import decode_indices
 from .autoencoders.vqgan import VQGAN
 from .canvas.canvas import Canvas
-from .conditions.base import Condition, TokenCondition
+from .canvas.codec import decode_canvas
+from .conditions.base import Condition, TokenCondition, repeat
 from .conditions.config import ConditionConfig
 from .conditions.control import ControlAREncoder
 from .conditions.kinds import KINDS, ConditionContext, build_condition, null_prefix
@@ -22,10 +23,28 @@ from .conditions.layout import Box
 from .conditions.sketch import Sketch, SketchEncoder
 from .conditions.text import TextFeatures
 from .conditions.vocabulary import Vocabulary
-from .geometry import Wrap
+from .geometry import Window, Wrap
+from .prefix import Prefix
 from .priors.any_order import AnyOrderLlama
 from .priors.llama import Llama
 from .priors.transformer import Transformer
+from .sampling.loop import sample
+from .sampling.settings import SamplingSettings
+from .sampling.windows import EXACT, Sliding
+
+
+@dataclass(frozen=True)
+class SampleResult:
+    """What `Bundle.sample` made.
+
+    images [B, 3, H, W] in -1..1. canvas: their codes. entropy, log_probability [B, h, w] in nats, of the model's own
+    distribution at each sampled cell and of the code drawn there; 0 where the cell was known.
+    """
+
+    images: Tensor
+    canvas: Canvas
+    entropy: Tensor
+    log_probability: Tensor
 
 
 @dataclass(frozen=True)
@@ -51,10 +70,11 @@ class Bundle:
             raise ValueError(
                 f"a condition of kind {kind} {'needs a' if KINDS[kind].has_vqgan else 'has no'} VQGAN of its own"
             )
+        if (kind == "text") != (getattr(config, "feature_width", 0) > 0):
+            raise ValueError(f"a condition of kind {kind} does not guide this prior; use the file it was trained with")
         if (kind == "sketch") != (isinstance(self.control, SketchEncoder) and self.vocabulary is not None):
-            raise ValueError(
-                f"a condition of kind {kind} {'needs' if kind == 'sketch' else 'has no'} sketch encoder and vocabulary"
-            )
+            needs = "needs a" if kind == "sketch" else "has no"
+            raise ValueError(f"a condition of kind {kind} {needs} sketch encoder with a vocabulary")
         if kind == "text":
             own = 0
         elif self.vocabulary is not None:
@@ -123,6 +143,51 @@ class Bundle:
         """A canvas of one window, all unknown."""
         side = self.prior.config.window
         return Canvas.empty(batch, side, side)
+
+    @property
+    def image_size(self) -> int:
+        """Pixels per side of the images it was trained on: the prior's window."""
+        return self.prior.config.window * self.vqgan.config.stride
+
+    def sample(
+        self,
+        condition: Condition | Tensor | list[Box] | TextFeatures | None = None,
+        *,
+        canvas: Canvas | None = None,
+        batch: int = 1,
+        seed: int = 0,
+        temperature: float | Tensor = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        guidance_scale: float = 1.0,
+        sliding: Sliding = EXACT,
+    ) -> SampleResult:
+        """Sample images.
+
+        Args:
+            condition: as for `condition`, or what it returned. None where the prior needs none.
+            canvas: known cells to keep; None is all unknown, one window or as large as the condition.
+            batch: images for each condition and canvas; image b of the result has the random numbers of `seed + b`.
+            temperature, top_k, top_p, min_p, guidance_scale: see `SamplingSettings`.
+            sliding: how the window moves over a canvas larger than it.
+        Raises:
+            ValueError: settings out of range, or a condition or canvas that doesn't fit the model.
+        """
+        settings = SamplingSettings(
+            temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, guidance_scale=guidance_scale
+        )
+        if condition is None or isinstance(condition, Tensor | list | TextFeatures):
+            condition = self.condition(condition, canvas.size if canvas else None)
+        if canvas is None:
+            window = self.prior.config.window
+            height, width = condition.canvas_size or (window, window)
+            rows = len(Prefix.of(condition.prefix(Window(0, 0, window, window))))
+            canvas = Canvas.empty(rows, height, width)
+        canvas = canvas.repeat(batch).with_wrap(sliding.wrap)
+        state = sample(self.prior, repeat(condition, batch), canvas, seed, settings, sliding)
+        filled = canvas.with_cells(state.indices.cpu(), state.known.cpu())
+        return SampleResult(decode_canvas(self.vqgan, filled), filled, state.entropy.cpu(), state.log_probability.cpu())
 
     @torch.inference_mode()
     def decode(self, canvas: Canvas, wrap: Wrap | None = None) -> Tensor:

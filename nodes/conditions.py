@@ -5,7 +5,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from ..core.conditions.edges import LineSource, extract_lines
+from ..core.conditions.edges import DEFAULT_EDGES, EdgeSettings, LineSource, extract_lines
 from ..core.conditions.maps import check_depth, invert, labels_from_image
 from ..core.images.resize import Fit, fit, resize, resize_labels, resize_lines
 from ..core.prepared import PreparedCondition, prepare_image_condition, prepare_label_condition, show_condition
@@ -70,17 +70,17 @@ class Edges(io.ComfyNode):
                 ),
                 fit_input(),
                 io.Float.Input(
-                    "low", default=50.0, min=0.0, max=MAX_THRESHOLD, step=5.0,
+                    "low", default=float(DEFAULT_EDGES.low), min=0.0, max=MAX_THRESHOLD, step=5.0,
                     tooltip="Photographs only: an edge is followed as long as the gradient is above this, 0 to 1000. "
                     "Lower gives longer lines.",
                 ),
                 io.Float.Input(
-                    "high", default=120.0, min=0.0, max=MAX_THRESHOLD, step=5.0,
+                    "high", default=float(DEFAULT_EDGES.high), min=0.0, max=MAX_THRESHOLD, step=5.0,
                     tooltip="Photographs only: an edge begins where the gradient is above this, 0 to 1000. "
                     "Lower gives more lines.",
                 ),
                 io.Float.Input(
-                    "blur", default=2.0, min=0.0, max=20.0, step=0.1,
+                    "blur", default=DEFAULT_EDGES.blur, min=0.0, max=20.0, step=0.1,
                     tooltip="Photographs only: blurred by so many pixels before edges are looked for. Higher leaves "
                     "out grain and texture.",
                 ),
@@ -101,7 +101,7 @@ class Edges(io.ComfyNode):
         cls, model: BundleHandle, image: Tensor, picture_is: str, size: str, low: float, high: float, blur: float
     ) -> io.NodeOutput:
         picture = fit(from_image(image), size, model.side, resize_lines if picture_is == "lines" else resize)
-        lines = extract_lines(picture, picture_is, low, high, blur)
+        lines = extract_lines(picture, picture_is, EdgeSettings(low=low, high=high, blur=blur))
         if not (lines > lines.min()).any():
             comfy.say(
                 "No lines found: the model is guided by an empty picture; lower low and high, or check picture_is"

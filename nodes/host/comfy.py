@@ -154,10 +154,27 @@ def new_output_file(prefix: str, suffix: str) -> Path:
     return Path(folder) / f"{name}_{number:05}_{suffix}"
 
 
+class _Managed(nn.Module):
+    """A model as ComfyUI holds it, which notes on it where it is; our models tell their `device` themselves."""
+
+    device: device | None = None
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.module = module
+
+
 def patcher_of(module: nn.Module) -> ModelPatcher:
     """Hand a model to ComfyUI's memory management; it is moved to the device by `make_room`."""
     manager = comfy.model_management
-    return ModelPatcher(module, load_device=manager.get_torch_device(), offload_device=manager.unet_offload_device())
+    load, offload = manager.get_torch_device(), manager.unet_offload_device()
+    return ModelPatcher(_Managed(module), load_device=load, offload_device=offload)
+
+
+def weights_dtype(parameters: int) -> dtype:
+    """What ComfyUI would keep a diffusion model of this size in, by its flags and the device's abilities."""
+    manager = comfy.model_management
+    return manager.unet_dtype(model_params=parameters, supported_dtypes=[bfloat16, float16, float32])
 
 
 def weights_dtype(parameters: int) -> dtype:

@@ -50,7 +50,7 @@ def test_first_workflow_makes_what_core_makes(server):
     made = server.pictures(server.run(prompt), name)
     bundle = load_bundle(MODEL)
     picture = fit(to_tensor(open_image(ROOT / "assets" / "photograph.jpg")), "square", 256)
-    guide = prepare_image_condition(bundle, "edges", canny(picture, 50, 120, 2.0))
+    guide = prepare_image_condition(bundle, "edges", canny(picture))
     (settings,) = (node["inputs"] for node in prompt.values() if node["class_type"] == "TesseraSamplingSettings")
     state = sample(bundle.prior, guide.condition, guide.canvas.repeat(4), 0, SamplingSettings(**settings))
     expected = decode_canvas(bundle.vqgan, state.canvas).movedim(1, -1)

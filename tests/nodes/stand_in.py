@@ -45,12 +45,13 @@ def load_models_gpu(
     models, memory_required=0, force_patch_weights=False, minimum_memory_required=None, force_full_load=False
 ) -> None:
     assert force_full_load
-    state.loaded.append(([patcher.model for patcher in models], memory_required))
+    state.loaded.append(([patcher.model.module for patcher in models], memory_required))
 
 
 class ModelPatcher:
     def __init__(self, model, load_device, offload_device, size=0, weight_inplace_update=False):
         self.model, self.load_device, self.offload_device = model, load_device, offload_device
+        model.device = offload_device  # as ComfyUI does
 
 
 class ProgressBar:
