@@ -177,12 +177,6 @@ def weights_dtype(parameters: int) -> dtype:
     return manager.unet_dtype(model_params=parameters, supported_dtypes=[bfloat16, float16, float32])
 
 
-def weights_dtype(parameters: int) -> dtype:
-    """What ComfyUI would keep a diffusion model of this size in, by its flags and the device's abilities."""
-    manager = comfy.model_management
-    return manager.unet_dtype(model_params=parameters, supported_dtypes=[bfloat16, float16, float32])
-
-
 def make_room(patchers: list[ModelPatcher], memory: int) -> None:
     """Put models on the device, with `memory` bytes free for the work; others make way.
 
