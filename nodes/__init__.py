@@ -19,7 +19,6 @@ from . import (
     prompts,
     sample,
     sliding,
-    tiles,
 )
 from .host import comfy
 from .host.comfy import ComfyExtension, io
@@ -61,7 +60,7 @@ NODES: list[type[io.ComfyNode]] = [
     canvas.Paste,
     canvas.Roll,
     canvas.Blend,
-    tiles.TilePreview,
+    compare.TilePreview,
     animate.AnimateTemperature,
     animate.Travel,
     animate.RollFrames,

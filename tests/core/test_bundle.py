@@ -195,8 +195,8 @@ def test_tensor_that_the_prior_lacks_is_named(tmp_path):
         (lambda config: config.pop("condition_vqgan"), "not a condition_vqgan"),
         (lambda config: config["condition"].update(kind="smell"), "'smell' is unknown"),
         (lambda config: config["condition"].update(wings=2), "wings.*update Tessera"),
-        (lambda config: config.update(condition=5), "no readable config"),
-        (lambda config: config.update(prior=[]), "no readable config"),
+        (lambda config: config.update(condition=5), "ConditionConfig.*update Tessera"),
+        (lambda config: config.update(prior=[]), "TransformerConfig.*update Tessera"),
         (lambda config: config["prior"].update(heads=3), "width 32 does not divide by heads 3"),
     ],
 )
