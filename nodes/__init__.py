@@ -18,6 +18,7 @@ from . import (
     prompts,
     sample,
     sliding,
+    steering,
     tiles,
 )
 from .host import comfy
@@ -82,6 +83,8 @@ NODES: list[type[io.ComfyNode]] = [
     clip.PicturePrompt,
     films.PaintStory,
     films.RestyleFilm,
+    steering.SteerByWords,
+    steering.Gate,
     clip.RankByWords,
     clip.Classify,
     loaders.ExamplePicture,
