@@ -8,7 +8,6 @@ from . import (
     codes,
     compare,
     conditions,
-    control,
     downloads,
     films,
     inpaint,
@@ -19,6 +18,7 @@ from . import (
     prompts,
     sample,
     sliding,
+    steering,
 )
 from .host import comfy
 from .host.comfy import ComfyExtension, io
@@ -41,7 +41,7 @@ NODES: list[type[io.ComfyNode]] = [
     prompts.Prompt,
     prompts.SavePrompt,
     prompts.LoadPrompt,
-    control.Control,
+    prompts.Control,
     layout.SceneLayout,
     loaders.LoadVQGAN,
     codes.EncodeCanvas,
@@ -82,6 +82,8 @@ NODES: list[type[io.ComfyNode]] = [
     clip.PicturePrompt,
     films.PaintStory,
     films.RestyleFilm,
+    steering.SteerByWords,
+    steering.Gate,
     clip.RankByWords,
     clip.Classify,
     loaders.ExamplePicture,
