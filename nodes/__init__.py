@@ -19,7 +19,6 @@ from . import (
     sample,
     sliding,
     steering,
-    tiles,
 )
 from .host import comfy
 from .host.comfy import ComfyExtension, io
@@ -61,7 +60,7 @@ NODES: list[type[io.ComfyNode]] = [
     canvas.Paste,
     canvas.Roll,
     canvas.Blend,
-    tiles.TilePreview,
+    sliding.TilePreview,
     animate.AnimateTemperature,
     animate.Travel,
     animate.RollFrames,
