@@ -17,6 +17,7 @@ from . import (
     picture_files,
     sample,
     sliding,
+    steering,
     tiles,
 )
 from .host import comfy
@@ -76,6 +77,8 @@ NODES: list[type[io.ComfyNode]] = [
     clip.PicturePrompt,
     films.PaintStory,
     films.RestyleFilm,
+    steering.SteerByWords,
+    steering.Gate,
     clip.RankByWords,
     clip.Classify,
     loaders.ExamplePicture,

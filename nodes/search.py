@@ -64,6 +64,8 @@ WORDS = {
     "TesseraPicturePrompt": ["image prompt", "ip adapter", "reference", "clip vision"],
     "TesseraPaintStory": ["video", "animation", "zoom", "film", "prompt travel"],
     "TesseraRestyle": ["style transfer", "video", "img2img", "film"],
+    "TesseraSteerByWords": ("text to image", "particles", "clip guided sampling"),
+    "TesseraGate": ("rejection", "retry", "best of"),
     "TesseraRankByWords": ["clip score", "rerank", "choose", "best of"],
     "TesseraClassify": ["zero shot", "clip", "label", "interrogate"],
     "TesseraExamplePicture": ["load image", "demo", "sample", "test image"],

@@ -18,12 +18,13 @@ FOREIGN = {  # ComfyUI's own nodes that the workflows use
 }  # fmt: skip
 SHORT = {  # pages that still lack a picture and limits
     "TesseraClassify", "TesseraLoadCLIP", "TesseraPaintByWords", "TesseraPaintSettings", "TesseraPaintStory",
-    "TesseraPicturePrompt", "TesseraRankByWords", "TesseraRestyle", "TesseraWordsPrompt",
+    "TesseraPicturePrompt", "TesseraRankByWords", "TesseraRestyle", "TesseraWordsPrompt", "TesseraSteerByWords",
+    "TesseraGate",
 }  # fmt: skip
 MUTED = 2  # a node's mode: not run, since a fresh ComfyUI lacks the file it loads
 SEEDED = {
     "TesseraSampleCodes", "TesseraSweepSettings", "TesseraBestOf", "TesseraPaintByWords", "TesseraPaintStory",
-    "TesseraRestyle", "TesseraAnimateTemperature", "KSampler",
+    "TesseraRestyle", "TesseraSteerByWords", "TesseraGate", "TesseraAnimateTemperature", "KSampler",
 }  # fmt: skip
 
 

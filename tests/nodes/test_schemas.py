@@ -25,6 +25,7 @@ IDS = {
     "TesseraRollFrames",
     "TesseraLoadCLIP", "TesseraPaintByWords", "TesseraPaintSettings", "TesseraWordsPrompt", "TesseraPicturePrompt",
     "TesseraPaintStory", "TesseraRestyle", "TesseraRankByWords", "TesseraClassify",
+    "TesseraSteerByWords", "TesseraGate",
 }  # fmt: skip
 
 
