@@ -20,8 +20,9 @@ from .conditions.config import ConditionConfig
 from .conditions.control import ControlAREncoder
 from .conditions.kinds import KINDS, ConditionContext, build_condition, null_prefix
 from .conditions.layout import Box
-from .conditions.sketch import SketchEncoder
+from .conditions.sketch import Sketch, SketchEncoder
 from .conditions.text import TextFeatures
+from .conditions.vocabulary import Vocabulary
 from .geometry import Window, Wrap
 from .prefix import Prefix
 from .priors.any_order import AnyOrderLlama
@@ -55,6 +56,7 @@ class Bundle:
     condition_config: ConditionConfig
     condition_vqgan: VQGAN | None = None
     control: ControlAREncoder | SketchEncoder | None = None  # what adds to the prior's stream cell by cell
+    vocabulary: Vocabulary | None = None  # the styles and words of a sketch
 
     def __post_init__(self):
         config, kind = self.prior.config, self.condition_config.kind
@@ -70,8 +72,13 @@ class Bundle:
             )
         if (kind == "text") != (getattr(config, "feature_width", 0) > 0):
             raise ValueError(f"a condition of kind {kind} does not guide this prior; use the file it was trained with")
+        if (kind == "sketch") != (isinstance(self.control, SketchEncoder) and self.vocabulary is not None):
+            needs = "needs a" if kind == "sketch" else "has no"
+            raise ValueError(f"a condition of kind {kind} {needs} sketch encoder with a vocabulary")
         if kind == "text":
             own = 0
+        elif self.vocabulary is not None:
+            own = self.vocabulary.rows
         elif self.condition_vqgan is not None:
             own = self.condition_vqgan.config.codebook_size
         else:
@@ -83,7 +90,9 @@ class Bundle:
             )
 
     def condition(
-        self, given: Tensor | list[Box] | TextFeatures | None = None, canvas_size: tuple[int, int] | None = None
+        self,
+        given: Tensor | list[Box] | TextFeatures | Sketch | None = None,
+        canvas_size: tuple[int, int] | None = None,
     ) -> Condition:
         """What guides a sample.
 
@@ -91,11 +100,12 @@ class Bundle:
             given: by kind. "edges": [B, 1 or 3, H, W] in -1..1, white lines on black. "depth": [B, 1 or 3, H, W]
                 of any scale, near is bright. "segmentation": labels [B, H, W] int64. "low-resolution":
                 [B, 3, H/factor, W/factor] in -1..1. "class": labels [B] int64. "layout": boxes, or for a canvas of
-                one window `layout.layout_tokens` of them. "text": features of prompts. "coordinates" and "none": None,
+                one window `layout.layout_tokens` of them. "text": features of prompts. "sketch": what an image is
+                asked to show; None is nothing. "coordinates" and "none": None,
                 as "edges" and "class" may be of a prior trained with condition dropout: it samples unconditionally. H
                 and W are multiples of the stride.
-            canvas_size: height and width in cells; needed for "coordinates", and for a "layout" on a canvas larger
-                than the window.
+            canvas_size: height and width in cells; needed for "coordinates", and for a "layout" or a "sketch" on a
+                canvas larger than the window.
         Raises:
             ValueError: something missing, not asked for, or that can't be used.
         """
@@ -112,6 +122,8 @@ class Bundle:
             self.condition_vqgan,
             self.unconditional_condition if self.condition_config.unconditional else None,
             self.null_text if self.condition_config.kind == "text" else None,
+            self.control if isinstance(self.control, SketchEncoder) else None,
+            self.vocabulary,
         )
 
     @property

@@ -16,6 +16,7 @@ from .conditions.config import ConditionConfig
 from .conditions.control import ControlARConfig, ControlAREncoder
 from .conditions.kinds import KINDS
 from .conditions.sketch import SketchConfig, SketchEncoder
+from .conditions.vocabulary import Vocabulary, vocabulary_from
 from .priors.kinds import PRIOR_KINDS, kind_of_prior
 from .storage.model_file import (
     ModelFile,
@@ -43,6 +44,8 @@ def save_bundle(path: str | Path, bundle: Bundle, **metadata: Any) -> None:
         config["condition_vqgan"], parts["condition"] = vqgan_part(bundle.condition_vqgan)
     if bundle.control is not None:
         config["control"], parts["control"] = control_part(bundle.control)
+    if bundle.vocabulary is not None:
+        config["vocabulary"] = dataclasses.asdict(bundle.vocabulary)
     write_model_file(path, "bundle", config, parts, **metadata)
 
 
@@ -55,7 +58,8 @@ def load_bundle(path: str | Path, prior_dtype: torch.dtype = torch.float32) -> B
     if KINDS[condition.kind].has_vqgan:
         condition_vqgan = vqgan if encodes_itself(file) else build_condition_vqgan(file)
     control = build_control(file) if "control" in file.config else None
-    return make_bundle(file.path.name, vqgan, prior, condition, condition_vqgan, control)
+    words = vocabulary_from(file.config["vocabulary"], file.path.name) if "vocabulary" in file.config else None
+    return make_bundle(file.path.name, vqgan, prior, condition, condition_vqgan, control, words)
 
 
 def make_bundle(
@@ -65,10 +69,11 @@ def make_bundle(
     condition: ConditionConfig,
     condition_vqgan: VQGAN | None = None,
     control: nn.Module | None = None,
+    vocabulary: Vocabulary | None = None,
 ) -> Bundle:
     """A bundle of what the file `name` holds; ValueError, naming it, where the parts don't belong together."""
     try:
-        return Bundle(vqgan, prior, condition, condition_vqgan, control)
+        return Bundle(vqgan, prior, condition, condition_vqgan, control, vocabulary)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
 

@@ -60,7 +60,7 @@ NODES: list[type[io.ComfyNode]] = [
     canvas.Paste,
     canvas.Roll,
     canvas.Blend,
-    sliding.TilePreview,
+    compare.TilePreview,
     animate.AnimateTemperature,
     animate.Travel,
     animate.RollFrames,

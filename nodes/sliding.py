@@ -1,13 +1,9 @@
-"""Nodes for canvases larger than the model's window: how the window goes over them, what that will take, and whether
-what was made tiles."""
+"""Nodes for canvases larger than the model's window: how the window goes over them, and what that will take."""
 
 from typing import get_args
 
-from torch import Tensor
-
 from ..core.canvas.canvas import Canvas
 from ..core.geometry import Wrap
-from ..core.images.tiles import repeat_image
 from ..core.prepared import PreparedCondition
 from ..core.sampling.settings import SamplingSettings
 from ..core.sampling.windows import Sliding
@@ -15,7 +11,6 @@ from . import sockets
 from .host import comfy
 from .host.comfy import io, ui
 from .host.handles import BundleHandle
-from .host.images import from_image, to_image
 from .host.sampling import plan
 from .sample import canvas_inputs, model_input, pictures_input
 
@@ -92,29 +87,3 @@ class PlanRun(io.ComfyNode):
         text, megabytes = planned.summary(), planned.memory / 2**20
         comfy.say(text)
         return io.NodeOutput(text, planned.cells, planned.windows, planned.seconds, megabytes, ui=ui.PreviewText(text))
-
-
-class TilePreview(io.ComfyNode):
-    """A picture beside itself."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="TesseraTilePreview",
-            display_name="Tile Preview",
-            category="Tessera/compare",
-            description="Lays a picture beside and below itself, so that seams show where it doesn't fit its own other "
-            "end.",
-            inputs=[
-                io.Image.Input("image", tooltip="The picture, or several."),
-                io.Int.Input("across", default=3, min=1, max=16, tooltip="How often beside itself."),
-                io.Int.Input("down", default=3, min=1, max=16, tooltip="How often below itself."),
-            ],
-            outputs=[io.Image.Output(display_name="tiled", tooltip="So many times as wide and as high.")],
-            is_output_node=True,
-        )
-
-    @classmethod
-    def execute(cls, image: Tensor, across: int, down: int) -> io.NodeOutput:
-        tiled = to_image(repeat_image(from_image(image), across, down))
-        return io.NodeOutput(tiled, ui=comfy.saved_pictures(tiled, cls))

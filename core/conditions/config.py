@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 ConditionKind = Literal[
-    "edges", "depth", "segmentation", "low-resolution", "class", "coordinates", "layout", "text", "none"
+    "edges", "depth", "segmentation", "low-resolution", "class", "coordinates", "layout", "text", "sketch", "none"
 ]
 
 
