@@ -1,6 +1,6 @@
-"""A bundle: everything from a condition picture to a new picture, in one file.
+"""A bundle: everything from a condition image to a new image, in one file.
 
-picture --condition VQGAN--> prefix --prior--> canvas --VQGAN--> picture
+image --condition VQGAN--> prefix --prior--> canvas --VQGAN--> image
 """
 
 from __future__ import annotations

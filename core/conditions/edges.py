@@ -1,4 +1,4 @@
-"""Edges: the picture condition that any photograph or drawing can give (section 4.2.2, figure 6)."""
+"""Edges: the picture condition that any photograph or drawing can give (section 4.2)."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
