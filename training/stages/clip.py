@@ -49,6 +49,7 @@ class ClipTask:
         self.optimizers = {"model": torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)}
         self.averaged = make_ema(self.modules["model"], run.loop.ema)
         self.extra_state: dict[str, Tensor] = {}
+        self.stages: dict[str, str] = {}
         self.goal = ("top5", 1)
 
     def step(self, batches: list[dict[str, Tensor]], step: int, accelerator: Accelerator) -> dict[str, Tensor]:
@@ -196,7 +197,12 @@ def _on_white(images: Tensor) -> Tensor:
 def train_clip(run: ClipRun) -> bool:
     """Train or resume a small CLIP; True when finished, False when stopped early."""
     accelerator = make_accelerator(run.loop)
-    torch.manual_seed(run.loop.seed)  # the same first weights whatever was done before
+    with locked_folder(run.output) as folder:
+        return _train_clip_in(folder, run, accelerator)
+
+
+def _train_clip_in(folder: Path, run: ClipRun, accelerator: Accelerator) -> bool:
+    """`train_clip` where nobody else writes."""
     task = ClipTask(run, read_drawings(Path(run.captions), run.image_size))
     train_set = task.train_set()
 
@@ -207,5 +213,4 @@ def train_clip(run: ClipRun) -> bool:
             yield draw_batch(run, task.drawings, task.words, train_set, generator)
             position += run.loop.batch * accelerator.num_processes
 
-    with locked_folder(run.output) as folder:
-        return train(task, stream, run.loop, folder, accelerator)
+    return train(task, stream, run.loop, folder, accelerator)
