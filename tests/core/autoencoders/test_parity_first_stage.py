@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
+from tessera.core.autoencoders.quantizers import QuantizerLosses
 from tessera.core.autoencoders.vqgan import VQGAN
 from tessera.core.checkpoints.reader import open_checkpoint
 from tessera.core.checkpoints.taming import released_vqgan
@@ -59,6 +60,8 @@ def test_pictures_equal_the_original_s(case):
 @torch.no_grad()
 def test_codebook_losses_equal_the_original_s(case):
     name, vqgan, dtype = case
+    if name.startswith("gumbel"):  # weights of losses belong to a run, not to a file
+        vqgan.codebook.losses = QuantizerLosses(kl_weight=1e-8)
     loss = vqgan.quantize(GOLDEN[f"{name}.latents"].to(dtype)).loss
     torch.testing.assert_close(loss, GOLDEN[f"{name}.loss"].to(dtype), atol=0, rtol=1e-5)  # Gumbel's is tiny
 
