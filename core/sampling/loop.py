@@ -67,8 +67,8 @@ def sample_steps(
     """
     check_inputs(prior, condition, state, sliding)
     rounds, width = schedule(prior, condition, state, sliding), state.indices.shape[2]
-    groups = make_groups(rounds, width, width + right_padding(width, prior.window, sliding), prior.device)
-    run = SamplingRun(prior, condition, state, settings, sliding, trace, lookahead)
+    groups = make_groups(rounds, width, width + right_padding(width, prior.window, state.wrap), prior.device)
+    run = SamplingRun(prior, condition, state, settings, trace, lookahead)
     total = sum(group.cells for group in groups)
     done = 0
     for group in groups:
@@ -105,14 +105,13 @@ class SamplingRun:
         condition: Condition,
         state: SamplingState,
         settings: SamplingSettings,
-        sliding: Sliding = EXACT,
         trace: SamplingTrace | None = None,
         lookahead: int = 0,
     ):
         self.settings, self.limit = settings, lookahead
         batch, height, self.width = state.indices.shape
         self.codes, device = prior.codebook_size, prior.device
-        extra = right_padding(self.width, prior.window, sliding)
+        extra = right_padding(self.width, prior.window, state.wrap)
         temperature = temperature_map(settings, batch, height, self.width)
         self.temperature = F.pad(temperature, (0, extra), "replicate").flatten(1).to(device)  # [B, cells]
         self.keys = cell_keys(state.seed, batch, height, self.width + extra, device).flatten(2)  # [2, B, cells]
