@@ -10,6 +10,7 @@ from tessera.core.canvas.atlas import codebook_atlas
 from tessera.core.canvas.canvas import Canvas
 from tessera.core.canvas.codec import decode_canvas, decode_latents, encode_canvas, encode_latents, quantize_latents
 from tessera.core.canvas.edits import blend
+from tessera.core.conditions.base import TokenCondition
 from tessera.core.conditions.layout import Box
 from tessera.core.images import metrics
 from tessera.core.prepared import (
@@ -20,6 +21,7 @@ from tessera.core.prepared import (
     prepare_unconditional,
     show_condition,
 )
+from tessera.core.priors.transformer import Transformer, TransformerConfig
 from tessera.core.provenance import weights_fingerprint
 from tessera.core.sampling.estimate import estimate_run
 from tessera.core.sampling.likelihood import canvas_nll
@@ -198,3 +200,34 @@ def test_pretended_device_counts_copies_and_waits(monkeypatch):
         here.cpu()
         assert (counted.copies, counted.waits) == (3, 5)
     assert Pretended.on is None
+
+
+def count_tokens(monkeypatch, layers: int, settings: SamplingSettings, lookahead: int) -> tuple[float, float, float]:
+    """Copies, waits and launches a token of a window that stands still, beyond the first ones."""
+    torch.manual_seed(0)
+    config = TransformerConfig(
+        layers=layers, width=16, heads=2, codebook_size=20, vocab_size=40, prefix_length=1, window=6
+    )
+    with pretended(monkeypatch, "cuda") as (device, counted):
+        prior = put(Transformer(config).eval(), device)
+        condition = TokenCondition(torch.tensor([[21]]), unconditional=TokenCondition(torch.tensor([[20]])))
+        state = SamplingState.start(Canvas.empty(1, 6, 6), 3)
+        for progress in sample_steps(prior, condition, state, settings, lookahead=lookahead):
+            if progress.done == 10:
+                before = counted.copies, counted.waits, counted.launches
+            if progress.done == 30:
+                after = counted.copies, counted.waits, counted.launches
+    return tuple((b - a) / 20 for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [SamplingSettings(), SamplingSettings(temperature=0.8, top_k=7, top_p=0.9, min_p=0.01, guidance_scale=2.0)],
+)
+def test_a_token_neither_copies_nor_waits(monkeypatch, settings):
+    copies, waits, few = count_tokens(monkeypatch, 2, settings, 1)
+    assert (copies, waits) == (0, 0)
+    _, _, many = count_tokens(monkeypatch, 6, settings, 1)
+    assert (many - few) / 4 <= 12  # launches a layer
+    copies, waits, _ = count_tokens(monkeypatch, 2, settings, 0)
+    assert copies + waits <= 2  # a pass over several cells reads back how many of them are decided
