@@ -1,6 +1,6 @@
-"""A bundle: everything from a condition picture to a new picture, in one file.
+"""A bundle: everything from a condition image to a new image, in one file.
 
-picture --condition VQGAN--> prefix --prior--> canvas --VQGAN--> picture
+image --condition VQGAN--> prefix --prior--> canvas --VQGAN--> image
 """
 
 from __future__ import annotations
@@ -11,15 +11,33 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from .autoencoders.strip_decoder import decode_indices
 from .autoencoders.vqgan import VQGAN
 from .canvas.canvas import Canvas
-from .conditions.base import Condition, TokenCondition
+from .canvas.codec import decode_canvas
+from .conditions.base import Condition, TokenCondition, repeat
 from .conditions.config import ConditionConfig
 from .conditions.kinds import KINDS, ConditionContext, build_condition, null_prefix
 from .conditions.layout import Box
-from .geometry import Wrap
+from .geometry import Window
+from .prefix import Prefix
 from .priors.transformer import Transformer
+from .sampling.loop import sample
+from .sampling.settings import SamplingSettings
+from .sampling.windows import EXACT, Sliding
+
+
+@dataclass(frozen=True)
+class SampleResult:
+    """What `Bundle.sample` made.
+
+    images [B, 3, H, W] in -1..1. canvas: their codes. entropy, log_probability [B, h, w] in nats, of the model's own
+    distribution at each sampled cell and of the code drawn there; 0 where the cell was known.
+    """
+
+    images: Tensor
+    canvas: Canvas
+    entropy: Tensor
+    log_probability: Tensor
 
 
 @dataclass(frozen=True)
@@ -94,9 +112,50 @@ class Bundle:
         side = self.prior.config.window
         return Canvas.empty(batch, side, side)
 
-    @torch.inference_mode()
-    def decode(self, canvas: Canvas, wrap: Wrap | None = None) -> Tensor:
-        """Canvas of [B, h, w] cells -> pictures [B, 3, H, W], clamped to -1..1; seamless where `wrap` says so, or by
-        itself the canvas. One after the other: a picture is the same to the last bit whatever else is decoded."""
-        each, wrap = canvas.indices.to(self.vqgan.post_quant_conv.weight.device).split(1), wrap or canvas.wrap
-        return torch.cat([decode_indices(self.vqgan, one, wrap).clamp_(-1, 1) for one in each])
+    @property
+    def image_size(self) -> int:
+        """Pixels per side of the images it was trained on: the prior's window."""
+        return self.prior.config.window * self.vqgan.config.stride
+
+    def sample(
+        self,
+        condition: Condition | Tensor | list[Box] | None = None,
+        *,
+        canvas: Canvas | None = None,
+        batch: int = 1,
+        seed: int = 0,
+        temperature: float | Tensor = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        guidance_scale: float = 1.0,
+        sliding: Sliding = EXACT,
+    ) -> SampleResult:
+        """Sample images.
+
+        Args:
+            condition: as for `condition`, or what it returned. None where the prior needs none.
+            canvas: known cells to keep, and where it wraps; None is all unknown, one window or as large as the condition.
+            batch: images for each condition and canvas; image b of the result has the random numbers of `seed + b`.
+            temperature, top_k, top_p, min_p, guidance_scale: see `SamplingSettings`.
+            sliding: how the window moves over a canvas larger than it.
+        Raises:
+            ValueError: settings out of range, or a condition or canvas that doesn't fit the model.
+        """
+        settings = SamplingSettings(
+            temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, guidance_scale=guidance_scale
+        )
+        if condition is None or isinstance(condition, Tensor | list):
+            condition = self.condition(condition, canvas.size if canvas else None)
+        if canvas is None:
+            window = self.prior.config.window
+            height, width = condition.canvas_size or (window, window)
+            rows = len(Prefix.of(condition.prefix(Window(0, 0, window, window))))
+            canvas = Canvas.empty(rows, height, width)
+        state = sample(self.prior, repeat(condition, batch), canvas.repeat(batch), seed, settings, sliding)
+        state.move_to(torch.device("cpu"))
+        return SampleResult(self.decode(state.canvas), state.canvas, state.entropy, state.log_probability)
+
+    def decode(self, canvas: Canvas) -> Tensor:
+        """Canvas of [B, h, w] cells -> images [B, 3, H, W] in -1..1 on the CPU; see `canvas.codec.decode_canvas`."""
+        return decode_canvas(self.vqgan, canvas)

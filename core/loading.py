@@ -1,11 +1,4 @@
-"""The doors to every model file: give a path and get a model, whoever wrote the file.
-
-Our own files say what they hold. For a released checkpoint the YAML beside it is found by the usual names, and
-a folder of diffusers is opened by its weights. Each door returns a model ready for use, in float32 on the CPU.
-
-    open_vqgan("vqgan_imagenet_f16_16384.ckpt")
-    open_bundle("2020-11-20T12-54-32_drin_transformer/checkpoints/last.ckpt")
-"""
+"""Load a VQGAN or a bundle from any supported file format: ours, taming, latent diffusion, diffusers."""
 
 from __future__ import annotations
 

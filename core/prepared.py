@@ -82,7 +82,7 @@ def prepare_unconditional(bundle: Bundle, canvas: Canvas | None) -> PreparedCond
     """
     config = bundle.condition_config
     if KINDS[config.kind].takes_input and not config.unconditional:
-        raise ValueError(f"this model is guided by {config.kind}; connect a condition of that kind")
+        raise ValueError(f"this model is guided by {config.kind}; give it a condition of that kind")
     canvas = canvas or bundle.empty_canvas(1)
     return PreparedCondition(bundle.condition(None, canvas.size), canvas)
 

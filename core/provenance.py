@@ -77,7 +77,7 @@ def read_note(path: str | Path) -> Note:
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path.name} can't be read as a picture ({brief(error)}); choose another file") from error
     if not isinstance(text, str):
-        raise ValueError(f"{path.name} holds no canvas; only pictures that Save Picture and Canvas wrote do")
+        raise ValueError(f"{path.name} holds no canvas; only images saved with their canvas do")
     if len(text) > MAX_NOTE_LENGTH:
         raise ValueError(f"{path.name} holds a note of {len(text)} letters, too long for a canvas; choose another file")
     try:
@@ -99,5 +99,5 @@ def check_vqgan(note: Note, vqgan: VQGAN, name: str) -> None:
     if weights_fingerprint(vqgan) != note.vqgan:
         raise ValueError(
             f"{name} was decoded by another VQGAN, whose fingerprint begins with {note.vqgan[:8]}; "
-            "use that one, or leave vqgan open to decode its codes with any"
+            "use that one, or decode its codes with any by leaving the VQGAN out"
         )

@@ -54,6 +54,14 @@ class Published:
     files: tuple[PublishedFile, ...]  # the weights first
     config: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def summary(self) -> str:
+        """What it is, how large, under which licence, from where, and the hash of its weights, in lines."""
+        weights = self.files[0]
+        size = f"{weights.size / 1e6:.0f} MB" if weights.size else "size unknown"
+        checked = f"SHA-256 {weights.sha256}" if weights.sha256 else "no hash is published, so its layout is checked"
+        return f"{self.about}; {size}\nLicence of the weights: {self.license}\nFrom {self.page}\n{checked}"
+
     def found_in(self, folders: list[Path]) -> Path | None:
         """Its weights in one of the folders or below; None if they are not there."""
         name = self.files[0].name

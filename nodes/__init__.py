@@ -1,26 +1,32 @@
 """ComfyUI nodes: each a schema and a few lines that call core."""
 
 from . import (
+    animate,
     canvas,
     canvas_files,
     clip,
     codes,
     compare,
     conditions,
+    downloads,
     films,
+    inpaint,
     layout,
     loaders,
     painting,
     picture_files,
     sample,
     sliding,
+    steering,
     tiles,
 )
 from .host import comfy
 from .host.comfy import ComfyExtension, io
+from .search import add_search_words
 
 NODES: list[type[io.ComfyNode]] = [
     loaders.LoadBundle,
+    downloads.DownloadModel,
     sample.SampleCodes,
     sample.Settings,
     sample.TemperatureMap,
@@ -43,11 +49,16 @@ NODES: list[type[io.ComfyNode]] = [
     canvas.Forget,
     canvas.Lock,
     canvas.Outpaint,
+    inpaint.CropAroundMask,
+    inpaint.PutBack,
     canvas.Crop,
     canvas.Paste,
     canvas.Roll,
     canvas.Blend,
     tiles.TilePreview,
+    animate.AnimateTemperature,
+    animate.Travel,
+    animate.RollFrames,
     canvas_files.ShowCanvas,
     canvas_files.SaveCanvas,
     canvas_files.LoadCanvas,
@@ -66,10 +77,15 @@ NODES: list[type[io.ComfyNode]] = [
     clip.PicturePrompt,
     films.PaintStory,
     films.RestyleFilm,
+    steering.SteerByWords,
+    steering.Gate,
     clip.RankByWords,
     clip.Classify,
     loaders.ExamplePicture,
 ]
+
+for _node in NODES:
+    add_search_words(_node)
 
 
 class TesseraExtension(ComfyExtension):

@@ -16,6 +16,7 @@ from ..core.canvas.codec import (
 from ..core.canvas.masks import unknown_mask
 from ..core.geometry import Wrap
 from . import sockets
+from .host import comfy
 from .host.comfy import io
 from .host.handles import VQGANHandle
 from .host.images import from_image, from_latent, to_image, to_latent, to_mask
@@ -46,7 +47,9 @@ class EncodeCanvas(io.ComfyNode):
     @classmethod
     def execute(cls, vqgan: VQGANHandle, image: Tensor) -> io.NodeOutput:
         picture = from_image(image)
-        return io.NodeOutput(encode_canvas(vqgan.ready(*picture.shape[-2:]), picture))
+        model = vqgan.ready(*picture.shape[-2:])
+        with comfy.watched(model.encoder):
+            return io.NodeOutput(encode_canvas(model, picture))
 
 
 class DecodeCanvas(io.ComfyNode):

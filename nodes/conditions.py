@@ -5,7 +5,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from ..core.conditions.edges import LineSource, extract_lines
+from ..core.conditions.edges import DEFAULT_EDGES, EdgeSettings, LineSource, extract_lines
 from ..core.conditions.maps import check_depth, invert, labels_from_image
 from ..core.images.resize import Fit, fit, resize, resize_labels, resize_lines
 from ..core.prepared import PreparedCondition, prepare_image_condition, prepare_label_condition, show_condition
@@ -70,17 +70,17 @@ class Edges(io.ComfyNode):
                 ),
                 fit_input(),
                 io.Float.Input(
-                    "low", default=50.0, min=0.0, max=MAX_THRESHOLD, step=5.0,
+                    "low", default=float(DEFAULT_EDGES.low), min=0.0, max=MAX_THRESHOLD, step=5.0,
                     tooltip="Photographs only: an edge is followed as long as the gradient is above this, 0 to 1000. "
                     "Lower gives longer lines.",
                 ),
                 io.Float.Input(
-                    "high", default=120.0, min=0.0, max=MAX_THRESHOLD, step=5.0,
+                    "high", default=float(DEFAULT_EDGES.high), min=0.0, max=MAX_THRESHOLD, step=5.0,
                     tooltip="Photographs only: an edge begins where the gradient is above this, 0 to 1000. "
                     "Lower gives more lines.",
                 ),
                 io.Float.Input(
-                    "blur", default=2.0, min=0.0, max=20.0, step=0.1,
+                    "blur", default=DEFAULT_EDGES.blur, min=0.0, max=20.0, step=0.1,
                     tooltip="Photographs only: blurred by so many pixels before edges are looked for. Higher leaves "
                     "out grain and texture.",
                 ),
@@ -101,7 +101,7 @@ class Edges(io.ComfyNode):
         cls, model: BundleHandle, image: Tensor, picture_is: str, size: str, low: float, high: float, blur: float
     ) -> io.NodeOutput:
         picture = fit(from_image(image), size, model.side, resize_lines if picture_is == "lines" else resize)
-        lines = extract_lines(picture, picture_is, low, high, blur)
+        lines = extract_lines(picture, picture_is, EdgeSettings(low=low, high=high, blur=blur))
         if not (lines > lines.min()).any():
             comfy.say(
                 "No lines found: the model is guided by an empty picture; lower low and high, or check picture_is"
@@ -251,5 +251,11 @@ def check_thresholds(low: float | None, high: float | None) -> str | None:
 
 def guided(model: BundleHandle, kind: str, pictures: Tensor) -> tuple[PreparedCondition, Tensor]:
     """A guide by condition pictures, and what the model sees of them as an IMAGE."""
-    guide = prepare_image_condition(model.ready_for_condition(*pictures.shape[-2:]), kind, pictures)
+    height, width = (side * max(1, model.bundle.condition_config.factor) for side in pictures.shape[-2:])
+    if max(height, width) > model.side:
+        cells = -(-height // model.stride) * -(-width // model.stride)
+        comfy.say(f"{width}x{height} pixels will be {cells} cells; Plan Run tells beforehand how long they take")
+    bundle = model.ready_for_condition(*pictures.shape[-2:])
+    with comfy.watched(bundle.condition_vqgan.encoder):
+        guide = prepare_image_condition(bundle, kind, pictures)
     return guide, to_image(show_condition(model.bundle, guide))

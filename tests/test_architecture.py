@@ -9,6 +9,11 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ("core", "downloads", "nodes", "training", "benchmarks")
 HOST = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "nodes", "server", "execution"}
+# sub-packages and files of core, lowest first; each imports only what stands before it, and its own files
+FLOORS = [
+    "geometry", "storage", "images", "prefix", "autoencoders", "canvas", "priors", "conditions", "sampling", "bundle",
+    "bundle_file", "checkpoints", "loading", "clip", "prepared", "provenance", "inspection", "api",
+]  # fmt: skip
 SOURCES = sorted([*ROOT.glob("*.py"), *(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))])
 
 
@@ -37,6 +42,21 @@ def imported_layer(path: Path, level: int, parts: list[str]) -> str | None:
     return target[0] if level and target[0] in LAYERS else None
 
 
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported_modules(path: Path) -> set[str]:
+    """The repository's own modules that a file imports, for type checking only or not."""
+    package, found = path.relative_to(ROOT).parts[:-1], set()
+    for level, parts in imports_of(path):
+        if level:
+            target = [*package[: len(package) - level + 1], *parts]
+            whole, without_name = ".".join(target), ".".join(target[:-1])
+            found.add(whole if (ROOT / Path(*target)).with_suffix(".py").is_file() else without_name)
+    return found - {module_of(path)}
+
+
 def calls_of(path: Path) -> Iterator[tuple[str, ast.Call]]:
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Call):
@@ -57,6 +77,30 @@ def test_imports_go_down_only(layer, allowed):
     for path in (ROOT / layer).rglob("*.py"):
         reached = {imported_layer(path, *found) for found in imports_of(path)} - {None}
         assert reached <= allowed, name_of(path)
+
+
+def test_nothing_imports_in_a_circle():
+    graph = {module_of(path): imported_modules(path) for path in SOURCES}
+    below = {name: found & graph.keys() for name, found in graph.items()}
+    while leaves := [name for name, found in below.items() if not found]:
+        below = {name: found - set(leaves) for name, found in below.items() if found}
+    assert not below, f"a circle, or what stands above one: {sorted(below)}"
+
+
+def test_floors_of_core_stand_in_order():
+    for path in (ROOT / "core").rglob("*.py"):
+        inside = path.relative_to(ROOT / "core").with_suffix("").parts
+        if inside[0] == "__init__":
+            continue
+        allowed = FLOORS[: FLOORS.index(inside[0]) + 1]
+        reached = {name.split(".")[1] for name in imported_modules(path) if name.startswith("core.")}
+        assert reached <= set(allowed), name_of(path)
+
+
+def test_files_and_folders_stay_readable():
+    assert not {name_of(p): n for p in SOURCES if (n := len(p.read_text(encoding="utf-8").splitlines())) > 400}
+    folders = [path.parent for path in SOURCES if path.name != "__init__.py"]
+    assert not {name_of(folder): n for folder in set(folders) if (n := folders.count(folder)) > 20}
 
 
 def test_imports_within_the_repository_are_relative():

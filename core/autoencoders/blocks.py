@@ -35,7 +35,7 @@ class ResidualBlock(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """Single-head self-attention over all positions (eq. 1), added to the input. [B, C, h, w] -> same"""
+    """Single-head self-attention over all positions (arXiv eq. 1), added to the input. [B, C, h, w] -> same"""
 
     def __init__(self, channels: int, groups: int = 32):
         super().__init__()
@@ -103,7 +103,7 @@ class Level(nn.Module):
 
 
 class Middle(nn.Module):
-    """Block, attention, block at the lowest resolution: context from everywhere (section 3.1.1)."""
+    """Block, attention, block at the lowest resolution: context from everywhere (section 3.1)."""
 
     def __init__(self, channels: int, groups: int = 32):
         super().__init__()

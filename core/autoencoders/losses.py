@@ -1,4 +1,4 @@
-"""Losses of the first stage besides the codebook's own: perceptual distance and adaptive weight (3.1.1)."""
+"""Losses of the first stage besides the codebook's own: perceptual distance and adaptive weight (arXiv eq. 7)."""
 
 import torch
 from torch import Tensor

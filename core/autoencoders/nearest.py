@@ -1,4 +1,4 @@
-"""Equation 2: the nearest code of each latent, exactly, in tiles that fit the cache."""
+"""arXiv eq. 2: the nearest code of each latent, exactly, in tiles that fit the cache."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GROUP = 32  # codes; the minimum of each group comes first, since a place costs 
 
 
 def nearest_code(latents: Tensor, codes: Tensor) -> Tensor:
-    """Index of the nearest code for each latent (eq. 2), the first one on ties.
+    """Index of the nearest code for each latent (arXiv eq. 2), the first one on ties.
 
     |z|^2 is the same for every code and left out; the distances are made and used tile by tile, so memory
     stays the same however large N and K are. Inside autocast, too, they are as exact as the arguments: with fewer

@@ -1,4 +1,4 @@
-"""The codebook: latents to the nearest of K learned codes and back (paper section 3.1, eq. 2 and 4).
+"""The codebook: latents to the nearest of K learned codes and back (paper section 3.1, arXiv eq. 2 and 4).
 
 Two ways to quantize behind one call, `quantized = codebook(latents)`:
 `VectorQuantizer` (nearest code; learned by gradient or by moving average, optionally on the unit sphere)
@@ -22,8 +22,8 @@ from .precision import exact_float32
 class QuantizerLosses:
     """Weights of a quantizer's loss, and the pace of its moving average. They matter to training only."""
 
-    commitment_weight: float = 0.25  # beta, on |sg(z_q) - z|^2 of eq. 4 (released models: 1)
-    codebook_weight: float = 1.0  # on |z_q - sg(z)|^2 of eq. 4 (released models: 0.25)
+    commitment_weight: float = 0.25  # beta, on |sg(z_q) - z|^2 of arXiv eq. 4 (released models: 1)
+    codebook_weight: float = 1.0  # on |z_q - sg(z)|^2 of arXiv eq. 4 (released models: 0.25)
     ema_decay: float = 0.99
     kl_weight: float = 5e-4  # Gumbel only (released models: 1e-8)
 
@@ -33,11 +33,11 @@ class Quantized(NamedTuple):
 
     codes: Tensor  # [B, D, h, w], with the straight-through gradient while training
     indices: Tensor  # [B, h, w] int64 in 0..K-1
-    loss: Tensor  # scalar: the stop-gradient terms of eq. 4, or the KL term of the Gumbel codebook
+    loss: Tensor  # scalar: the stop-gradient terms of arXiv eq. 4, or the KL term of the Gumbel codebook
 
 
 class VectorQuantizer(nn.Module):
-    """Nearest-code quantization (eq. 2) with `size` codes of `dim` numbers.
+    """Nearest-code quantization (arXiv eq. 2) with `size` codes of `dim` numbers.
 
     Args:
         normalize: compare directions only: latents and codes on the unit sphere.
@@ -79,7 +79,7 @@ class VectorQuantizer(nn.Module):
         return F.embedding(indices, self.codes).movedim(-1, 1)
 
     def forward(self, latents: Tensor) -> Quantized:
-        """Latents [B, D, h, w] -> the nearest codes, their indices, and eq. 4's last two terms."""
+        """Latents [B, D, h, w] -> the nearest codes, their indices, and arXiv eq. 4's last two terms."""
         if self.normalize:
             latents = F.normalize(latents, dim=1)
         batch, _, height, width = latents.shape

@@ -1,4 +1,4 @@
-"""Decoding large and seamless pictures, strip by strip of rows (section 3.2.3: pictures of megapixels).
+"""Decoding large and seamless pictures, strip by strip of rows (section 3.2: pictures of megapixels).
 
 The operations are the decoder's own, on its own weights. Group norm looks at the whole picture, so each layer is
 finished before the next begins; but within a layer one strip after the other passes through norm, swish and

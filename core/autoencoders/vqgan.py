@@ -1,6 +1,6 @@
-"""The VQGAN: encoder, codebook, decoder (paper section 3.1, eq. 2 and 3).
+"""The VQGAN: encoder, codebook, decoder (paper section 3.1, arXiv eq. 2 and 3).
 
-    picture --Encoder--> latents z --Codebook--> codes --Decoder--> picture
+    image --Encoder--> latents z --Quantizer--> codes --Decoder--> image
 
 Module names equal those of the released checkpoints, so their weights load without renaming.
 """
@@ -191,11 +191,11 @@ class VQGAN(nn.Module):
         return self.quant_conv(self.encoder(image.contiguous()))
 
     def quantize(self, latents: Tensor) -> Quantized:
-        """Replace latents by codes (eq. 2): [B, D, h, w] -> codes, indices, loss."""
+        """Replace latents by codes (arXiv eq. 2): [B, D, h, w] -> codes, indices, loss."""
         return self.codebook(latents)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Picture G(z_q) (eq. 3): [B, D, h, w] -> [B, C, H, W], about -1..1, not clamped."""
+        """Picture G(z_q) (arXiv eq. 3): [B, D, h, w] -> [B, C, H, W], about -1..1, not clamped."""
         return self.decoder(self.post_quant_conv(codes.contiguous()))  # as in encode
 
     def encode_indices(self, image: Tensor) -> Tensor:

@@ -54,7 +54,9 @@ def codebook_atlas(vqgan: VQGAN, order: Order, canvas: Canvas | None = None) -> 
         ValueError: order "use" without a canvas, or a canvas with codes that the VQGAN does not have.
     """
     if order not in get_args(Order) or (order == "use" and canvas is None):
-        raise ValueError(f"codes can't be put in order by {order!r}; choose number or brightness, or connect a canvas")
+        raise ValueError(
+            f"codes can't be put in order by {order!r}; choose number or brightness, or give a canvas whose use counts"
+        )
     patches = swatches(vqgan)
     counts = code_counts(canvas, len(patches))
     keys = {"number": torch.arange(len(patches)), "brightness": -patches.mean((1, 2, 3)), "use": -counts}

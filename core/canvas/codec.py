@@ -14,7 +14,7 @@ from .canvas import Canvas, check_wrap
 
 
 def padding_of(height: int, width: int, stride: int) -> tuple[float, float]:
-    """How much of the last row and column of cells lies beyond a picture of so many pixels, in shares of a cell."""
+    """Fraction of the last row and column of cells that is padding, for an image of this many pixels."""
     return (-height % stride) / stride, (-width % stride) / stride
 
 
@@ -38,7 +38,7 @@ def check_latents(latents: Tensor, width: int) -> None:
             "encode the picture with the same VQGAN"
         )
     if not torch.isfinite(latents).all():
-        raise ValueError("the latents contain NaN or infinite values; check the node they come from")
+        raise ValueError("the latents contain NaN or infinite values; check where they come from")
 
 
 @torch.inference_mode()
@@ -56,7 +56,7 @@ def encode_latents(vqgan: VQGAN, images: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def quantize_latents(vqgan: VQGAN, latents: Tensor, padding: tuple[float, float] = (0.0, 0.0)) -> Canvas:
-    """The canvas of the nearest codes (eq. 2): [B, D, h, w] -> [B, h, w] cells.
+    """The canvas of the nearest codes (arXiv eq. 2): [B, D, h, w] -> [B, h, w] cells.
 
     Raises:
         ValueError: latents of another width, empty or not finite.

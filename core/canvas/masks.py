@@ -22,7 +22,7 @@ def mask_to_cells(mask: Tensor, canvas: Canvas) -> Tensor:
             "give one mask, or as many as there are pictures"
         )
     if not torch.isfinite(mask).all():
-        raise ValueError("the mask contains NaN or infinite values; check the node it comes from")
+        raise ValueError("the mask contains NaN or infinite values; check where it comes from")
     bottom, right = (round(share * FINE) for share in canvas.padding)
     height, width = canvas.size
     fine = F.interpolate(mask.float().unsqueeze(1), (height * FINE - bottom, width * FINE - right), mode="area")

@@ -168,7 +168,8 @@ def diffusers_name(name: str, levels: int) -> str:
 
 
 def keep_used_codes(source: Source, parts: TensorSources) -> TensorSources:
-    """A codebook of the codes a transformer speaks of (the released `remap`): index i is code used[i].
+    """A codebook of the subset of codes the transformer was trained on (the released `remap`): index i is code
+    used[i].
 
     The released encoder still chooses among all codes and replaces those not in use at random; ours
     chooses among those in use.

@@ -6,6 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..loading import is_native, open_released
 from ..storage.model_file import (
     ModelFile,
@@ -55,6 +57,8 @@ def save_clip(path: str | Path, model: ClipModel, figures: dict[str, float] | No
         "plain_letters": tokenizer.plain_letters,
     }
     config = {"clip": dataclasses.asdict(model.clip.config), "tokenizer": words, "held_out": figures or {}}
+    if model.right_pairs is not None:
+        config["right_pairs"] = [round(cosine, 4) for cosine in model.right_pairs.tolist()]
     write_model_file(path, "clip", config, {"clip": model.clip.state_dict()}, **metadata)
 
 
@@ -70,4 +74,5 @@ def _build(file: ModelFile) -> ClipModel:
         raise ValueError(f"{name} has no readable vocabulary ({error}); fetch it again") from error
     if (tokenizer.vocab_size, tokenizer.context) != (clip.config.vocab_size, clip.config.context):
         raise ValueError(f"{name}: its vocabulary does not fit its text tower; fetch it again")
-    return ClipModel(clip, tokenizer)
+    pairs = file.config.get("right_pairs")
+    return ClipModel(clip, tokenizer, torch.tensor(pairs, dtype=torch.float32) if isinstance(pairs, list) else None)

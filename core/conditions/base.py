@@ -1,4 +1,4 @@
-"""Conditions: what guides an image, as the prefix of any window of the canvas (section 3.2.2).
+"""Conditions: what guides an image, as the prefix of any window of the canvas (section 3.2).
 
 Each condition answers one question, `prefix(window)`: tokens [B or 1, P] int64, or a `Prefix` with vectors, a mask or
 something added per cell; a batch of one serves any number of images and is computed once for all of them. A window may

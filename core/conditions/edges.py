@@ -1,5 +1,6 @@
-"""Edges: the picture condition that any photograph or drawing can give (section 4.2.2, figure 6)."""
+"""Edges: the picture condition that any photograph or drawing can give (section 4.2)."""
 
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import cv2
@@ -12,54 +13,70 @@ from ..images.io import check_images
 LineSource = Literal["photograph", "lines", "drawing"]
 
 
-def canny_array(pixels: np.ndarray, low: float = 100, high: float = 200, blur: float = 1.0) -> np.ndarray:
-    """Canny edges of one picture: [H, W, 3] uint8 RGB -> [H, W] uint8, 255 on an edge.
+@dataclass(frozen=True, kw_only=True)
+class EdgeSettings:
+    """How Canny finds edges; the defaults see the soft edges of a photograph, but not its grain.
 
-    Args:
-        low, high: gradient thresholds, 0..1000; an edge starts at `high` and is followed down to `low`.
-        blur: sigma in pixels of the Gaussian before it; 0 for none.
+    low, high: gradient thresholds, 0 to 1000; an edge starts at `high` and is followed down to `low`.
+    blur: sigma in pixels of the Gaussian before it; 0 for none.
+
+    Raises ValueError for thresholds out of order.
     """
+
+    low: float = 50
+    high: float = 120
+    blur: float = 2.0
+
+    def __post_init__(self):
+        if not 0 <= self.low <= self.high:
+            raise ValueError(f"edge thresholds are low {self.low} and high {self.high}; they need 0 <= low <= high")
+        if not self.blur >= 0:
+            raise ValueError(f"blur is {self.blur}; choose 0 for none, or a width in pixels")
+
+
+DEFAULT_EDGES = EdgeSettings()
+
+
+def canny_array(pixels: np.ndarray, settings: EdgeSettings = DEFAULT_EDGES) -> np.ndarray:
+    """Canny edges of one image: [H, W, 3] uint8 RGB -> [H, W] uint8, 255 on an edge."""
     gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    if blur > 0:
-        gray = cv2.GaussianBlur(gray, (0, 0), blur)
-    return cv2.Canny(gray, low, high, L2gradient=True)
+    if settings.blur > 0:
+        gray = cv2.GaussianBlur(gray, (0, 0), settings.blur)
+    return cv2.Canny(gray, settings.low, settings.high, L2gradient=True)
 
 
-def canny(images: Tensor, low: float = 100, high: float = 200, blur: float = 1.0) -> Tensor:
+def canny(images: Tensor, settings: EdgeSettings = DEFAULT_EDGES) -> Tensor:
     """White edges on black, as ControlNet preprocessors draw them.
 
     Args:
         images: [B, 3, H, W] in -1..1.
-        low, high, blur: as for `canny_array`.
     Returns:
         [B, 1, H, W], -1 (black) or 1 (white).
     Raises:
-        ValueError: a broken picture, or thresholds out of order.
+        ValueError: a broken image.
     """
     check_images(images)
-    if not 0 <= low <= high:
-        raise ValueError(f"edge thresholds are low {low} and high {high}; they need 0 <= low <= high")
     pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().byte().expand(-1, 3, -1, -1)
-    maps = [canny_array(p.permute(1, 2, 0).contiguous().cpu().numpy(), low, high, blur) for p in pixels]
+    maps = [canny_array(p.permute(1, 2, 0).contiguous().cpu().numpy(), settings) for p in pixels]
     return torch.from_numpy(np.stack(maps)).unsqueeze(1).to(images) / 127.5 - 1
 
 
-def extract_lines(images: Tensor, source: LineSource, low: float = 100, high: float = 200, blur: float = 1.0) -> Tensor:
+def extract_lines(images: Tensor, source: LineSource, settings: EdgeSettings = DEFAULT_EDGES) -> Tensor:
     """White lines on black, whatever the picture is.
 
     Args:
         images: [B, 1 or 3, H, W] in -1..1.
         source: "photograph", its edges; "lines", bright on dark already, as edge detectors draw them; "drawing",
             dark strokes on a light ground.
-        low, high, blur: for photographs, as for `canny`.
+        settings: for photographs.
     Returns:
         [B, 1, H, W] in -1..1.
     Raises:
-        ValueError: a broken picture, thresholds out of order or an unknown source.
+        ValueError: a broken image, or an unknown source.
     """
     match source:
         case "photograph":
-            return canny(images, low, high, blur)
+            return canny(images, settings)
         case "drawing":
             return centerlines(images)
         case "lines":

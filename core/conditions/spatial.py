@@ -46,7 +46,7 @@ class SpatialCondition:
 
 @dataclass(frozen=True)
 class CoordinatesCondition:
-    """Where on the canvas the window stands, for pictures that differ from place to place (3.2.3).
+    """Where on the canvas the window stands, for pictures that differ from place to place (section 3.2).
 
     A pixel's coordinate is its number, row by row, as a share of all pixels; a cell has the mean of its
     pixels', in `steps` steps.

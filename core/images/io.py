@@ -116,4 +116,4 @@ def check_images(images: Tensor, name: str = "the picture") -> None:
         raise ValueError(f"{name} is empty, shape {tuple(images.shape)}; give at least one pixel")
     check_size(name, images.shape[3], images.shape[2])
     if not torch.isfinite(images).all():
-        raise ValueError(f"{name} contains NaN or infinite values; check the node or file it comes from")
+        raise ValueError(f"{name} contains NaN or infinite values; check where it comes from")

@@ -23,7 +23,7 @@ def build_lpips() -> nn.Module:
     except Exception as error:  # the package fails in many ways: import, download, hash, disk
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise PerceptualLossUnavailable(
-            f"LPIPS can't be had here ({reason}); install lpips, and connect once so that torchvision can fetch the "
+            f"LPIPS can't be had here ({reason}); install lpips, and go online once so that torchvision can fetch the "
             "VGG16 weights (528 MB)"
         ) from error
     return network.eval().requires_grad_(False)

@@ -9,7 +9,7 @@ from .kv_cache import LayerCache, SharedPast
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention (eq. 1); queries, keys and values from one product."""
+    """Multi-head self-attention (arXiv eq. 1); queries, keys and values from one product."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()

@@ -80,7 +80,7 @@ def _across_batch(rows: Tensor, matrices: Tensor) -> Tensor:
 class KVCache:
     """Keys and values of all layers, room for all tokens taken at once; `length` tokens are filled.
 
-    It belongs to the weights it was filled with: after a change of these, begin a new one.
+    Invalid after a weight update; create a new cache.
     """
 
     def __init__(self, shared: Tensor, own: Tensor, prefix: int, length: int = 0):

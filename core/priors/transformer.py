@@ -1,4 +1,4 @@
-"""The transformer prior: which code comes next, given a prefix and the cells before (section 3.2, eq. 6).
+"""The transformer prior: which code comes next, given a prefix and the cells before (section 3.2, arXiv eq. 9).
 
     prefix tokens, cells --embedding + position--> blocks (causal attention, MLP) --> logits over K codes
 
@@ -126,7 +126,7 @@ class Transformer(nn.Module):
         return x
 
     def loss(self, prefix: Tensor, cells: Tensor, pkeep: float = 1.0) -> Tensor:
-        """Mean negative log-likelihood of the cells, nats per code (eq. 6); the prefix is not predicted.
+        """Mean negative log-likelihood of the cells, nats per code (arXiv eq. 9); the prefix is not predicted.
 
         Args:
             prefix: [B, P] int64.
@@ -257,5 +257,5 @@ def corrupt(cells: Tensor, pkeep: float, codebook_size: int) -> Tensor:
 
 
 def cell_loss(logits: Tensor, cells: Tensor) -> Tensor:
-    """Mean negative log-likelihood of cells [B, n] under logits [B, n, K], nats per code (eq. 6)."""
+    """Mean negative log-likelihood of cells [B, n] under logits [B, n, K], nats per code (arXiv eq. 9)."""
     return F.cross_entropy(logits.flatten(0, 1).float(), cells.flatten())

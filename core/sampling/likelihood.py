@@ -1,7 +1,7 @@
 """How surprised the prior is along a canvas, for each way to slide the window: the price of going faster.
 
-The negative log-likelihood of held-out pictures' codes (section 3.2, eq. 6), each cell seen through the window
-that would predict it (section 3.2.3). Strides and borders show as the cells that cost more nats.
+The negative log-likelihood of held-out pictures' codes (section 3.2, arXiv eq. 9), each cell seen through the window
+that would predict it (section 3.2). Strides and borders show as the cells that cost more nats.
 """
 
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""The one sampling loop: fill a canvas's unknown cells, each from the window around it (3.2 and 3.2.3).
+"""The one sampling loop: fill a canvas's unknown cells, each from the window around it (section 3.2).
 
     state = SamplingState.start(canvas, seed)
     for progress in sample_steps(prior, condition, state, settings):

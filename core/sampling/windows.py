@@ -1,4 +1,4 @@
-"""Where the attention window stands for each cell of a canvas (section 3.2.3, figure 5). Arithmetic only.
+"""Where the attention window stands for each cell of a canvas (section 3.2, figure 3). Arithmetic only.
 
 The window stays as near to the middle over its cell as the canvas's borders let it. Three cases besides:
 

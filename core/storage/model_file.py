@@ -113,7 +113,8 @@ def in_float32(tensor: Tensor) -> Tensor:
 def config_from(kind: type, values: Any, name: str) -> Any:
     """A config dataclass from the JSON in a file; ValueError names the file and what does not fit."""
     if not isinstance(values, dict):
-        raise ValueError(f"{name} has no readable config in its metadata; fetch it again")
+        problem = f"{kind.__name__} is a {type(values).__name__}"
+        raise ValueError(f"{name}: its config does not fit this version ({problem}); update Tessera")
     try:
         kinds, values = get_type_hints(kind), with_current_names(kind, values)
         for key, value in values.items():

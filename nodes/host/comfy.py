@@ -6,7 +6,9 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import comfy.utils
 import folder_paths
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import ComfyExtension, io, ui
+from comfy_execution.graph_utils import ExecutionBlocker as Blocked
 from comfy_execution.utils import get_executing_context
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -27,7 +30,7 @@ from ...core.storage.door import brief
 
 logger = logging.getLogger("tessera")
 
-__all__ = ["ComfyExtension", "Interrupted", "ModelPatcher", "Progress", "io", "ui"]
+__all__ = ["Blocked", "ComfyExtension", "Interrupted", "ModelPatcher", "Progress", "io", "ui"]
 
 VQGAN_FOLDER, PRIOR_FOLDER, CLIP_FOLDER = "vqgan", "vq_transformer", "tessera_clip"
 CLIP_FOLDERS = ("clip_vision", "text_encoders", "clip")  # of ComfyUI, where files of CLIPs are
@@ -77,6 +80,11 @@ def model_path(folder: str, name: str) -> Path:
     if path is None:
         raise FileNotFoundError(missing_model(folder, name))
     return Path(path)
+
+
+def own_model_folder(folder: str) -> Path:
+    """Where model files of people go: ComfyUI's own folder of this name."""
+    return Path(folder_paths.models_dir) / folder
 
 
 def missing_model(folder: str, name: str | None) -> str | None:
@@ -144,10 +152,21 @@ def new_output_file(prefix: str, suffix: str) -> Path:
     return Path(folder) / f"{name}_{number:05}_{suffix}"
 
 
+class _Managed(nn.Module):
+    """A model as ComfyUI holds it, which notes on it where it is; our models tell their `device` themselves."""
+
+    device: device | None = None
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.module = module
+
+
 def patcher_of(module: nn.Module) -> ModelPatcher:
     """Hand a model to ComfyUI's memory management; it is moved to the device by `make_room`."""
     manager = comfy.model_management
-    return ModelPatcher(module, load_device=manager.get_torch_device(), offload_device=manager.unet_offload_device())
+    load, offload = manager.get_torch_device(), manager.unet_offload_device()
+    return ModelPatcher(_Managed(module), load_device=load, offload_device=offload)
 
 
 def make_room(patchers: list[ModelPatcher], memory: int) -> None:
@@ -229,6 +248,22 @@ class Progress:
 def saved_pictures(images: Tensor, node: type) -> ui.PreviewImage:
     """Pictures [B, H, W, 3] in 0..1 to be shown on the node."""
     return ui.PreviewImage(images, cls=node)
+
+
+@contextmanager
+def watched(module: nn.Module) -> Iterator[None]:
+    """Bar and cancel while a module works through its layers once, however large the picture is."""
+    layers, bar, done = [m for m in module.modules() if isinstance(m, nn.Conv2d)], Progress(), count(1)
+
+    def step(*_: object) -> None:
+        bar.step(min(next(done), len(layers)), len(layers))
+
+    hooks = [layer.register_forward_pre_hook(step) for layer in layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def finished_pictures(images: Tensor, node: type, **files: Path) -> dict[str, Any]:

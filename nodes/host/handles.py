@@ -72,6 +72,11 @@ class BundleHandle:
         """Pixels a side of the prior's window."""
         return self.bundle.prior.window * self.bundle.vqgan.config.stride
 
+    @property
+    def stride(self) -> int:
+        """Pixels a side of a cell."""
+        return self.bundle.vqgan.config.stride
+
     @cached_property
     def prior_fingerprint(self) -> str:
         """Of the weights that paint."""

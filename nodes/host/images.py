@@ -24,6 +24,16 @@ def to_image(images: Tensor) -> Tensor:
     return ((images + 1) / 2).to(comfy.output_device())
 
 
+def channels_first(image: Tensor) -> Tensor:
+    """IMAGE -> [B, 3, H, W], its values as they are, for what only lays pictures side by side or over each other."""
+    return image[..., :3].movedim(-1, 1).float()
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """[B, 3, H, W] in 0..1 -> IMAGE, its values as they are."""
+    return images.movedim(1, -1).contiguous().to(comfy.output_device())
+
+
 def from_mask(mask: Tensor) -> Tensor:
     """MASK -> [B, H, W] in 0..1, beside the canvases on the CPU."""
     return (mask.unsqueeze(0) if mask.ndim == 2 else mask).float().clamp(0, 1).cpu()

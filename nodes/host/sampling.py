@@ -66,8 +66,8 @@ def run(
     preview_every: int,
     bar: comfy.Progress | None = None,
 ) -> Sampled:
-    """Fill a canvas; where the same run was cancelled or failed before, from there on. What it will take is told first,
-    if the canvas is larger than the window or wraps.
+    """Fill a canvas; where the same run was cancelled or failed before, from there on. The estimated cost is reported
+    first, if the canvas is larger than the window or wraps.
 
     Args:
         window: None moves it cell by cell, and wraps as the canvas does.
@@ -172,7 +172,10 @@ def beginning(
     model: BundleHandle, guide: PreparedCondition | None, canvas: Canvas | None, wrap: Wrap, pictures: int
 ) -> tuple[Condition, Canvas]:
     """Condition and canvas of a run before it starts, as many as pictures are to be made."""
-    guide = guide or prepare_unconditional(model.ready_without_condition(), canvas)
+    try:
+        guide = guide or prepare_unconditional(model.ready_without_condition(), canvas)
+    except ValueError as error:
+        raise ValueError(f"{error}; connect it to the input condition") from error
     condition, start = expand_batch(guide, canvas, pictures)
     return condition, start.with_wrap(wrap)
 

@@ -47,7 +47,7 @@ def sweep(model: str = "none", values: str = "0.5, 1") -> dict:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"model": "edges"}, "this model is guided by edges; connect a condition of that kind"),
+        ({"model": "edges"}, "this model is guided by edges; give it a condition of that kind"),
         ({"model": "broken"}, "broken.safetensors is neither a torch checkpoint nor safetensors; choose another file"),
         ({"values": "1, x"}, "'1, x' are not all numbers; write them like 0.5, 0.8, 1"),
         ({"values": "1, 200"}, "temperature 200.0 is out of range; choose 0 to 100"),

@@ -117,7 +117,7 @@ def test_missing_model_is_named_with_the_folder(server):
     ("model", "cells", "sentence"),
     [
         ("broken", 5, "broken.safetensors is neither a torch checkpoint nor safetensors; choose another file"),
-        ("edges", 5, "this model is guided by edges; connect a condition of that kind"),
+        ("edges", 5, "this model is guided by edges; give it a condition of that kind"),
     ],
 )
 def test_bad_input_gets_one_sentence(server, model, cells, sentence):

@@ -76,7 +76,7 @@ def test_picture_of_another_kind_is_refused():
 
 
 def test_model_that_wants_a_guide_says_so():
-    with pytest.raises(ValueError, match="guided by edges; connect a condition"):
+    with pytest.raises(ValueError, match="guided by edges; give it a condition"):
         prepare_unconditional(bundle("edges"), None)
 
 

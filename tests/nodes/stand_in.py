@@ -45,12 +45,13 @@ def load_models_gpu(
     models, memory_required=0, force_patch_weights=False, minimum_memory_required=None, force_full_load=False
 ) -> None:
     assert force_full_load
-    state.loaded.append(([patcher.model for patcher in models], memory_required))
+    state.loaded.append(([patcher.model.module for patcher in models], memory_required))
 
 
 class ModelPatcher:
     def __init__(self, model, load_device, offload_device, size=0, weight_inplace_update=False):
         self.model, self.load_device, self.offload_device = model, load_device, offload_device
+        model.device = offload_device  # as ComfyUI does
 
 
 class ProgressBar:
@@ -100,6 +101,11 @@ def get_save_image_path(filename_prefix: str, output_dir: str, image_width=0, im
 
 def get_executing_context() -> SimpleNamespace:
     return SimpleNamespace(prompt_id="a", node_id="1", list_index=None)
+
+
+class ExecutionBlocker:
+    def __init__(self, message):
+        self.message = message
 
 
 class PromptServer:
@@ -286,6 +292,7 @@ MODULES = {
         "folder_names_and_paths": state.folders,
     },
     "comfy_execution": {},
+    "comfy_execution.graph_utils": here("ExecutionBlocker"),
     "comfy_execution.utils": here("get_executing_context"),
     "server": here("PromptServer"),
     "comfy_api": {},

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tessera.core.bundle_file import save_bundle
 from tessera.core.canvas.canvas import Canvas
-from tessera.nodes import canvas_files, conditions, layout, picture_files
+from tessera.nodes import canvas_files, codes, conditions, layout, picture_files
 from tessera.nodes import sample as sampling
 from tessera.nodes.host import comfy as adapter
 from tessera.nodes.host import handles
@@ -114,6 +114,25 @@ def test_what_may_surprise_is_said(host, make_bundle, canvas, line):
     )
     sampling.SampleCodes.execute(handle(free), 5, 1, 0, None, canvas)
     assert any(line in text for text in said(host))
+
+
+def test_cancel_stops_an_encoding_between_two_layers(model, host):
+    host.interrupted_after = 2
+    with pytest.raises(adapter.Interrupted):
+        codes.EncodeCanvas.execute(model.vqgan, torch.rand(1, 64, 64, 3))
+    host.interrupted_after = None
+    host.updates.clear()
+    canvas = codes.EncodeCanvas.execute(model.vqgan, torch.rand(1, 64, 64, 3))[0]
+    assert canvas.size == (16, 16)
+    assert host.updates[-1][0] == host.updates[-1][1]
+    assert not model.bundle.vqgan.encoder.conv_in._forward_pre_hooks
+
+
+def test_a_large_condition_says_first_how_many_cells_it_will_be(host, make_bundle):
+    conditions.Edges.execute(
+        handle(make_bundle("edges")), torch.rand(1, 24, 40, 3), "lines", "original size", 50, 120, 0
+    )
+    assert said(host)[0].startswith("40x24 pixels will be 60 cells")
 
 
 def test_time_and_cells_are_said_after_a_run(model, host):

@@ -21,8 +21,11 @@ IDS = {
     "TesseraLoadCanvas", "TesseraRecallCanvas", "TesseraSweepSettings", "TesseraBestOf", "TesseraCodebookAtlas",
     "TesseraComparePictures", "TesseraCompareCanvases", "TesseraExamplePicture", "TesseraSavePicture",
     "TesseraLoadCanvasOfPicture", "TesseraSlidingWindow", "TesseraPlanRun", "TesseraTilePreview", "TesseraLayout",
+    "TesseraDownloadModel", "TesseraCropAroundMask", "TesseraPutBack", "TesseraAnimateTemperature", "TesseraTravel",
+    "TesseraRollFrames",
     "TesseraLoadCLIP", "TesseraPaintByWords", "TesseraPaintSettings", "TesseraWordsPrompt", "TesseraPicturePrompt",
     "TesseraPaintStory", "TesseraRestyle", "TesseraRankByWords", "TesseraClassify",
+    "TesseraSteerByWords", "TesseraGate",
 }  # fmt: skip
 
 
@@ -109,3 +112,16 @@ def test_importing_the_package_imports_no_host_and_no_nodes():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_each_node_is_found_under_other_words_too(node):
+    """Newer hosts search for them; an entry for each node is in nodes/search.py."""
+    schema = node.define_schema()
+    assert len(schema.search_aliases) >= 2
+    assert all(word == word.lower() for word in schema.search_aliases)
+
+
+def test_words_belong_to_nodes_that_there_are():
+    from tessera.nodes.search import WORDS
+
+    assert set(WORDS) <= IDS

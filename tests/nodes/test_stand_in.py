@@ -17,6 +17,7 @@ CALLED = {  # module: what the nodes call in it, dots into classes
         "intermediate_device",
     ],
     "comfy.model_patcher": ["ModelPatcher.__init__"],
+    "comfy_execution.graph_utils": ["ExecutionBlocker.__init__"],
     "comfy_execution.utils": ["get_executing_context"],
     "comfy.utils": ["ProgressBar.__init__", "ProgressBar.update_absolute"],
     "folder_paths": [

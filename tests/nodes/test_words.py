@@ -5,8 +5,9 @@ import torch
 
 from tessera.benchmarks.guide import QUICK, QUICK_CLIP, random_models
 from tessera.core.autoencoders.vqgan_file import save_vqgan
+from tessera.core.bundle_file import save_bundle
 from tessera.core.clip.clip_file import save_clip
-from tessera.nodes import clip, films, loaders, painting
+from tessera.nodes import clip, films, loaders, painting, steering
 from tessera.nodes.host.comfy import Interrupted, register_model_folders
 
 
@@ -99,3 +100,37 @@ def test_pictures_are_classified_by_names(models):
     assert all(name in lines.splitlines()[0] for name in ("cat", "dog", "tree"))
     with pytest.raises(ValueError, match="at least two"):
         clip.Classify.execute(models[1], torch.rand(1, 24, 24, 3), "cat", "{}")
+
+
+@pytest.fixture
+def painter(host, models, make_bundle):
+    """A tiny model that paints freely."""
+    folder = host.base / "priors"
+    folder.mkdir()
+    host.folders["vq_transformer"][0].insert(0, str(folder))
+    save_bundle(folder / "tiny.safetensors", make_bundle("none"))
+    return loaders.LoadBundle.execute("tiny.safetensors").args[0]
+
+
+def test_words_steer_what_a_model_paints(painter, models):
+    picture, canvas, strip = steering.SteerByWords.execute(painter, models[1], 0, "a cat", 3, 4).args
+    assert picture.shape == (1, 16, 16, 3)
+    assert canvas.known.all()
+    assert strip.shape[0] == 1
+    again = steering.SteerByWords.execute(painter, models[1], 0, "a cat", 3, 4).args[1]
+    assert torch.equal(again.indices, canvas.indices)
+
+
+def test_the_gate_tries_seeds_until_one_passes(painter, models):
+    reference = torch.rand(1, 16, 16, 3)
+    given = {"seed": 5, "tries": 5, "together": 2, "likelihood": 0.5, "preview_every": 0, "reference": reference}
+    _, _, _, lines = steering.Gate.execute(painter, models[1], text="a cat", threshold=100.0, **given).args
+    assert len(lines.splitlines()) == 6
+    assert lines.startswith("seed 5: words")
+    assert lines.endswith("none passed; this is the best")
+    picture, canvas, _, lines = steering.Gate.execute(painter, models[1], text="", threshold=0.0, **given).args
+    assert lines.endswith("passed")
+    assert len(lines.splitlines()) == 3
+    assert (picture.shape, len(canvas.indices)) == ((1, 16, 16, 3), 1)
+    with pytest.raises(ValueError, match="nothing to judge"):
+        steering.Gate.execute(painter, models[1], text=" ", threshold=0.0, **{**given, "reference": None})

@@ -15,7 +15,6 @@ ROOT = Path(__file__).parent.parent.parent
 BUNDLE = ROOT / "models" / "emoji-edges.safetensors"
 PHOTOGRAPH, DRAWING = ROOT / "assets" / "photograph.jpg", ROOT / "assets" / "drawing.png"
 TEMPERATURES = [0.5, 0.8, 1.0]
-LOW, HIGH, BLUR = 50, 120, 2.0  # for photographs: soft edges too, but grain is not a line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     with tqdm(total=cells, unit="cell", file=sys.stdout, disable=None) as bar:
         for name, picture, drawn in inputs:
             square = fit_square(picture, side)
-            lines = centerlines(square) if drawn else canny(square, LOW, HIGH, BLUR)
+            lines = centerlines(square) if drawn else canny(square)
             condition = bundle.condition(lines)
             guides = to_pil(torch.cat([square, lines.expand(-1, 3, -1, -1)]))
             for setting in settings:

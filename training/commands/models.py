@@ -5,11 +5,13 @@ They are not ours: their authors' terms hold, and for most of them no license of
 
 import argparse
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from ...downloads.catalogue import Published, differences, read_catalogue
-from ...downloads.download import download
+from ...downloads.catalogue import Published, PublishedFile, read_catalogue
+from ...downloads.download import OnBytes
+from ...downloads.fetch import fetch_model
 from .arguments import file_path
 
 
@@ -34,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.name not in catalogue:
         raise ValueError(f"model {args.name!r} is not in the list; choose from {', '.join(catalogue)}")
-    fetch_model(catalogue[args.name], folders[0])
+    fetch(catalogue[args.name], folders[0])
     return 0
 
 
@@ -52,32 +54,18 @@ def listing(catalogue: dict[str, Published], folders: list[Path]) -> list[str]:
     return ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]) for row in rows]
 
 
-def fetch_model(published: Published, folder: Path) -> None:
-    """Fetch the files of one model into a folder and look whether they are what the catalogue says.
-
-    Raises:
-        ValueError: it has to be fetched by hand; as `download.download`; or it is another model.
-    """
+def fetch(published: Published, folder: Path) -> None:
+    """Fetch one model with a bar for each file; errors as `fetch_model`."""
     from tqdm import tqdm
 
-    from ...core.inspection import inspect_model
+    print(f"{published.name}: {published.summary}")
+    with ExitStack() as bars:
 
-    lacking = [file.name for file in published.files if not file.addresses]
-    if lacking:
-        raise ValueError(
-            f"{published.name} can't be fetched by itself; open {published.page} and save {' and '.join(lacking)} "
-            f"in {folder}"
-        )
-    print(f"{published.name}: {published.about}. Licence of the weights: {published.license}. {published.page}")
-    for file in published.files:
-        if (folder / file.name).is_file():
-            print(f"{folder / file.name} is there already")
-            continue
-        with tqdm(unit="B", unit_scale=True, desc=file.name, file=sys.stdout, disable=None) as bar:
-            download(file, folder / file.name, lambda done, total, bar=bar: show(bar, done, total))
-    weights = folder / published.files[0].name
-    if different := differences(published, inspect_model(weights)):
-        raise ValueError(f"{weights} is another model than expected: {', '.join(different)}; remove it")
+        def on_file(file: PublishedFile) -> OnBytes:
+            bar = bars.enter_context(tqdm(unit="B", unit_scale=True, desc=file.name, file=sys.stdout, disable=None))
+            return lambda done, total: show(bar, done, total)
+
+        weights = fetch_model(published, folder, on_file)
     print(f"{weights} is ready")
 
 

@@ -88,7 +88,7 @@ class LoopConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class VQGANLossConfig:
-    """Weights of the first stage's losses (section 3.1.1). The adversary is off while its weight is 0."""
+    """Weights of the first stage's losses (section 3.1). The adversary is off while its weight is 0."""
 
     l1: float = 1.0
     l2: float = 0.0
@@ -96,7 +96,7 @@ class VQGANLossConfig:
     perceptual_weight: float = 1.0
     adversarial_weight: float = 0.8
     discriminator_channels: int = 64  # of its first layer; a half takes a quarter of the time
-    discriminator_start: int = 0  # step from which the discriminator trains, unheard
+    discriminator_start: int = 0  # step from which the discriminator trains, its loss not yet applied to the decoder
     adversarial_start: int = 1000  # step from which its loss reaches the decoder ...
     adversarial_ramp: int = 1000  # ... growing to full weight over so many steps: no dip in quality
     quantizer: QuantizerLosses = field(default_factory=QuantizerLosses)
@@ -111,7 +111,7 @@ class VQGANRun:
     data: DataConfig
     start_from: str = ""  # a vqgan or bundle file, or a released checkpoint, whose weights to go on from
     learn: Literal["all", "decoder"] = "all"  # "decoder" leaves the codes alone: priors trained on them stay valid
-    blend: float = 1.0  # of a decoder: how far to go from start_from to what was learned, in the weights that are kept
+    blend: float = 1.0  # of a decoder: interpolation weight between start_from (0) and the trained decoder (1)
     model: VQGANConfig = field(default_factory=VQGANConfig)
     loss: VQGANLossConfig = field(default_factory=VQGANLossConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
@@ -152,7 +152,7 @@ class PriorModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PriorConditionConfig:
-    """What guides the prior, made from each view itself (section 3.2.2)."""
+    """What guides the prior, made from each view itself (section 3.2)."""
 
     kind: Literal["edges", "low-resolution", "none"] = "none"
     vqgan: str = ""  # file of the VQGAN that encodes it; for low-resolution, empty is the picture's own

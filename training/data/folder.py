@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ...core.conditions.edges import canny_array
+from ...core.conditions.edges import EdgeSettings, canny_array
 from ...core.images.io import open_image
 from ..config.runs import DataConfig
 from .augment import FIRM_WIDTH, random_width, render_neighbors, render_view, widen
@@ -152,7 +152,7 @@ class ImageViews(Dataset):
         else:
             low, blur = sum(self.config.edge_low) / 2, sum(self.config.edge_blur) / 2
             width = self.config.edge_width[0]
-        thin = canny_array(pixels, low, 2 * low, blur)
+        thin = canny_array(pixels, EdgeSettings(low=low, high=2 * low, blur=blur))
         edges, lines = (torch.from_numpy(widen(thin, w)).unsqueeze(0) for w in (width, FIRM_WIDTH))
         color = torch.from_numpy(pixels).permute(2, 0, 1)
         return {"color": color / 127.5 - 1, "edges": edges / 127.5 - 1, "lines": lines / 127.5 - 1}

@@ -8,7 +8,7 @@ from torch import Tensor
 from ...core.bundle import Bundle
 from ...core.canvas.canvas import Canvas
 from ...core.conditions.base import Condition, StartToken
-from ...core.conditions.edges import canny
+from ...core.conditions.edges import EdgeSettings, canny
 from ...core.conditions.spatial import SpatialCondition
 from ...core.images.metrics import code_agreement, edge_agreement, psnr
 from ...core.sampling.loop import sample
@@ -96,7 +96,7 @@ def sample_figures(
 def edges_of(pictures: Tensor, config: DataConfig) -> Tensor:
     """Edges of samples [B, 3, H, W], taken as those of plain views are."""
     low, blur = sum(config.edge_low) / 2, sum(config.edge_blur) / 2
-    return canny(pictures, low, 2 * low, blur)
+    return canny(pictures, EdgeSettings(low=low, high=2 * low, blur=blur))
 
 
 def sample_images(

@@ -1,4 +1,4 @@
-"""The second stage: train a transformer to predict the codes of pictures (section 3.2, eq. 6)."""
+"""The second stage: train a transformer to predict the codes of pictures (section 3.2, arXiv eq. 9)."""
 
 import dataclasses
 import logging
@@ -95,7 +95,7 @@ class PriorTask:
         return {}
 
     def loss(self, batch: dict[str, Tensor]) -> Tensor:
-        """Mean over a batch (eq. 6), some of whose pictures, drawn anew each time, are learned as free ones."""
+        """Mean over a batch (arXiv eq. 9), some of whose pictures, drawn anew each time, are learned as free ones."""
         model, prefix, cells = self.modules["model"], prefix_of(batch, self.codes), batch["cells"]
         parts = [(prefix, cells)]
         if self.nothing is not None:

@@ -1,4 +1,4 @@
-"""The first stage: train a VQGAN to reconstruct pictures (section 3.1, eq. 4; adversary 3.1.1, eq. 5)."""
+"""The first stage: train a VQGAN to reconstruct pictures (section 3.1, arXiv eq. 4; adversary arXiv eq. 5)."""
 
 import copy
 import logging

@@ -43,7 +43,7 @@ def test_codes_that_a_canvas_does_not_use_are_dimmed_and_come_last(make_bundle):
 
 
 def test_order_by_use_wants_a_canvas_and_codes_that_exist(make_bundle):
-    with pytest.raises(ValueError, match="connect a canvas"):
+    with pytest.raises(ValueError, match="give a canvas"):
         codebook_atlas(make_bundle("none").vqgan, "use")
     with pytest.raises(ValueError, match="holds code 16, the codebook has 0 to 15"):
         code_counts(Canvas.filled(torch.tensor([[[16]]])), 16)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tessera.core.conditions.edges import canny, centerlines
+from tessera.core.conditions.edges import EdgeSettings, canny, centerlines
 from tessera.core.conditions.maps import depth, labels_from_colors, low_resolution, segmentation
 from tessera.core.images.io import check_images, open_image, to_pil, to_tensor
 from tessera.core.images.resize import fit_square, pad_to_multiple
@@ -217,14 +217,17 @@ def test_edges_do_not_depend_on_the_rest_of_the_batch():
 
 def test_higher_thresholds_leave_fewer_edges():
     images = random_images(1, 3, 48, 48)
-    counts = [int((canny(images, low, high) > 0).sum()) for low, high in [(10, 20), (50, 100), (300, 600)]]
+    counts = [
+        int((canny(images, EdgeSettings(low=low, high=high)) > 0).sum())
+        for low, high in [(10, 20), (50, 100), (300, 600)]
+    ]
     assert counts[0] > counts[1] > counts[2]
 
 
 @pytest.mark.parametrize(("low", "high"), [(200, 100), (-1, 100), (float("nan"), 100)])
 def test_thresholds_out_of_order_are_refused(low, high):
     with pytest.raises(ValueError, match="need 0 <= low <= high"):
-        canny(torch.zeros(1, 3, 8, 8), low, high)
+        EdgeSettings(low=low, high=high)
 
 
 def test_strokes_are_the_middle_of_thick_lines():

@@ -1,0 +1,56 @@
+"""The public Python API, as `import tessera` offers it; docs/api.md describes it."""
+
+from .autoencoders.discriminator import PatchDiscriminator
+from .autoencoders.quantizers import Quantized
+from .autoencoders.vqgan import VQGAN, VQGANConfig
+from .autoencoders.vqgan_file import save_vqgan
+from .bundle import Bundle, SampleResult
+from .bundle_file import save_bundle
+from .canvas.canvas import Canvas
+from .canvas.canvas_file import load_canvas, save_canvas
+from .canvas.codec import decode_canvas as decode
+from .canvas.codec import encode_canvas as encode
+from .conditions.edges import EdgeSettings, canny
+from .images.io import to_pil
+from .images.reading import read_image
+from .inspection import inspect_model
+from .loading import load, load_vqgan
+from .priors.base import Prior
+from .priors.transformer import Transformer, TransformerConfig
+from .sampling.estimate import estimate_run as estimate
+from .sampling.loop import Progress, SamplingState, sample, sample_steps
+from .sampling.settings import SamplingSettings
+from .sampling.windows import Sliding
+
+__all__ = [
+    "VQGAN",
+    "Bundle",
+    "Canvas",
+    "EdgeSettings",
+    "PatchDiscriminator",
+    "Prior",
+    "Progress",
+    "Quantized",
+    "SampleResult",
+    "SamplingSettings",
+    "SamplingState",
+    "Sliding",
+    "Transformer",
+    "TransformerConfig",
+    "VQGANConfig",
+    "canny",
+    "decode",
+    "encode",
+    "estimate",
+    "inspect_model",
+    "load",
+    "load_canvas",
+    "load_vqgan",
+    "read_image",
+    "sample",
+    "sample_steps",
+    "save_bundle",
+    "save_canvas",
+    "save_vqgan",
+    "to_pil",
+]

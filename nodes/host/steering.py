@@ -1,0 +1,114 @@
+"""Core's steering and gate under ComfyUI: models made ready, bar, pictures on the way and cancel."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ...core.canvas.canvas import Canvas
+from ...core.canvas.codec import decode_canvas
+from ...core.clip.gate import Term, Tried, gate
+from ...core.clip.scoring import score_images, score_texts
+from ...core.clip.steering import steer_steps
+from ...core.prepared import PreparedCondition
+from ...core.sampling.loop import sample
+from ...core.sampling.maps import settings_for
+from ...core.sampling.selection import mean_log_probability
+from ...core.sampling.settings import SamplingSettings
+from ...core.sampling.state import SamplingState
+from ...core.sampling.windows import Sliding
+from . import comfy
+from .handles import BundleHandle
+from .painting import ClipHandle
+from .sampling import Sampled, beginning, finish, preview, run
+
+
+def steer(
+    model: BundleHandle,
+    clip: ClipHandle,
+    text: str,
+    condition: PreparedCondition | None,
+    canvas: Canvas | None,
+    settings: SamplingSettings | None,
+    seed: int,
+    particles: int,
+    preview_every: int,
+) -> tuple[Canvas, Tensor]:
+    """The images of a steered run, best first, and their cosines with the text.
+
+    The backdrop is one plain image of the next seed.
+    """
+    judge = clip.ready()
+    given, start = beginning(model, condition, canvas, Sliding(), particles)
+    alone, first = beginning(model, condition, canvas, Sliding(), 1)
+    settings = settings_for(settings or SamplingSettings(), start)
+    bundle = model.ready_to_sample(start, settings.guidance_scale != 1)
+
+    def score(made: Canvas) -> Tensor:
+        return score_texts(judge, (decode_canvas(bundle.vqgan, made) + 1) / 2, [text]).mean(1)
+
+    backdrop = sample(bundle.prior, alone, first, seed + particles, settings).canvas
+    state, bar = SamplingState.start(start, seed), comfy.Progress()
+    for event in steer_steps(bundle.prior, given, state, settings, score, backdrop):
+        due = preview_every and event.done % preview_every == 0
+        now = start.with_cells(state.indices, state.known)
+        bar.step(event.done, event.total, (lambda now=now: preview(bundle.vqgan, now)) if due else None)
+        if event.copied:
+            comfy.say(f"{event.copied} of {particles} pictures replaced, mean cosine {event.scores.mean():.3f}")
+    order = event.scores.argsort(descending=True, stable=True)
+    return start.with_cells(state.indices.cpu(), state.known.cpu()).pick(order), event.scores[order]
+
+
+Request = tuple[BundleHandle, PreparedCondition | None, Canvas | None, SamplingSettings | None, Sliding | None, int]
+
+
+def try_until(
+    request: Request,
+    clip: ClipHandle,
+    text: str,
+    reference: Tensor | None,
+    likelihood: float,
+    threshold: float,
+    tries: int,
+    together: int,
+    preview_every: int,
+) -> tuple[Tried, list[Term], Tensor, Canvas]:
+    """What was tried, its terms, and the images and canvases of all tries.
+
+    Args:
+        request: model, condition, canvas, settings, sliding and the first seed, as for `run`.
+        reference: [n, 3, H, W] in 0..1.
+    """
+    judge, runs, images = clip.ready(), [], []
+    terms = _terms(clip, text, reference, likelihood)
+    scorers = {
+        "words": lambda made, _: score_texts(judge, made, [text]).mean(1),
+        "reference": lambda made, _: score_images(judge.clip, made, reference).mean(1),
+        "likelihood": _likelihood,
+    }
+
+    def make(first: int) -> list[Tensor]:
+        *what, seed = request
+        sampled = run(*what, seed + first, min(together, tries - first), preview_every)
+        runs.append(sampled)
+        images.append(decode_canvas(request[0].vqgan.ready_for(sampled.canvas), sampled.canvas))
+        return [scorers[term.name]((images[-1] + 1) / 2, sampled) for term in terms]
+
+    for tried in gate(make, terms, threshold, tries, together):
+        comfy.say(f"{len(tried.totals)} tried, best {tried.totals.max():.0f} of 100")
+    finish(*runs)
+    return tried, terms, torch.cat(images), runs[0].canvas.join([other.canvas for other in runs[1:]])
+
+
+def _terms(clip: ClipHandle, text: str, reference: Tensor | None, likelihood: float) -> list[Term]:
+    """What an image is judged by; ValueError if by nothing."""
+    terms = [Term(name="words", quantiles=clip.model.right_pairs)] if text.strip() else []
+    terms += [] if reference is None else [Term(name="reference")]
+    if not terms:
+        raise ValueError("there is nothing to judge by; write words, or connect a reference picture")
+    return terms + ([Term(name="likelihood", weight=likelihood)] if likelihood else [])
+
+
+def _likelihood(_: Tensor, sampled: Sampled) -> Tensor:
+    """The geometric mean of the probabilities of an image's codes, 0 to 1."""
+    return mean_log_probability(sampled.state, sampled.start.known).exp()

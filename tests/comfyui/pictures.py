@@ -1,0 +1,132 @@
+"""Makes the pictures that show what Tessera does: runs every workflow in a real ComfyUI with its page.
+
+    COMFYUI_DIR=../ComfyUI COMFYUI_PYTHON=... python -m tessera.tests.comfyui.pictures [NAME ...]
+
+workflows/NAME.jpg is the finished picture of each workflow, web/pictures and web/docs/pictures hold each node as it
+looks after a run (the same files twice: ComfyUI looks for a help page's pictures one folder higher than a code host
+does), and docs/pictures those screens that the README shows. workflows/api is written anew as the front end sends it.
+Workflows whose model is not at hand are opened but not run. Needs what the tests of this folder need, and half an hour.
+"""
+
+import argparse
+import io
+import json
+import shutil
+import sys
+import tempfile
+from math import ceil, sqrt
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+from .browser import Screen
+from .conftest import FLAGS, PACK, ROOT, Server, running_server
+
+SIDE = 400  # of a workflow's picture, pixels
+NODE = 560  # width of a node's picture at most
+WHOLE = {"02-drawing-to-pictures": "drawing-to-pictures", "16-panorama": "panorama-workflow"}  # screens of the README
+LAST = (
+    "TesseraPutBack", "PreviewImage", "TesseraTravel", "TesseraSweepSettings", "TesseraBestOf", "TesseraCodebookAtlas",
+    "TesseraTilePreview", "TesseraSampleCodes",
+)  # fmt: skip
+BOX = """(id) => {
+    const node = app.graph.getNodeById(id), ds = app.canvas.ds, top = node.pos[1] - 30;
+    ds.scale = 1;
+    [ds.offset[0], ds.offset[1]] = [120 - node.pos[0], 120 - top];
+    app.canvas.setDirty(true, true);
+    const frame = app.canvas.canvas.getBoundingClientRect();
+    const height = node.pos[1] + node.size[1] - top;
+    return {x: frame.left + 110, y: frame.top + 110, width: node.size[0] + 20, height: Math.min(height + 20, 860)};
+}"""
+
+
+def grid(pictures: list[Image.Image], side: int) -> Image.Image:
+    """Pictures of one size on a sheet whose longer side has so many pixels."""
+    columns = ceil(sqrt(len(pictures)))
+    width, height = pictures[0].size
+    sheet = Image.new("RGB", (columns * width, ceil(len(pictures) / columns) * height), "white")
+    for i, one in enumerate(pictures):
+        sheet.paste(one.convert("RGB"), (i % columns * width, i // columns * height))
+    sheet.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return sheet
+
+
+def finished(server: Server, graph: dict) -> list[Image.Image]:
+    """What the node that matters most in a workflow made in the last run."""
+    *_, entry = server.get("/history").values()
+    kinds = {str(node["id"]): node["type"] for node in graph["nodes"]}
+    made = {name: one["images"] for name, one in entry["outputs"].items() if one.get("images")}
+    made = {name: images for name, images in made.items() if kinds.get(name) in LAST}
+    best = min(made, key=lambda name: (LAST.index(kinds[name]), -int(name)))
+    folder = server.folder
+    return [Image.open(folder / one["type"] / one["subfolder"] / one["filename"]) for one in made[best]]
+
+
+def show_node(screen: Screen, number: int, kind: str) -> None:
+    """Keep a picture of one node."""
+    box = screen.page.evaluate(BOX, number)
+    screen.settle()
+    picture = Image.open(io.BytesIO(screen.page.screenshot(clip=box))).convert("RGB")
+    picture.thumbnail((NODE, 2 * NODE), Image.Resampling.LANCZOS)
+    for folder in (ROOT / "web" / "pictures", ROOT / "web" / "docs" / "pictures"):
+        folder.mkdir(exist_ok=True)
+        picture.save(folder / f"{kind}.jpg", quality=85, optimize=True)
+
+
+def make(screen: Screen, path: Path, nodes: set[str], only_open: bool) -> str:
+    """All pictures of one workflow; how its run ended. `nodes` are those that have their picture."""
+    graph = json.loads(path.read_text(encoding="utf-8"))
+    screen.load(graph)
+    sent = screen.page.evaluate("async () => JSON.stringify((await app.graphToPrompt()).output, null, 1)")
+    (path.parent / "api" / path.name).write_text(f"{sent}\n", encoding="utf-8")
+    ended = "" if only_open else screen.run()
+    if ended == "execution_success":
+        screen.page.wait_for_function("() => !Object.keys(app.nodePreviewImages).length")
+        screen.page.wait_for_timeout(2000)
+        grid(finished(screen.server, graph), SIDE).save(path.with_suffix(".jpg"), quality=85, optimize=True)
+    elif not only_open:
+        screen.page.keyboard.press("Escape")
+        screen.page.wait_for_timeout(1000)
+    screen.see_all()
+    screen.shot(path.stem)
+    if path.stem in WHOLE and ended == "execution_success":
+        shutil.copy(screen.shots / f"{path.stem}.png", ROOT / "docs" / "pictures" / f"{WHOLE[path.stem]}.png")
+    for node in graph["nodes"]:
+        kind = node["type"]
+        new = kind not in nodes and not (only_open and (ROOT / "web" / "pictures" / f"{kind}.jpg").exists())
+        if kind.startswith("Tessera") and new:
+            show_node(screen, node["id"], kind)
+            if ended == "execution_success":
+                nodes.add(kind)
+    return ended
+
+
+def main(arguments: list[str]) -> None:
+    """Run the workflows named, or all of them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="workflows, by the beginning of their names; all if none is given")
+    parser.add_argument("--shots", type=Path, help="folder for a picture of the page after each run")
+    parser.add_argument("--open", action="store_true", help="only open them, for workflows/api and pictures of nodes")
+    args = parser.parse_args(arguments)
+    paths = sorted((ROOT / "workflows").glob("*.json"))
+    wanted = [path for path in paths if not args.names or path.stem.startswith(tuple(args.names))]
+    folder = Path(tempfile.mkdtemp(prefix="tessera-pictures-"))
+    shots, models = args.shots or folder / "shots", folder / "models"
+    for one in (shots, models, folder / "server"):
+        one.mkdir(parents=True, exist_ok=True)
+    with running_server(folder / "server", models, "--cpu") as server, sync_playwright() as playwright:
+        chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        screen = Screen(page, server, PACK, False, shots)
+        page.set_default_timeout(1_200_000)
+        screen.open()
+        nodes: set[str] = set()
+        for path in wanted:
+            print(path.stem, make(screen, path, nodes, args.open), flush=True)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
