@@ -135,7 +135,7 @@ class Bundle:
 
         Args:
             condition: as for `condition`, or what it returned. None where the prior needs none.
-            canvas: known cells to keep, and where it wraps; None is all unknown, one window or as large as the condition.
+            canvas: known cells, and where it wraps; None is all unknown, one window or as large as the condition.
             batch: images for each condition and canvas; image b of the result has the random numbers of `seed + b`.
             temperature, top_k, top_p, min_p, guidance_scale: see `SamplingSettings`.
             sliding: how the window moves over a canvas larger than it.
