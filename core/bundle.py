@@ -16,10 +16,16 @@ from .canvas.canvas import Canvas
 from .canvas.codec import decode_canvas
 from .conditions.base import Condition, TokenCondition, repeat
 from .conditions.config import ConditionConfig
+from .conditions.control import ControlAREncoder
 from .conditions.kinds import KINDS, ConditionContext, build_condition, null_prefix
 from .conditions.layout import Box
+from .conditions.sketch import Sketch, SketchEncoder
+from .conditions.text import TextFeatures
+from .conditions.vocabulary import Vocabulary
 from .geometry import Window
 from .prefix import Prefix
+from .priors.any_order import AnyOrderLlama
+from .priors.llama import Llama
 from .priors.transformer import Transformer
 from .sampling.loop import sample
 from .sampling.settings import SamplingSettings
@@ -45,9 +51,11 @@ class Bundle:
     """Models that belong together; `condition_vqgan` for conditions that are pictures, None for the others."""
 
     vqgan: VQGAN
-    prior: Transformer
+    prior: Transformer | Llama | AnyOrderLlama
     condition_config: ConditionConfig
     condition_vqgan: VQGAN | None = None
+    control: ControlAREncoder | SketchEncoder | None = None  # what adds to the prior's stream cell by cell
+    vocabulary: Vocabulary | None = None  # the styles and words of a sketch
 
     def __post_init__(self):
         config, kind = self.prior.config, self.condition_config.kind
@@ -61,10 +69,19 @@ class Bundle:
             raise ValueError(
                 f"a condition of kind {kind} {'needs a' if KINDS[kind].has_vqgan else 'has no'} VQGAN of its own"
             )
-        if self.condition_vqgan is not None:
+        if (kind == "text") != (getattr(config, "feature_width", 0) > 0):
+            raise ValueError(f"a condition of kind {kind} does not guide this prior; use the file it was trained with")
+        if (kind == "sketch") != (isinstance(self.control, SketchEncoder) and self.vocabulary is not None):
+            needs = "needs a" if kind == "sketch" else "has no"
+            raise ValueError(f"a condition of kind {kind} {needs} sketch encoder with a vocabulary")
+        if kind == "text":
+            own = 0
+        elif self.vocabulary is not None:
+            own = self.vocabulary.rows
+        elif self.condition_vqgan is not None:
             own = self.condition_vqgan.config.codebook_size
         else:
-            own = self.condition_config.labels or 1
+            own = (self.condition_config.labels or 1) + (kind == "class" and self.condition_config.unconditional)
         if self.condition_config.offset + own > config.vocab_size:
             raise ValueError(
                 f"the condition has {own} codes, the prior only knows "
@@ -72,7 +89,9 @@ class Bundle:
             )
 
     def condition(
-        self, given: Tensor | list[Box] | None = None, canvas_size: tuple[int, int] | None = None
+        self,
+        given: Tensor | list[Box] | TextFeatures | Sketch | None = None,
+        canvas_size: tuple[int, int] | None = None,
     ) -> Condition:
         """What guides a sample.
 
@@ -80,10 +99,12 @@ class Bundle:
             given: by kind. "edges": [B, 1 or 3, H, W] in -1..1, white lines on black. "depth": [B, 1 or 3, H, W]
                 of any scale, near is bright. "segmentation": labels [B, H, W] int64. "low-resolution":
                 [B, 3, H/factor, W/factor] in -1..1. "class": labels [B] int64. "layout": boxes, or for a canvas of
-                one window `layout.layout_tokens` of them. "coordinates" and "none": None, as "edges" may be of a
-                prior trained with condition dropout: it samples unconditionally. H and W are multiples of the stride.
-            canvas_size: height and width in cells; needed for "coordinates", and for a "layout" on a canvas larger
-                than the window.
+                one window `layout.layout_tokens` of them. "text": features of prompts. "sketch": what an image is
+                asked to show; None is nothing. "coordinates" and "none": None,
+                as "edges" and "class" may be of a prior trained with condition dropout: it samples unconditionally. H
+                and W are multiples of the stride.
+            canvas_size: height and width in cells; needed for "coordinates", and for a "layout" or a "sketch" on a
+                canvas larger than the window.
         Raises:
             ValueError: something missing, not asked for, or that can't be used.
         """
@@ -99,11 +120,21 @@ class Bundle:
             self.prior.config.vocab_size,
             self.condition_vqgan,
             self.unconditional_condition if self.condition_config.unconditional else None,
+            self.null_text if self.condition_config.kind == "text" else None,
+            self.control if isinstance(self.control, SketchEncoder) else None,
+            self.vocabulary,
         )
+
+    @property
+    def null_text(self) -> Tensor:
+        """What a prior of prompts was trained with in place of a text, [1, P, F]."""
+        return self.prior.cls_embedding.uncond_embedding.detach().float().cpu().unsqueeze(0)
 
     @cached_property
     def unconditional_condition(self) -> TokenCondition:
-        """What a prior trained with condition dropout was given instead of edges; computed once."""
+        """What a prior trained with condition dropout was given instead of its condition; computed once."""
+        if self.condition_config.kind == "class":
+            return TokenCondition(torch.tensor([[self.condition_config.offset + self.condition_config.labels]]))
         side = self.prior.config.window * self.vqgan.config.stride
         return TokenCondition(null_prefix(self.condition_vqgan, side) + self.condition_config.offset)
 
@@ -119,7 +150,7 @@ class Bundle:
 
     def sample(
         self,
-        condition: Condition | Tensor | list[Box] | None = None,
+        condition: Condition | Tensor | list[Box] | TextFeatures | None = None,
         *,
         canvas: Canvas | None = None,
         batch: int = 1,
@@ -145,7 +176,7 @@ class Bundle:
         settings = SamplingSettings(
             temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, guidance_scale=guidance_scale
         )
-        if condition is None or isinstance(condition, Tensor | list):
+        if condition is None or isinstance(condition, Tensor | list | TextFeatures):
             condition = self.condition(condition, canvas.size if canvas else None)
         if canvas is None:
             window = self.prior.config.window

@@ -6,14 +6,18 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from .autoencoders.vqgan import VQGAN
 from .autoencoders.vqgan_file import build_vqgan, codes_fingerprint, vqgan_part
 from .bundle import Bundle
 from .conditions.config import ConditionConfig
+from .conditions.control import ControlARConfig, ControlAREncoder
 from .conditions.kinds import KINDS
-from .priors.transformer import Transformer, TransformerConfig
+from .conditions.sketch import SketchConfig, SketchEncoder
+from .conditions.vocabulary import Vocabulary, vocabulary_from
+from .priors.kinds import PRIOR_KINDS, kind_of_prior
 from .storage.model_file import (
     ModelFile,
     build_empty,
@@ -23,6 +27,8 @@ from .storage.model_file import (
     read_model_file,
     write_model_file,
 )
+
+CONTROL_KINDS = {"controlar": (ControlAREncoder, ControlARConfig), "sketch": (SketchEncoder, SketchConfig)}
 
 
 def save_bundle(path: str | Path, bundle: Bundle, **metadata: Any) -> None:
@@ -36,26 +42,38 @@ def save_bundle(path: str | Path, bundle: Bundle, **metadata: Any) -> None:
     config["condition"] = dataclasses.asdict(bundle.condition_config)
     if bundle.condition_vqgan is not None and bundle.condition_vqgan is not bundle.vqgan:
         config["condition_vqgan"], parts["condition"] = vqgan_part(bundle.condition_vqgan)
+    if bundle.control is not None:
+        config["control"], parts["control"] = control_part(bundle.control)
+    if bundle.vocabulary is not None:
+        config["vocabulary"] = dataclasses.asdict(bundle.vocabulary)
     write_model_file(path, "bundle", config, parts, **metadata)
 
 
-def load_bundle(path: str | Path) -> Bundle:
-    """Read a bundle, ready for use; errors as `read_model_file`."""
-    file = read_model_file(path)
+def load_bundle(path: str | Path, prior_dtype: torch.dtype = torch.float32) -> Bundle:
+    """Read a bundle, ready for use; arguments and errors as `read_model_file`."""
+    file = read_model_file(path, prior_dtype)
     condition = config_from(ConditionConfig, part_config(file, "condition"), file.path.name)
     vqgan, prior = build_vqgan(file, "vqgan", part_config(file, "vqgan")), build_prior(file)
     condition_vqgan = None
     if KINDS[condition.kind].has_vqgan:
         condition_vqgan = vqgan if encodes_itself(file) else build_condition_vqgan(file)
-    return make_bundle(file.path.name, vqgan, prior, condition, condition_vqgan)
+    control = build_control(file) if "control" in file.config else None
+    words = vocabulary_from(file.config["vocabulary"], file.path.name) if "vocabulary" in file.config else None
+    return make_bundle(file.path.name, vqgan, prior, condition, condition_vqgan, control, words)
 
 
 def make_bundle(
-    name: str, vqgan: VQGAN, prior: Transformer, condition: ConditionConfig, condition_vqgan: VQGAN | None
+    name: str,
+    vqgan: VQGAN,
+    prior: nn.Module,
+    condition: ConditionConfig,
+    condition_vqgan: VQGAN | None = None,
+    control: nn.Module | None = None,
+    vocabulary: Vocabulary | None = None,
 ) -> Bundle:
     """A bundle of what the file `name` holds; ValueError, naming it, where the parts don't belong together."""
     try:
-        return Bundle(vqgan, prior, condition, condition_vqgan)
+        return Bundle(vqgan, prior, condition, condition_vqgan, control, vocabulary)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
 
@@ -78,9 +96,17 @@ def build_condition_vqgan(file: ModelFile) -> VQGAN:
     return build_vqgan(file, "condition", part_config(file, "condition_vqgan"))
 
 
-def prior_part(prior: Transformer) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Config and tensors of a prior."""
-    return dataclasses.asdict(prior.config), prior.state_dict()
+def prior_part(prior: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Config and tensors of a prior; taming's transformer is the kind that needs no name."""
+    kind = kind_of_prior(prior)
+    named = {} if kind == "transformer" else {"kind": kind}
+    return named | dataclasses.asdict(prior.config), prior.state_dict()
+
+
+def control_part(control: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Config and tensors of what controls cells."""
+    kind = next(name for name, (module, _) in CONTROL_KINDS.items() if type(control) is module)
+    return {"kind": kind} | dataclasses.asdict(control.config), control.state_dict()
 
 
 def stage_fingerprints(vqgan: VQGAN, condition_vqgan: VQGAN | None) -> dict[str, str]:
@@ -107,7 +133,7 @@ def check_stages(name: str, learned: dict[str, str], files: dict[str, str | Path
 
 def save_prior(
     path: str | Path,
-    prior: Transformer,
+    prior: nn.Module,
     condition: ConditionConfig,
     stages: dict[str, str] | None = None,
     **metadata: Any,
@@ -118,14 +144,34 @@ def save_prior(
     write_model_file(path, "prior", config, {"prior": tensors}, **metadata)
 
 
-def build_prior(file: ModelFile) -> Transformer:
+def build_prior(file: ModelFile) -> Any:
     """The prior that a file holds."""
-    config = config_from(TransformerConfig, part_config(file, "prior"), file.path.name)
-    prior = build_empty(Transformer, config, file.path.name)
-    load_part(prior, file, "prior")
-    return prior
+    return _build_kind(file, "prior", PRIOR_KINDS, "transformer")
 
 
-def load_prior(path: str | Path) -> Transformer:
+def build_control(file: ModelFile) -> Any:
+    """What controls cells in a file."""
+    return _build_kind(file, "control", CONTROL_KINDS)
+
+
+def config_of_kind(values: Any, kinds: dict[str, Any], default: str, name: str) -> tuple[type, Any]:
+    """The module's class and the config of a part of the file `name` that says what kind it is of."""
+    kind = values.get("kind", default) if isinstance(values, dict) else default
+    if kind not in kinds:
+        raise ValueError(f"{name} holds a model of kind {str(kind)[:40]!r}, not known here; update Tessera")
+    module, config = kinds[kind]
+    if isinstance(values, dict):
+        values = {key: value for key, value in values.items() if key != "kind"}
+    return module, config_from(config, values, name)
+
+
+def _build_kind(file: ModelFile, part: str, kinds: dict[str, Any], default: str = "") -> Any:
+    module, config = config_of_kind(part_config(file, part), kinds, default, file.path.name)
+    built = build_empty(module, config, file.path.name)
+    load_part(built, file, part)
+    return built
+
+
+def load_prior(path: str | Path) -> Any:
     """The prior of a "prior" or "bundle" file, ready for use; errors as `read_model_file`."""
     return build_prior(read_model_file(path))

@@ -7,15 +7,20 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from safetensors import safe_open
 
 from .autoencoders.vqgan import VQGANConfig
+from .bundle_file import CONTROL_KINDS, config_of_kind
+from .checkpoints.llamagen import is_llama
+from .checkpoints.llamagen_bundle import find_tokenizer, plan_llamagen
 from .checkpoints.reader import Checkpoint
 from .checkpoints.taming import FIRST_STAGE, build_checked, plan_bundle
+from .checkpoints.tensor_names import Source, is_llamagen_tokenizer
 from .conditions.config import ConditionConfig
 from .loading import holds_transformer, is_native, open_released, plan_first_stage, yaml_of
-from .priors.transformer import TransformerConfig
+from .priors.kinds import PRIOR_KINDS
 from .storage.door import brief, check_numbers
 from .storage.model_file import check_finite, config_from, parse_config
 
@@ -29,7 +34,7 @@ class ModelInfo:
 
     kind: "bundle" (VQGAN, transformer and condition), "vqgan" or "prior".
     origin: whose names its tensors have.
-    configs: of its models, by part: "vqgan", "prior", "condition_vqgan".
+    configs: of its models, by part: "vqgan", "prior", "condition_vqgan", "control".
     parameters: how many numbers each part has.
     stages: of a prior, fingerprints of the stages whose codes it learned, as `bundle_file.stage_fingerprints`.
     besides: what else it holds, such as "optimizer_states" or "loss (120 tensors)".
@@ -37,7 +42,7 @@ class ModelInfo:
 
     kind: str
     origin: str
-    configs: dict[str, VQGANConfig | TransformerConfig]
+    configs: dict[str, Any]
     parameters: dict[str, int]
     condition: ConditionConfig | None = None
     other_entries: list[str] = field(default_factory=list)
@@ -46,8 +51,14 @@ class ModelInfo:
     stages: dict[str, str] = field(default_factory=dict)
 
 
-def inspect_model(path: str | Path, config: str | Path | None = None) -> ModelInfo:
-    """Look into a model file; arguments and errors as `opening.open_vqgan`.
+def inspect_model(
+    path: str | Path,
+    config: str | Path | None = None,
+    *,
+    vqgan: str | Path | None = None,
+    window: int | None = None,
+) -> ModelInfo:
+    """Look into a model file; arguments and errors as `loading.load`.
 
     Raises:
         ValueError: also where its tensors do not fit its config, so that what is described can be opened.
@@ -56,6 +67,8 @@ def inspect_model(path: str | Path, config: str | Path | None = None) -> ModelIn
         return _inspect_native(Path(path))
     checkpoint = open_released(path)
     condition, name = None, checkpoint.path.name
+    if is_llama(checkpoint.shapes):
+        return _inspect_llamagen(checkpoint, vqgan, window)
     if holds_transformer(checkpoint):
         bundle = plan_bundle(checkpoint, yaml_of(checkpoint, config, "transformer"))
         plans = {"vqgan": bundle.vqgan, "prior": bundle.prior, "condition_vqgan": bundle.condition_vqgan}
@@ -77,6 +90,24 @@ def inspect_model(path: str | Path, config: str | Path | None = None) -> ModelIn
     )
 
 
+def _inspect_llamagen(checkpoint: Checkpoint, vqgan: str | Path | None, window: int | None) -> ModelInfo:
+    """A transformer of LlamaGen's family together with its tokenizer's file."""
+    plan = plan_llamagen(checkpoint, window)
+    tokenizer = inspect_model(vqgan or find_tokenizer(checkpoint.path, plan.condition))
+    plans = {"prior": plan.prior} | ({"control": plan.control} if plan.control else {})
+    for part in plans.values():
+        build_checked(part, checkpoint.path.name)
+    sizes = {part: sum(math.prod(p.shape) for p in plan.parts.values()) for part, plan in plans.items()}
+    return ModelInfo(
+        "bundle",
+        "ControlAR" if plan.control else "LlamaGen",
+        {"vqgan": tokenizer.configs["vqgan"]} | {part: plan.config for part, plan in plans.items()},
+        {"vqgan": tokenizer.parameters["vqgan"]} | sizes,
+        plan.condition,
+        checkpoint.other_entries,
+    )
+
+
 def _inspect_native(path: Path) -> ModelInfo:
     """The same for a file of our own, from its header; its numbers are only looked through."""
     with safe_open(path, framework="pt") as file:
@@ -86,9 +117,12 @@ def _inspect_native(path: Path) -> ModelInfo:
         for name in shapes:
             check_finite(file.get_tensor(name), brief(name), path.name)
     config = parse_config(metadata, path.name)
-    kinds = {"vqgan": VQGANConfig, "prior": TransformerConfig, "condition_vqgan": VQGANConfig}
+    kinds = {"vqgan": VQGANConfig, "condition_vqgan": VQGANConfig}
     configs = {part: config_from(kind, config[part], path.name) for part, kind in kinds.items() if part in config}
-    prefixes = {"vqgan": "vqgan.", "prior": "prior.", "condition_vqgan": "condition."}
+    for part, kinds_of, default in (("prior", PRIOR_KINDS, "transformer"), ("control", CONTROL_KINDS, "")):
+        if part in config:
+            configs[part] = config_of_kind(config[part], kinds_of, default, path.name)[1]
+    prefixes = {"vqgan": "vqgan.", "prior": "prior.", "condition_vqgan": "condition.", "control": "control."}
     sizes = {
         part: sum(math.prod(shape) for name, shape in shapes.items() if name.startswith(prefixes[part]))
         for part in configs
@@ -101,6 +135,8 @@ def _inspect_native(path: Path) -> ModelInfo:
 
 def origin_of(checkpoint: Checkpoint) -> str:
     """Whose names the tensors have."""
+    if is_llamagen_tokenizer(Source(checkpoint, "")):
+        return "LlamaGen"
     if holds_transformer(checkpoint):
         return "taming transformers"
     if any(name.startswith("encoder.down_blocks.") for name in checkpoint.shapes):

@@ -1,16 +1,20 @@
-"""Load a VQGAN or a bundle from any supported file format: ours, taming, latent diffusion, diffusers."""
+"""Load a VQGAN or a bundle from any supported file format: ours, taming, latent diffusion, diffusers, LlamaGen."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 
 from .autoencoders.vqgan import VQGAN
 from .autoencoders.vqgan_file import read_vqgan
 from .bundle import Bundle
-from .bundle_file import load_bundle, read_condition_vqgan
+from .bundle_file import load_bundle, make_bundle, read_condition_vqgan
 from .checkpoints.diffusers import diffusers_weights, open_shards
+from .checkpoints.llamagen import TRANSFORMER as LLAMA
+from .checkpoints.llamagen import is_llama
+from .checkpoints.llamagen_bundle import find_tokenizer, plan_llamagen
 from .checkpoints.reader import Checkpoint, open_checkpoint
 from .checkpoints.taming import (
     CONDITION_STAGE,
@@ -54,14 +58,53 @@ def load_condition_vqgan(path: str | Path, config: str | Path | None = None) -> 
     return materialize(plan_vqgan(checkpoint, CONDITION_STAGE), checkpoint.path.name)
 
 
-def load(path: str | Path, config: str | Path | None = None, on_read: OnRead | None = None) -> Bundle:
-    """First stage, condition and prior of our bundle or a released transformer; otherwise as `load_vqgan`."""
+def load(
+    path: str | Path,
+    config: str | Path | None = None,
+    on_read: OnRead | None = None,
+    *,
+    vqgan: str | Path | None = None,
+    window: int | None = None,
+    prior_dtype: torch.dtype = torch.float32,
+) -> Bundle:
+    """First stage, condition and prior of our bundle or a released transformer; otherwise as `load_vqgan`.
+
+    Args:
+        vqgan: the file of a LlamaGen transformer's tokenizer, where it doesn't lie beside it under its own name.
+        window: cells a side that a LlamaGen transformer was trained on, where its file's name doesn't tell.
+        prior_dtype: of the prior's weights, where it is one of these; others stay in float32.
+    """
     if is_native(path):
-        return load_bundle(path)
+        return load_bundle(path, prior_dtype)
     checkpoint = open_released(path)
+    if is_llama(checkpoint.shapes):
+        return load_llamagen(checkpoint, vqgan, window, on_read, prior_dtype)
     if not holds_transformer(checkpoint):
         raise ValueError(f"{checkpoint.path.name} holds no transformer; choose another file")
     return released_bundle(checkpoint, yaml_of(checkpoint, config, "transformer"), on_read=on_read)
+
+
+def has_llama_prior(path: str | Path) -> bool:
+    """Whether a model file, ours or released, holds a prior of LlamaGen's family; errors as `load`."""
+    if is_native(path):
+        with safe_open(path, framework="pt") as file:
+            return f"prior.{LLAMA}" in file.keys()  # noqa: SIM118, not a dict
+    return is_llama(open_released(path).shapes)
+
+
+def load_llamagen(
+    checkpoint: Checkpoint,
+    vqgan: str | Path | None,
+    window: int | None,
+    on_read: OnRead | None = None,
+    prior_dtype: torch.dtype = torch.float32,
+) -> Bundle:
+    """A transformer of LlamaGen's family, with its tokenizer; arguments as `load`."""
+    plan, name = plan_llamagen(checkpoint, window), checkpoint.path.name
+    tokenizer = load_vqgan(vqgan or find_tokenizer(checkpoint.path, plan.condition), on_read=on_read)
+    control = materialize(plan.control, name, on_read) if plan.control else None
+    prior = materialize(plan.prior, name, on_read, prior_dtype)
+    return make_bundle(name, tokenizer, prior, plan.condition, control=control)
 
 
 def is_native(path: str | Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .bundle import Bundle
@@ -12,9 +13,12 @@ from .canvas.canvas import Canvas
 from .canvas.codec import crop_padding, decode_latents, padding_of
 from .conditions.base import Condition, repeat
 from .conditions.config import ConditionKind
+from .conditions.control import ControlAREncoder
+from .conditions.controlled import ControlledCondition
 from .conditions.kinds import KINDS
 from .conditions.layout import Box
 from .conditions.maps import colorize_labels
+from .conditions.text import TextFeatures
 from .geometry import Window
 from .images.resize import pad_to_multiple
 
@@ -60,6 +64,48 @@ def prepare_label_condition(bundle: Bundle, labels: Tensor) -> PreparedCondition
     """
     check_kind(bundle, "class")
     return PreparedCondition(bundle.condition(labels), bundle.empty_canvas(len(labels)))
+
+
+def prepare_text_condition(bundle: Bundle, text: TextFeatures) -> PreparedCondition:
+    """Guide by prompts, a picture each, one window large.
+
+    Raises:
+        ValueError: the bundle is guided by something else, or another text encoder's features.
+    """
+    check_kind(bundle, "text")
+    condition = bundle.condition(text)
+    bundle.prior.check_prefix(condition.prefix(Window(0, 0, bundle.prior.window, bundle.prior.window)))
+    return PreparedCondition(condition, bundle.empty_canvas(len(text.features)))
+
+
+@torch.inference_mode()
+def prepare_control(
+    bundle: Bundle, base: PreparedCondition, images: Tensor, strength: float = 1.0, where: Tensor | None = None
+) -> PreparedCondition:
+    """Control what a condition guides by images of edges, depth or segments, of any size.
+
+    Args:
+        images: [B or 1, 1 or 3, H, W] in -1..1.
+        strength: 0 (none) to 1 (as trained).
+        where: [B or 1, H', W'] in 0..1, the share of `strength` at each place; None is 1 everywhere.
+    Raises:
+        ValueError: the bundle has no control, or images of another number than are guided.
+    """
+    if not isinstance(bundle.control, ControlAREncoder):
+        raise ValueError("this model has no control by images; use one of ControlAR's")
+    guided, given = len(base.canvas.indices), len(images)
+    if guided != given and 1 not in (guided, given):
+        raise ValueError(f"{given} control images for {guided} prompts don't match; give one of them, or as many")
+    stride, (height, width) = bundle.vqgan.config.stride, images.shape[-2:]
+    padded = pad_to_multiple(images, stride).expand(-1, 3, -1, -1)
+    weight = next(bundle.control.parameters())
+    control = torch.cat([bundle.control(one.to(weight)).float().cpu() for one in padded.split(1)])
+    size = tuple(control.shape[1:3])
+    strengths = torch.full((1, *size), strength)
+    if where is not None:
+        strengths = strength * F.interpolate(where.unsqueeze(1), size, mode="area").squeeze(1)
+    canvas = Canvas.empty(max(guided, given), *size).with_padding(padding_of(height, width, stride))
+    return PreparedCondition(ControlledCondition(base.condition, control, strengths), canvas)
 
 
 def prepare_layout_condition(bundle: Bundle, boxes: list[Box], canvas: Canvas) -> PreparedCondition:

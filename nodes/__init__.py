@@ -15,10 +15,10 @@ from . import (
     loaders,
     painting,
     picture_files,
+    prompts,
     sample,
     sliding,
     steering,
-    tiles,
 )
 from .host import comfy
 from .host.comfy import ComfyExtension, io
@@ -37,6 +37,11 @@ NODES: list[type[io.ComfyNode]] = [
     conditions.Segmentation,
     conditions.LowResolution,
     conditions.ClassLabel,
+    prompts.EncodePrompt,
+    prompts.Prompt,
+    prompts.SavePrompt,
+    prompts.LoadPrompt,
+    prompts.Control,
     layout.SceneLayout,
     loaders.LoadVQGAN,
     codes.EncodeCanvas,
@@ -55,7 +60,7 @@ NODES: list[type[io.ComfyNode]] = [
     canvas.Paste,
     canvas.Roll,
     canvas.Blend,
-    tiles.TilePreview,
+    compare.TilePreview,
     animate.AnimateTemperature,
     animate.Travel,
     animate.RollFrames,

@@ -12,6 +12,7 @@ from ..core.canvas.codec import decode_canvas
 from ..core.images.io import to_pil, to_tensor
 from ..core.images.metrics import check_alike, code_agreement, perceptual_comparison, psnr, ssim
 from ..core.images.sheet import labeled_sheet, labeled_tiles
+from ..core.images.tiles import repeat_image
 from ..core.prepared import PreparedCondition
 from ..core.sampling.selection import best_of, check_choice, mean_log_probability
 from ..core.sampling.settings import SamplingSettings
@@ -237,3 +238,29 @@ class CompareCanvases(io.ComfyNode):
     def execute(cls, a: Canvas, b: Canvas) -> io.NodeOutput:
         check_alike(a.indices, b.indices, "canvas")
         return io.NodeOutput(float(code_agreement(a.indices, b.indices).mean()))
+
+
+class TilePreview(io.ComfyNode):
+    """A picture beside itself."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TesseraTilePreview",
+            display_name="Tile Preview",
+            category=CATEGORY,
+            description="Lays a picture beside and below itself, so that seams show where it doesn't fit its own other "
+            "end.",
+            inputs=[
+                io.Image.Input("image", tooltip="The picture, or several."),
+                io.Int.Input("across", default=3, min=1, max=16, tooltip="How often beside itself."),
+                io.Int.Input("down", default=3, min=1, max=16, tooltip="How often below itself."),
+            ],
+            outputs=[io.Image.Output(display_name="tiled", tooltip="So many times as wide and as high.")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, across: int, down: int) -> io.NodeOutput:
+        tiled = to_image(repeat_image(from_image(image), across, down))
+        return io.NodeOutput(tiled, ui=comfy.saved_pictures(tiled, cls))

@@ -7,6 +7,7 @@ cells a side, which is read off a tensor that is otherwise of no use.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from ..conditions.control import ControlARConfig, ControlAREncoder
 from ..priors.llama import Llama, LlamaConfig
@@ -17,6 +18,7 @@ from .tensor_names import Rules, Source, count, map_names
 
 CONTROL = "condition_mlp.cap_proj.fc1.weight"  # a name that only these files have
 GRID = "condition_mlp.uncond_embedding"  # all zeros; one row a cell
+MULTI_GRID = 48  # of the multi-resolution files
 BLOCK = r"adapter\.model\.encoder\.layer\.(\d+)\."
 
 DINO_RULES: Rules = [
@@ -41,7 +43,7 @@ CONTROL_RULES: Rules = [
 OTHERS: Rules = [(r"(adapter|adapter_mlp|condition_mlp|condition_layers|condition_embeddings)\..+", "")]
 
 
-def is_controlar(names: set[str]) -> bool:
+def is_controlar(names: Collection[str]) -> bool:
     """True for the tensors of ControlAR."""
     return CONTROL in names
 
@@ -57,6 +59,7 @@ def plan_controlar(source: Source) -> tuple[ModelPlan, ModelPlan]:
     layers = count(own, r"condition_layers\.(\d+)\.", source.name)
     third = plan.config.layers // layers
     prior = {**vars(plan.config), "control_layers": tuple(third * i for i in range(layers))}
+    prior["whole_canvas"] = plan.config.window == MULTI_GRID or "_MR" in source.name
     dino = parts["adapter.norm.weight"].shape[0]
     values = {
         "width": plan.config.width,

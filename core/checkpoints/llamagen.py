@@ -8,6 +8,7 @@ whoever opens it.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from ..priors.any_order import AnyOrderLlama
 from ..priors.llama import Llama, LlamaConfig
@@ -30,7 +31,7 @@ TRANSFORMER_RULES: Rules = [
 ]  # fmt: skip
 
 
-def is_transformer(names: set[str]) -> bool:
+def is_llama(names: Collection[str]) -> bool:
     """True for the tensors of a transformer of LlamaGen's or one like it."""
     return TRANSFORMER in names
 

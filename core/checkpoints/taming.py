@@ -27,7 +27,7 @@ from ..conditions.kinds import KINDS
 from ..conditions.layout import PREFIX_LENGTH as LAYOUT_LENGTH
 from ..priors.transformer import Transformer, TransformerConfig
 from ..storage.door import check_numbers
-from ..storage.model_file import build_empty, check_shapes, config_from
+from ..storage.model_file import build_empty, check_shapes, config_from, in_precision
 from .reader import Checkpoint
 from .taming_yaml import ModelYaml, branch, check_agreement, heads_of_yaml, kind_of_yaml, start_token
 from .tensor_names import (
@@ -319,10 +319,11 @@ def check_vqgan_yaml(model: ModelYaml, params: dict, config: VQGANConfig, name: 
     check_agreement(model, branch(params, "ddconfig"), network, name)
 
 
-def materialize(plan: ModelPlan, name: str, on_read: OnRead | None = None) -> Any:
+def materialize(plan: ModelPlan, name: str, on_read: OnRead | None = None, dtype: torch.dtype = torch.float32) -> Any:
     """Make the planned model, reading each tensor once.
 
     Args:
+        dtype: of its weights; each is in memory in float32 no longer than it is being read.
         on_read: told the bytes of each tensor as it arrives in memory.
     Raises:
         ValueError: as `build_checked`.
@@ -330,7 +331,7 @@ def materialize(plan: ModelPlan, name: str, on_read: OnRead | None = None) -> An
     model, tensors = build_checked(plan, name), {}
     # the largest first: what conversion to float32 gives back then has room for the next one
     for ours, part in sorted(plan.parts.items(), key=lambda item: -math.prod(item[1].shape)):
-        tensors[ours] = part.read()
+        tensors[ours] = in_precision(part.read(), dtype)
         if on_read:
             on_read(tensors[ours].nbytes)
     model.load_state_dict(tensors, assign=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-ConditionKind = Literal["edges", "depth", "segmentation", "low-resolution", "class", "coordinates", "layout", "none"]
+ConditionKind = Literal[
+    "edges", "depth", "segmentation", "low-resolution", "class", "coordinates", "layout", "text", "sketch", "none"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,13 +15,13 @@ class ConditionConfig:
     """What a prior's prefix is made of.
 
     kind: "edges", white lines on black; "depth", near is bright; "segmentation", label maps; "low-resolution",
-        a smaller picture of the same; "class" labels; "coordinates" on the canvas; scene "layout" tokens; "none",
-        a start token.
+        a smaller picture of the same; "class" labels; "coordinates" on the canvas; scene "layout" tokens; "text",
+        prompts; "none", a start token.
     offset: first vocabulary row of the condition's tokens; 0 where they share rows with the picture's codes.
     labels: how many classes or segments there are; for "coordinates", into how many steps they are cut.
     factor: for "low-resolution", how many times as large the new picture's sides are.
-    unconditional: for "edges", whether the prior was trained with condition dropout, so that it can also sample
-        unconditionally.
+    unconditional: for "edges" and "class", whether the prior was trained with condition dropout, so that it can also
+        sample unconditionally; of classes the token after the last label then stands for none.
     """
 
     kind: ConditionKind
@@ -35,7 +37,7 @@ class ConditionConfig:
             raise ValueError(f"a condition of kind {self.kind} needs to know how many labels there are")
         if self.kind == "low-resolution" and self.factor < 1:
             raise ValueError("a condition of kind low-resolution needs a factor of at least 1, such as 4")
-        if self.unconditional and self.kind != "edges":
-            raise ValueError(f"a prior guided by {self.kind} can't sample without it; only edges can be left out")
+        if self.unconditional and self.kind not in ("edges", "class"):
+            raise ValueError(f"a prior guided by {self.kind} can't sample without it; only edges and classes can")
         if self.offset < 0:
             raise ValueError(f"the condition's offset is {self.offset}; choose a row of the vocabulary, from 0")

@@ -19,7 +19,7 @@ class ControlledCondition:
 
     base: gives the prefix: text, a class, words, nothing.
     control: [B or 1, h, w, N, C], of all cells of the canvas.
-    strength: [h, w] or [B or 1, h, w], 0 (none) to 1 (as trained).
+    strength: [B or 1, h, w], 0 (none) to 1 (as trained).
     """
 
     base: Condition
@@ -39,8 +39,9 @@ class ControlledCondition:
     def prefix(self, window: Window) -> Prefix:
         """The condition's prefix, and the control of the window's cells."""
         rows, columns = window.rows(self.canvas_size[0]), window.columns(self.canvas_size[1])
-        base = self.base.prefix(window)
-        return replace(base, per_cell=self.scaled[:, rows][:, :, columns].flatten(1, 2))
+        base, control = Prefix.of(self.base.prefix(window)), self.scaled[:, rows][:, :, columns].flatten(1, 2)
+        count = max(len(base), len(control))
+        return replace(base.expand(count), per_cell=control.expand(count, -1, -1, -1))
 
     @property
     def unconditional(self) -> ControlledCondition | None:

@@ -20,7 +20,11 @@ from .label import ClassCondition
 from .layout import PREFIX_LENGTH as LAYOUT_LENGTH
 from .layout import LayoutCondition
 from .maps import depth, enlarge, segmentation
+from .sketch import WORDS as SKETCH_WORDS
+from .sketch import Sketch, SketchEncoder, sketch_condition
 from .spatial import CoordinatesCondition, SpatialCondition
+from .text import MAX_TOKENS, TextCondition, TextFeatures
+from .vocabulary import Vocabulary
 
 Size = tuple[int, int]  # height and width in cells
 
@@ -31,7 +35,8 @@ class ConditionContext:
 
     stride: pixels per cell of the canvas. window: cells per side of the prior's window. vocab_size: of the prior.
     vqgan: the condition's own, for kinds that have one. unconditional: what the prior is given instead of a condition,
-        if it was trained with condition dropout.
+        if it was trained with condition dropout. null_text [1, P, F]: what stands for no text.
+    sketches, vocabulary: what encodes a sketch, and what it can say.
     """
 
     config: ConditionConfig
@@ -40,6 +45,9 @@ class ConditionContext:
     vocab_size: int
     vqgan: VQGAN | None = None
     unconditional: Condition | None = None
+    null_text: Tensor | None = None
+    sketches: SketchEncoder | None = None
+    vocabulary: Vocabulary | None = None
 
 
 Builder = Callable[[ConditionContext, Any, Size | None], Condition]
@@ -63,6 +71,8 @@ def build_condition(context: ConditionContext, given: Any, canvas_size: Size | N
     name, kind = context.config.kind, KINDS[context.config.kind]
     if given is None and context.unconditional is not None:
         return context.unconditional
+    if given is None and context.vocabulary is not None:
+        given = Sketch()
     if (given is None) == kind.takes_input:
         raise ValueError(f"this prior is guided by {name}: {'give it' if given is None else 'leave the input out'}")
     return kind.build(context, given, canvas_size)
@@ -112,7 +122,12 @@ def _low_resolution(context: ConditionContext, given: Tensor, canvas_size: Size 
 
 
 def _class_label(context: ConditionContext, given: Tensor, canvas_size: Size | None) -> Condition:
-    return ClassCondition(given, context.config.labels, context.config.offset)
+    return ClassCondition(given, context.config.labels, context.config.offset, context.unconditional)
+
+
+def _text(context: ConditionContext, given: TextFeatures, canvas_size: Size | None) -> Condition:
+    assert context.null_text is not None
+    return TextCondition(given.features, given.mask, context.null_text)
 
 
 def _coordinates(context: ConditionContext, given: None, canvas_size: Size | None) -> Condition:
@@ -128,6 +143,13 @@ def _layout(context: ConditionContext, given: Any, canvas_size: Size | None) -> 
     return LayoutCondition(given, canvas_size or (context.window, context.window), vocabulary, context.config.offset)
 
 
+def _sketch(context: ConditionContext, given: Sketch, canvas_size: Size | None) -> Condition:
+    assert context.sketches is not None
+    assert context.vocabulary is not None
+    size = canvas_size or (context.window, context.window)
+    return sketch_condition(context.sketches, context.vocabulary, SKETCH_WORDS, context.config.offset, given, size)
+
+
 def _start_token(context: ConditionContext, given: None, canvas_size: Size | None) -> Condition:
     return StartToken(context.config.offset)
 
@@ -140,5 +162,7 @@ KINDS: dict[ConditionKind, Kind] = {
     "class": Kind(_class_label, prefix_length=lambda window: 1),
     "coordinates": Kind(_coordinates, takes_input=False),
     "layout": Kind(_layout, prefix_length=lambda window: LAYOUT_LENGTH),
+    "text": Kind(_text, prefix_length=lambda window: MAX_TOKENS),
+    "sketch": Kind(_sketch, prefix_length=lambda window: 1 + SKETCH_WORDS),
     "none": Kind(_start_token, takes_input=False, prefix_length=lambda window: 1),
 }

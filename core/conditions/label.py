@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..geometry import Window
+from .base import Condition
 
 
 @dataclass(frozen=True)
 class ClassCondition:
-    """One class label a picture: labels [B or 1] int64, in 0..classes-1."""
+    """One class label a picture: labels [B or 1] int64, in 0..classes-1; `unconditional` stands for none, if the prior
+    has learned that."""
 
     labels: Tensor
     classes: int
     offset: int = 0
+    unconditional: Condition | None = None
     canvas_size = None
-    unconditional = None
 
     def __post_init__(self):
         outside = self.labels[(self.labels < 0) | (self.labels >= self.classes)]

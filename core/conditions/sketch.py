@@ -13,7 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..geometry import Window
+from ..prefix import Prefix
+from .vocabulary import Vocabulary
+
 FOLD = 4  # pixels a side that become channels before the first convolution
+WORDS = 8  # that a picture can be asked for
+CELL = 16  # pixels of the lines a side, for each cell
+MIN_COLORED = 0.3  # share of a spot that must be painted for its color to count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,3 +74,112 @@ class SketchEncoder(nn.Module):
         spots = F.interpolate(self.colors(colors), scale_factor=2.0, mode="nearest")[:, :, :height, :width]
         shared = self.out(torch.cat([lines, spots], 1)).movedim(1, -1)  # [B, h, w, C]
         return torch.stack([layer(shared) for layer in self.control_layers], 3)
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """What a picture is asked to show, on the grid of its canvas; any part may be missing.
+
+    words: numbers of words, for all pictures alike.
+    style: a number, or None.
+    lines: [B or 1, 1, 16h, 16w], 0..1, where there are lines.
+    colors: [B or 1, 3, H, W] in -1..1, the picture whose colors are wanted, of any size.
+    colored: [B or 1, 1, H', W'] 0..1, where its colors count; None: everywhere.
+    """
+
+    words: tuple[int, ...] = ()
+    style: int | None = None
+    lines: Tensor | None = None
+    colors: Tensor | None = None
+    colored: Tensor | None = None
+
+
+def sketch_tokens(sketch: Sketch, slots: int, first: int, styles: int, words: int) -> Tensor:
+    """The prefix [1, 1 + slots]: the style, then the words by number, each part's last number where nothing is said.
+
+    Args:
+        slots: how many words there is room for.
+        first: the vocabulary row of style 0; the words come after `styles` styles and their "none".
+        styles, words: how many there are.
+    Raises:
+        ValueError: more words than slots, or a number that there is not.
+    """
+    if len(sketch.words) > slots:
+        raise ValueError(f"{len(sketch.words)} words are asked for; give at most {slots}")
+    if any(not 0 <= word < words for word in sketch.words) or sketch.style not in (None, *range(styles)):
+        raise ValueError(f"the model knows styles 0 to {styles - 1} and words 0 to {words - 1}; give one of these")
+    given = sorted(sketch.words) + [words] * (slots - len(sketch.words))
+    style = styles if sketch.style is None else sketch.style
+    return torch.tensor([[first + style, *(first + styles + 1 + word for word in given)]])
+
+
+@dataclass(frozen=True)
+class SketchCondition:
+    """Style and words as prefix tokens, lines and colors as control.
+
+    tokens: [1, P] int64.
+    control: [B or 1, h, w, N, C], of all cells of the canvas.
+    unconditional: the same canvas with nothing asked for; None of itself.
+    """
+
+    tokens: Tensor
+    control: Tensor
+    unconditional: SketchCondition | None = None
+
+    @property
+    def canvas_size(self) -> tuple[int, int]:
+        """(h, w) in cells."""
+        return self.control.shape[1], self.control.shape[2]
+
+    def prefix(self, window: Window) -> Prefix:
+        """The tokens, and the control of the window's cells."""
+        rows, columns = window.rows(self.canvas_size[0]), window.columns(self.canvas_size[1])
+        control = self.control[:, rows][:, :, columns].flatten(1, 2)
+        return Prefix(self.tokens.expand(len(control), -1), per_cell=control)
+
+
+@torch.inference_mode()
+def sketch_condition(
+    encoder: SketchEncoder, vocabulary: Vocabulary, slots: int, first: int, sketch: Sketch, size: tuple[int, int]
+) -> SketchCondition:
+    """What guides the cells of a canvas by a sketch.
+
+    Args:
+        slots, first: as of `sketch_tokens`.
+        size: height and width of the canvas in cells.
+    Raises:
+        ValueError: too many words, a number that the vocabulary has not, or lines of another size than the canvas.
+    """
+    styles, words = len(vocabulary.styles), len(vocabulary.words)
+    if sketch.lines is not None and sketch.lines.shape[-2:] != (size[0] * CELL, size[1] * CELL):
+        raise ValueError(
+            f"the lines are {sketch.lines.shape[-1]}x{sketch.lines.shape[-2]} pixels, a canvas of {size[1]}x{size[0]} "
+            f"cells needs {size[1] * CELL}x{size[0] * CELL}; scale or pad them first"
+        )
+    weight = encoder.out.weight
+
+    def of(some: Sketch) -> tuple[Tensor, Tensor]:
+        tokens = sketch_tokens(some, slots, first, styles, words)
+        return tokens, encoder(*(part.to(weight) for part in sketch_inputs(some, *size)))
+
+    return SketchCondition(*of(sketch), SketchCondition(*of(Sketch())))
+
+
+def sketch_inputs(sketch: Sketch, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Lines and colors as `SketchEncoder` takes them, for a canvas of height x width cells."""
+    blank = torch.zeros(1, 1, height * CELL, width * CELL)
+    lines = torch.cat([blank, blank], 1)
+    if sketch.lines is not None:
+        lines = torch.cat([sketch.lines, torch.ones_like(sketch.lines)], 1)
+    spots = (-(-height // 2), -(-width // 2))  # two cells a side
+    colors = torch.zeros(1, 4, *spots)
+    if sketch.colors is not None:
+        means = F.adaptive_avg_pool2d(sketch.colors, spots)
+        given = torch.ones_like(means[:, :1])
+        if sketch.colored is not None:
+            weights = F.interpolate(sketch.colored, sketch.colors.shape[-2:], mode="nearest")
+            shares = F.adaptive_avg_pool2d(weights, spots)
+            means = F.adaptive_avg_pool2d(sketch.colors * weights, spots) / shares.clamp(min=1e-6)
+            given = (shares >= MIN_COLORED).float().expand(len(means), -1, -1, -1)
+        colors = torch.cat([means * given, given], 1)
+    return lines, colors

@@ -60,13 +60,14 @@ class TextCondition:
     """Prompts as prefix vectors, whatever the window.
 
     features, mask: as of `TextFeatures`, of B or 1 rows.
-    null: [P_max, F], what the prior was trained with in place of a text; it stands under the prompt's own mask, so that
-        without its text a prompt still has its length.
+    null: [1, P_max, F], what the prior was trained with in place of a text; it stands under the prompt's own mask, so
+        that without its text a prompt still has its length.
     """
 
     features: Tensor
     mask: Tensor
     null: Tensor = field(repr=False)
+    canvas_size = None
     canvas_size = None
 
     def prefix(self, window: Window) -> Prefix:
@@ -76,7 +77,7 @@ class TextCondition:
     @property
     def unconditional(self) -> TextCondition:
         """The same without their texts."""
-        nothing = self.null[len(self.null) - self.features.shape[1] :]
+        nothing = self.null[:, self.null.shape[1] - self.features.shape[1] :]
         return replace(self, features=nothing.to(self.features).expand_as(self.features))
 
 

@@ -36,6 +36,8 @@ class AnyOrderLlama(nn.Module):
     """The prior. Its prefix is one class token; `Prefix.per_cell` [B, window**2] int64 is the order: the cells' numbers
     in the window, row by row. Cells, given or drawn, are counted in this order, and without one row by row."""
 
+    any_order = True
+
     def __init__(self, config: LlamaConfig):
         super().__init__()
         if config.feature_width or config.control_layers or config.prefix_length != 1:
@@ -139,15 +141,14 @@ class AnyOrderDecoder:
     """Evaluates more cells of windows that stand still."""
 
     def __init__(self, prior: AnyOrderLlama):
-        self.prior = prior
-        self.packed = pack_module(prior, 3)
+        self.prior = pack_module(prior)
 
     @torch.no_grad()
     def __call__(self, cells: Tensor, cache: AnyOrderCache, last: int | None = None) -> Tensor:
         """Cells [B, m], which follow the cache's -> logits [B, last or m, K] of what follows the last of them; the last
         cell of a window has nothing after it."""
         end = cache.cells + cells.shape[1]
-        prior, start = self.packed, 2 * cache.cells + 2  # after the prefix and a query for each cell, and one more
+        prior, start = self.prior, 2 * cache.cells + 2  # after the prefix and a query for each cell, and one more
         rotation = cache.rotation[:, :, cache.cells : end + 1]
         x, turned = prior._pairs(prior.llama.tok_embeddings(cells), rotation)
         mask = attention_mask(start, start + x.shape[1], None, x.device)

@@ -35,6 +35,8 @@ class LlamaConfig:
     prefix_rotation: what rotary positions do to the prefix's queries and keys. LlamaGen multiplies them by zero, so
         that a cell weighs all prefix tokens alike; the identity lets it choose among them.
     control_layers: the blocks before which control is added.
+    whole_canvas: trained on images of several shapes, of up to window**2 cells: the window is always the whole canvas,
+        and its cells are counted on, row by row, over a grid `window` cells wide whatever the canvas's own width.
     rope_base: base of the rotary frequencies.
     """
 
@@ -49,6 +51,7 @@ class LlamaConfig:
     prefix_rotation: Literal["zero", "identity"] = "zero"
     window: int = 16
     control_layers: tuple[int, ...] = ()
+    whole_canvas: bool = False
     rope_base: float = 10000.0
 
     def __post_init__(self):
@@ -118,6 +121,11 @@ class Llama(nn.Module):
         return self.config.window
 
     @property
+    def whole_canvas(self) -> bool:
+        """Whether the window is always the whole canvas."""
+        return self.config.whole_canvas
+
+    @property
     def codebook_size(self) -> int:
         """K, the codes it predicts."""
         return self.config.codebook_size
@@ -165,10 +173,10 @@ class Llama(nn.Module):
         elif len(outside := tokens[(tokens < c.codebook_size) | (tokens >= c.vocab_size)]):
             known = f"{c.codebook_size} to {c.vocab_size - 1}"
             raise ValueError(f"the condition holds token {int(outside[0])}, the prior knows {known}; {cure}")
-        wanted = (c.window**2, len(c.control_layers), c.width)
-        if prefix.per_cell is not None and prefix.per_cell.shape[1:] != wanted:
+        wanted = (len(c.control_layers), c.width)
+        if prefix.per_cell is not None and prefix.per_cell.shape[2:] != wanted:
             raise ValueError(
-                f"control has shape {tuple(prefix.per_cell.shape[1:])}, the prior takes {wanted}; "
+                f"control has shape {tuple(prefix.per_cell.shape[2:])} a cell, the prior takes {wanted}; "
                 "use the control encoder that it was trained with"
             )
 
@@ -257,18 +265,13 @@ class LlamaDecoder:
     """Evaluates more cells of windows that stand still; holds the weights as a processor reads them fastest."""
 
     def __init__(self, prior: Llama):
-        self.prior = prior
-        self.packed: dict[int, Llama] = {}  # for one row, two, and (at 3) any more
+        self.prior = pack_module(prior)
 
     @torch.no_grad()
     def __call__(self, cells: Tensor, cache: LlamaCache, last: int | None = None) -> Tensor:
         """Cells [B, m], which follow the cache's -> logits [B, last or m, K] of what follows the last of them."""
-        rows = min(cells.numel(), 3)
-        if rows not in self.packed:
-            self.packed[rows] = pack_module(self.prior, rows)
-        prior = self.packed[rows]
         start = cache.prefix_length + cache.cells
-        logits = prior.evaluate(prior.tok_embeddings(cells), cache.prefix, cache.past, start, last or 0)
+        logits = self.prior.evaluate(self.prior.tok_embeddings(cells), cache.prefix, cache.past, start, last or 0)
         cache.cells += cells.shape[1]
         return logits
 

@@ -17,7 +17,10 @@ from .windows import EXACT, Sliding
 def check_inputs(prior: Prior, condition: Condition, state: SamplingState, sliding: Sliding = EXACT) -> None:
     """Raise ValueError where canvas, condition and prior don't belong together."""
     batch, height, width = state.indices.shape
-    _check_sliding(prior, width, sliding, state.wrap)
+    if getattr(prior, "whole_canvas", False):
+        _check_whole(prior, height, width, state.wrap)
+    else:
+        _check_sliding(prior, width, sliding, state.wrap)
     if (code := _first_outside(state.indices, prior.codebook_size)) is not None:
         raise ValueError(
             f"the canvas holds code {code}, the prior knows 0 to {prior.codebook_size - 1}; "
@@ -35,6 +38,14 @@ def check_inputs(prior: Prior, condition: Condition, state: SamplingState, slidi
             f"the condition gives {len(prefix)} prefixes, the canvas takes 1 or {batch}; give one, or one for each"
         )
     prior.check_prefix(prefix)
+
+
+def _check_whole(prior: Prior, height: int, width: int, wrap: Wrap) -> None:
+    if height * width > prior.window**2 or wrap != "none":
+        raise ValueError(
+            f"this prior sees a whole canvas of at most {prior.window**2} cells at once, unwrapped; the canvas has "
+            f"{height}x{width} cells and wraps {wrap!r}"
+        )
 
 
 def _check_sliding(prior: Prior, width: int, sliding: Sliding, wrap: Wrap) -> None:

@@ -7,6 +7,7 @@ the prior remembers of it is kept; once it has moved every token has another pos
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ class WindowEvaluator:
         """The windows of G segments that have the same places in them; go on with what is kept of one."""
         segment = group[0]
         cache = self.cached.pop(segment.window) if segment.resumes else None
-        return OpenWindows(self, [s.window for s in group], cache, self._room(segment))
+        return OpenWindows(self, group, cache, self._room(segment))
 
     def close(self, group: list[Segment], windows: OpenWindows) -> None:
         """Keep what a later segment goes on from."""
@@ -65,9 +66,12 @@ class WindowEvaluator:
 class OpenWindows:
     """G windows side by side, evaluated up to the same cell."""
 
-    def __init__(self, evaluator: WindowEvaluator, windows: list[Window], cache: Cache | None, room: int):
-        self.evaluator, self.windows, self.cache, self.room = evaluator, windows, cache, room
-        self.under = evaluator.numbers(windows)
+    def __init__(self, evaluator: WindowEvaluator, group: list[Segment], cache: Cache | None, room: int):
+        self.evaluator, self.windows, self.cache, self.room = evaluator, [s.window for s in group], cache, room
+        self.under, self.order = evaluator.numbers(self.windows), None
+        if group[0].order:
+            self.order = torch.tensor([segment.order for segment in group], device=self.under.device)  # [G, cells]
+            self.under = self.under.gather(1, self.order)
 
     def evaluate(self, end: int, last: int) -> Tensor:
         """Evaluate the cells before place `end` as the board has them now.
@@ -81,10 +85,17 @@ class OpenWindows:
         cells = cells.repeat(len(evaluator.conditions), 1) if len(evaluator.conditions) > 1 else cells
         if self.cache is None:
             prefix = evaluator.prefix(self.windows)
+            if self.order is not None:
+                prefix = replace(prefix, per_cell=self._orders(len(prefix)))
             logits, self.cache = evaluator.prior.start(prefix, cells, last, self.room)
         else:
             logits = evaluator.decoder(cells, self.cache, last)
         return logits.view(len(evaluator.conditions), -1, *logits.shape[1:])
+
+    def _orders(self, rows: int) -> Tensor:
+        """The windows' orders for prefixes of all conditions and images, [rows, cells]."""
+        each = rows // (len(self.evaluator.conditions) * len(self.windows))
+        return self.order.repeat_interleave(each, 0).repeat(len(self.evaluator.conditions), 1)
 
     def rollback(self, cells: int) -> None:
         """Forget what comes after the first cells."""

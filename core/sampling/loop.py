@@ -31,7 +31,8 @@ from .evaluator import OpenWindows, WindowEvaluator
 from .logits import apply_guidance, draw, warp
 from .lookahead import Lookahead
 from .noise import cell_keys, gumbel
-from .schedule import Group, make_groups, right_padding, schedule
+from .rounds import rounds_of_run
+from .schedule import Group, make_groups, right_padding
 from .settings import SamplingSettings
 from .state import Progress, SamplingState, is_pending
 from .trace import SamplingTrace
@@ -67,7 +68,7 @@ def sample_steps(
             canvas that wraps top to bottom only and is narrower than the window.
     """
     check_inputs(prior, condition, state, sliding)
-    rounds, width = schedule(prior, condition, state, sliding), state.indices.shape[2]
+    rounds, width = rounds_of_run(prior, condition, state, sliding), state.indices.shape[2]
     groups = make_groups(rounds, width, width + right_padding(width, prior.window, state.wrap), prior.device)
     run = SamplingRun(prior, condition, state, settings, trace, lookahead)
     total = sum(group.cells for group in groups)

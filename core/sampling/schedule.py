@@ -34,11 +34,13 @@ class Segment:
     visits: the draws; all with the same window and number.
     resumes: the window was read up to the cell before an earlier segment's last, and is still in memory.
     kept: it stays in memory for a later segment.
+    order: the window's cells in the order in which a prior of any order reads them; empty is row by row.
     """
 
     visits: tuple[Visit, ...]
     resumes: bool = False
     kept: bool = False
+    order: tuple[int, ...] = ()
 
     @property
     def window(self) -> Window:

@@ -69,8 +69,8 @@ def write_model_file(
         save_file(tensors, partial, metadata)
 
 
-def read_model_file(path: str | Path) -> ModelFile:
-    """Read a model file; tensors come back in float32.
+def read_model_file(path: str | Path, prior_dtype: torch.dtype = torch.float32) -> ModelFile:
+    """Read a model file; tensors come back in float32, those of a prior in `prior_dtype`.
 
     Raises:
         FileNotFoundError: no such file.
@@ -89,7 +89,10 @@ def read_model_file(path: str | Path) -> ModelFile:
                 )
             names = list(file.keys())
             check_numbers(sum(math.prod(file.get_slice(name).get_shape()) for name in names), path.name)
-            tensors = {name: in_float32(file.get_tensor(name)) for name in names}
+            tensors = {
+                name: in_precision(file.get_tensor(name), prior_dtype if name.startswith("prior.") else torch.float32)
+                for name in names
+            }
     except (SafetensorError, OSError, RuntimeError, AttributeError, KeyError, TypeError) as error:  # dtypes, sizes
         problem = brief(error, 200)
         raise ValueError(f"{path.name} is truncated or not a safetensors file ({problem}); fetch it again") from error
@@ -105,9 +108,14 @@ def parse_config(metadata: dict[str, str], name: str) -> dict[str, Any]:
         raise ValueError(f"{name} has no readable config in its metadata; fetch it again") from error
 
 
+def in_precision(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Floating-point numbers of any width as `dtype`; whole numbers as they are."""
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
 def in_float32(tensor: Tensor) -> Tensor:
     """Floating-point numbers of any width as float32; whole numbers as they are."""
-    return tensor.float() if tensor.is_floating_point() else tensor
+    return in_precision(tensor, torch.float32)
 
 
 def config_from(kind: type, values: Any, name: str) -> Any:

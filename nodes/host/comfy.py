@@ -23,7 +23,7 @@ from comfy_execution.utils import get_executing_context
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from server import PromptServer
-from torch import Tensor, device, nn
+from torch import Tensor, bfloat16, device, dtype, float16, float32, nn
 
 from ...core.storage.atomic import atomic_write
 from ...core.storage.door import brief
@@ -33,6 +33,7 @@ logger = logging.getLogger("tessera")
 __all__ = ["Blocked", "ComfyExtension", "Interrupted", "ModelPatcher", "Progress", "io", "ui"]
 
 VQGAN_FOLDER, PRIOR_FOLDER, CLIP_FOLDER = "vqgan", "vq_transformer", "tessera_clip"
+TEXT_FOLDER = "text_encoders"  # of ComfyUI
 CLIP_FOLDERS = ("clip_vision", "text_encoders", "clip")  # of ComfyUI, where files of CLIPs are
 PACK = Path(__file__).parent.parent.parent
 OWN_MODELS, ASSETS = PACK / "models", PACK / "assets"
@@ -51,6 +52,7 @@ def register_model_folders() -> None:
 
     Folders and extensions that extra_model_paths.yaml or another pack brought stay.
     """
+    folder_paths.add_model_folder_path(TEXT_FOLDER, os.path.join(folder_paths.models_dir, TEXT_FOLDER))
     for name in (VQGAN_FOLDER, PRIOR_FOLDER):
         folder_paths.add_model_folder_path(name, os.path.join(folder_paths.models_dir, name))
         folder_paths.add_model_folder_path(name, str(OWN_MODELS))
@@ -167,6 +169,12 @@ def patcher_of(module: nn.Module) -> ModelPatcher:
     manager = comfy.model_management
     load, offload = manager.get_torch_device(), manager.unet_offload_device()
     return ModelPatcher(_Managed(module), load_device=load, offload_device=offload)
+
+
+def weights_dtype(parameters: int) -> dtype:
+    """What ComfyUI would keep a diffusion model of this size in, by its flags and the device's abilities."""
+    manager = comfy.model_management
+    return manager.unet_dtype(model_params=parameters, supported_dtypes=[bfloat16, float16, float32])
 
 
 def make_room(patchers: list[ModelPatcher], memory: int) -> None:

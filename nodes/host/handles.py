@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
@@ -20,6 +21,9 @@ from ...core.geometry import Wrap
 from ...core.provenance import weights_fingerprint
 from ...core.sampling.estimate import sampling_memory
 from . import comfy
+
+CONTROL_BYTES = 1500  # a pixel, while DINOv2 looks at it
+LARGE_FILE = 10**9  # bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +70,7 @@ class BundleHandle:
     vqgan: VQGANHandle
     prior: comfy.ModelPatcher
     condition: VQGANHandle | None
+    control: comfy.ModelPatcher | None = None
 
     @property
     def side(self) -> int:
@@ -98,6 +103,12 @@ class BundleHandle:
         factor = max(1, self.bundle.condition_config.factor)
         if self.condition is not None:
             self.condition.ready(height * factor, width * factor)
+        return self.bundle
+
+    def ready_for_control(self, height: int, width: int) -> Bundle:
+        """What controls cells on the device, if there is such, with room for a control picture of so many pixels."""
+        if self.control is not None:
+            comfy.make_room([self.control], CONTROL_BYTES * height * width)
         return self.bundle
 
     def ready_without_condition(self) -> Bundle:
@@ -135,12 +146,22 @@ def _once(key: str, load: Callable[[], Handle]) -> Handle:
 
 def _load_bundle(name: str) -> BundleHandle:
     with torch.inference_mode(False):  # ComfyUI's inference mode would mark the weights for ever
-        bundle = loading.load(comfy.model_path(comfy.PRIOR_FOLDER, name))
+        path = comfy.model_path(comfy.PRIOR_FOLDER, name)
+        bundle = loading.load(path, prior_dtype=_prior_dtype(path))
     vqgan, condition = handle_of(bundle.vqgan), None
     if bundle.condition_vqgan is not None:  # one module has one handle, or ComfyUI would move it twice
         condition = vqgan if bundle.condition_vqgan is bundle.vqgan else handle_of(bundle.condition_vqgan)
     fingerprint = comfy.model_fingerprint(comfy.PRIOR_FOLDER, name)
-    return BundleHandle(fingerprint, bundle, vqgan, comfy.patcher_of(bundle.prior), condition)
+    control = None if bundle.control is None else comfy.patcher_of(bundle.control)
+    return BundleHandle(fingerprint, bundle, vqgan, comfy.patcher_of(bundle.prior), condition, control)
+
+
+def _prior_dtype(path: Path) -> torch.dtype:
+    """What large priors are kept in: as ComfyUI keeps diffusion models on this device. Small ones, and those of 2021,
+    stay in float32."""
+    if path.stat().st_size < LARGE_FILE or not loading.has_llama_prior(path):
+        return torch.float32
+    return comfy.weights_dtype(path.stat().st_size // 4)
 
 
 def _load_vqgan(name: str) -> VQGANHandle:

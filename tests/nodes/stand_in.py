@@ -282,6 +282,7 @@ MODULES = {
         "get_torch_device": cpu,
         "unet_offload_device": cpu,
         "intermediate_device": cpu,
+        "unet_dtype": lambda device=None, model_params=0, supported_dtypes=(), weight_dtype=None: torch.float32,
     },
     "comfy.model_patcher": here("ModelPatcher"),
     "comfy.utils": here("ProgressBar"),

@@ -14,12 +14,13 @@ FOREIGN = {  # ComfyUI's own nodes that the workflows use
     "LoadImage", "PreviewImage", "PreviewAny", "ImageScale", "ImageCrop", "ImageFlip", "ImageStitch",
     "ImagePadForOutpaint", "SolidMask", "MaskComposite", "MaskPreview", "LatentFlip", "LatentBlend", "MarkdownNote",
     "EmptyImage", "CreateVideo", "SaveVideo", "CheckpointLoaderSimple", "CLIPTextEncode", "VAEEncode", "VAEDecode",
-    "SetLatentNoiseMask", "KSampler",
+    "SetLatentNoiseMask", "KSampler", "Canny",
 }  # fmt: skip
 SHORT = {  # pages that still lack a picture and limits
     "TesseraClassify", "TesseraLoadCLIP", "TesseraPaintByWords", "TesseraPaintSettings", "TesseraPaintStory",
     "TesseraPicturePrompt", "TesseraRankByWords", "TesseraRestyle", "TesseraWordsPrompt", "TesseraSteerByWords",
     "TesseraGate",
+    "TesseraEncodePrompt", "TesseraPrompt", "TesseraSavePrompt", "TesseraLoadPrompt", "TesseraControl",
 }  # fmt: skip
 MUTED = 2  # a node's mode: not run, since a fresh ComfyUI lacks the file it loads
 SEEDED = {

@@ -16,6 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", type=file_path, metavar="YAML", help="the YAML that came with IN, if it doesn't lie beside it"
     )
+    parser.add_argument("--vqgan", type=file_path, metavar="FILE", help="of a LlamaGen transformer: its tokenizer")
+    parser.add_argument("--window", type=int, metavar="N", help="of a LlamaGen transformer: cells a side")
     parser.add_argument("--half", action="store_true", help="store fp16: half the size, hardly another picture")
 
 
@@ -32,7 +34,8 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.output} is not the name of a model file; end it with .safetensors")
     if args.output.exists() and args.input.exists() and args.output.samefile(args.input):
         raise ValueError(f"{args.output} is the file to convert; choose another name")
-    contents = inspect_model(args.input, args.config)
+    companions = {"vqgan": args.vqgan, "window": args.window}
+    contents = inspect_model(args.input, args.config, **companions)
     if contents.kind not in ("vqgan", "bundle"):
         raise ValueError(f"{args.input.name} holds a {contents.kind} alone; join it with its VQGAN by `bundle`")
     known = {"license": contents.license, "trained_on": contents.trained_on or f"unknown; from {args.input.name}"}
@@ -40,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         total=4 * sum(contents.parameters.values()), unit="B", unit_scale=True, file=sys.stdout, disable=None
     ) as bar:
         if contents.kind == "bundle":
-            save_bundle(args.output, load(args.input, args.config, bar.update), half=args.half, **known)
+            save_bundle(args.output, load(args.input, args.config, bar.update, **companions), half=args.half, **known)
         else:
             save_vqgan(args.output, load_vqgan(args.input, args.config, bar.update), half=args.half, **known)
         bar.update(bar.total - bar.n)

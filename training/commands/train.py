@@ -11,8 +11,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument(
         "stage",
-        choices=("vqgan", "prior", "clip"),
-        help="vqgan: pictures to codes; prior: codes to pictures; clip: words",
+        choices=("vqgan", "prior", "sketch", "clip"),
+        help="vqgan: pictures to codes; prior: codes to pictures; sketch: the same by style, words, colors and lines; "
+        "clip: words",
     )
     parser.add_argument("config", type=file_path, help="YAML file; training/configs holds commented examples")
     parser.add_argument(
@@ -36,6 +37,11 @@ def run(args: argparse.Namespace) -> int:
         from ..stages.clip import train_clip
 
         finished = train_clip(load_config(ClipRun, args.config, args.set))
+    elif args.stage == "sketch":
+        from ..config.sketch import SketchRun
+        from ..stages.sketch import train_sketch
+
+        finished = train_sketch(load_config(SketchRun, args.config, args.set))
     else:
         from ..stages.prior import train_prior
 

@@ -99,10 +99,10 @@ def control_shapes(grid: int = 6, width: int = 128) -> Shapes:
     return shapes | {"condition_embeddings.weight": (CODES, width), "condition_mlp.uncond_embedding": (grid**2, width)}
 
 
-def vq_shapes(mult: tuple[int, ...] = (1, 1, 2, 2, 4), channels: int = 32) -> Shapes:
+def vq_shapes(mult: tuple[int, ...] = (1, 1, 2, 2, 4), channels: int = 32, codes: int = 16384) -> Shapes:
     """A tokenizer: VQ-16, or with `mult` (1, 2, 2, 4) VQ-8."""
     last = len(mult) - 1
-    taming = vqgan_shapes(mult=mult, attention=(last,), codes=16384, code_dim=8, channels=channels)
+    taming = vqgan_shapes(mult=mult, attention=(last,), codes=codes, code_dim=8, channels=channels)
     return {llamagen_name(name, last): shape for name, shape in taming.items()} | {"quantize.codebook_used": (65536,)}
 
 

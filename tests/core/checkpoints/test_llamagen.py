@@ -8,15 +8,18 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
+from tessera.core.bundle_file import save_bundle
 from tessera.core.checkpoints.controlar import plan_controlar
 from tessera.core.checkpoints.llamagen import plan_any_order, plan_llama, window_of_name
 from tessera.core.checkpoints.reader import open_checkpoint
 from tessera.core.checkpoints.taming import materialize
 from tessera.core.checkpoints.tensor_names import Source
+from tessera.core.conditions.config import ConditionConfig
 from tessera.core.conditions.control import ControlAREncoder
 from tessera.core.conditions.text import TextCondition
 from tessera.core.geometry import Window
-from tessera.core.loading import load_vqgan
+from tessera.core.inspection import inspect_model
+from tessera.core.loading import load, load_vqgan
 from tessera.core.prefix import Prefix
 from tessera.core.priors.any_order import AnyOrderLlama
 from tessera.core.priors.llama import Llama
@@ -114,7 +117,7 @@ def prompts(lengths: list[int]) -> TextCondition:
     for row, (made, length) in enumerate(zip(features, lengths, strict=True)):
         rows[row, longest - length :] = made[:length]
     mask = torch.arange(longest) >= longest - torch.tensor(lengths)[:, None]
-    return TextCondition(rows, mask, fill_llama(text_shapes())["cls_embedding.uncond_embedding"])
+    return TextCondition(rows, mask, fill_llama(text_shapes())["cls_embedding.uncond_embedding"][None])
 
 
 @torch.no_grad()
@@ -169,7 +172,7 @@ def control_prefixes(controlled, strength: float) -> Prefix:
     prior, encoder = controlled
     control = encoder(picture("control", 1, 3, 64, 80)).flatten(1, 2)
     control = F.pad(control, (0, 0, 0, 0, 0, 36 - 20)) * strength
-    null = fill_llama(control_shapes())["cls_embedding.uncond_embedding"]
+    null = fill_llama(control_shapes())["cls_embedding.uncond_embedding"][None]
     text = TextCondition(numbers("control text", (1, 7, FEATURES)), torch.ones(1, 7, dtype=torch.bool), null)
     tokens = [condition.prefix(WINDOW).tokens for condition in (text, text.unconditional)]
     prefix = Prefix(torch.cat(tokens), None, torch.cat([control, torch.zeros_like(control)]))
@@ -181,6 +184,7 @@ def control_prefixes(controlled, strength: float) -> Prefix:
 @pytest.mark.parametrize("strength", [0.0, 0.6, 1.0])
 def test_controlled_logits_are_the_original_s(controlled, strength):
     assert controlled[0].config.window == 6
+    assert controlled[0].whole_canvas
     assert controlled[0].config.control_layers == (0, 1, 2)
     cells = numbers("control cells", (1, 20), 0, CODES - 0.5).long().repeat(2, 1)
     prefix = control_prefixes(controlled, strength)
@@ -226,3 +230,52 @@ def test_a_missing_tensor_of_control_is_named(files, tmp_path):
     save_file(state, tmp_path / "depth_MR.safetensors")
     with pytest.raises(ValueError, match=r"adapter.blocks.1.proj.weight is missing"):
         materialize(plan_controlar(source_of(tmp_path / "depth_MR.safetensors"))[1], "depth_MR.safetensors")
+
+
+@pytest.fixture(scope="module")
+def released(files) -> Path:
+    """The same files beside their tokenizers, of 48 codes so that they belong together."""
+    tokenizer = fill_llama(vq_shapes((1, 1), codes=CODES))
+    for name in ("vq_ds16_c2i.pt", "vq_ds16_t2i.pt"):
+        torch.save({"model": tokenizer}, files / name)
+    return files
+
+
+def test_a_class_model_and_its_tokenizer_are_one_model(released):
+    model = load(released / "c2i_B_256.pt", window=SIDE)
+    assert model.condition_config == ConditionConfig(kind="class", offset=CODES, labels=CLASSES, unconditional=True)
+    condition = model.condition(torch.tensor([3]))
+    assert condition.prefix(WINDOW).tolist() == [[CODES + 3]]
+    assert condition.unconditional.prefix(WINDOW).tolist() == [[CODES + CLASSES]]
+
+
+def test_a_model_without_its_tokenizer_says_which_it_needs(released, tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    path = (released / "c2i_B_256.pt").rename(tmp_path / "a" / "b" / "c2i_B_256.pt")
+    with pytest.raises(FileNotFoundError, match=r"c2i_B_256.pt needs its tokenizer, vq_ds16_c2i.pt"):
+        load(path)
+    assert load(path, vqgan=released / "vq_ds16_c2i.pt").prior.window == 16
+    path.rename(released / "c2i_B_256.pt")
+
+
+def test_converted_models_are_the_same(released, tmp_path):
+    model = load(released / "canny_MR.safetensors")
+    save_bundle(tmp_path / "model.safetensors", model)
+    again, info = load(tmp_path / "model.safetensors"), inspect_model(tmp_path / "model.safetensors")
+    assert again.prior.config == model.prior.config == info.configs["prior"]
+    assert again.control.config == model.control.config == info.configs["control"]
+    for ours, theirs in ((again.prior, model.prior), (again.control, model.control)):
+        assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+
+
+def test_an_any_order_model_opens_and_converts(released, tmp_path):
+    model = load(released / "randar_0.3b_llamagen.safetensors", window=SIDE)
+    save_bundle(tmp_path / "model.safetensors", model)
+    assert isinstance(load(tmp_path / "model.safetensors").prior, AnyOrderLlama)
+
+
+def test_inspection_names_what_a_file_holds(released):
+    info = inspect_model(released / "t2i_XL_stage2_512.pt")
+    assert (info.kind, info.origin, info.condition.kind) == ("bundle", "LlamaGen", "text")
+    assert info.configs["prior"].window == 32
+    assert inspect_model(released / "vq16.pt").origin == "LlamaGen"

@@ -75,8 +75,9 @@ def test_a_finished_run_of_another_shape_is_not_resumed(tiny_run):
 
 def test_before_it_is_heard_the_adversary_learns_and_the_model_does_not_notice(tiny_run, tmp_path):
     loss = {"adversarial_weight": 0.8, "adversarial_start": 10}
-    train_vqgan(tiny_run(output=str(tmp_path / "alone")))
-    train_vqgan(tiny_run(output=str(tmp_path / "watched"), loss=loss))
+    calm = {"learning_rate": 5e-4}
+    train_vqgan(tiny_run(output=str(tmp_path / "alone"), loop=calm))
+    train_vqgan(tiny_run(output=str(tmp_path / "watched"), loop=calm, loss=loss))
     alone, watched = (torch.load(tmp_path / n / "state.pt", weights_only=True) for n in ("alone", "watched"))
     for name, weight in alone["modules"]["model"].items():
         assert torch.equal(weight, watched["modules"]["model"][name]), name

@@ -1,0 +1,78 @@
+import pytest
+import torch
+
+from tessera.core.conditions.sketch import (
+    Sketch,
+    SketchConfig,
+    SketchEncoder,
+    sketch_condition,
+    sketch_inputs,
+    sketch_tokens,
+)
+from tessera.core.conditions.vocabulary import Vocabulary
+from tessera.core.geometry import Window
+
+
+def test_tokens_are_style_then_words_by_number_then_nothing():
+    tokens = sketch_tokens(Sketch(words=(7, 2), style=1), slots=4, first=100, styles=3, words=20)
+    assert tokens.tolist() == [[101, 106, 111, 124, 124]]
+
+
+def test_nothing_asked_for_is_the_last_number_of_each_part():
+    assert sketch_tokens(Sketch(), slots=2, first=100, styles=3, words=20).tolist() == [[103, 124, 124]]
+
+
+def test_more_words_than_there_is_room_for_are_refused():
+    with pytest.raises(ValueError, match="3 words are asked for; give at most 2"):
+        sketch_tokens(Sketch(words=(1, 2, 3)), slots=2, first=100, styles=3, words=20)
+
+
+def test_colors_are_means_of_what_is_painted():
+    picture = torch.full((1, 3, 64, 64), -1.0)
+    picture[:, 0, :, :32] = 1.0  # the left half is red
+    painted = torch.zeros(1, 1, 64, 64)
+    painted[:, :, :32, 16:48] = 1.0
+    _, colors = sketch_inputs(Sketch(colors=picture, colored=painted), 4, 4)
+    assert colors.shape == (1, 4, 2, 2)
+    assert colors[0, :, 0].tolist() == [[1, -1], [-1, -1], [-1, -1], [1, 1]]
+    assert colors[0, :, 1].abs().sum() == 0  # not painted: not given
+
+
+def test_lines_left_out_differ_from_no_lines():
+    without, _ = sketch_inputs(Sketch(), 2, 2)
+    empty, _ = sketch_inputs(Sketch(lines=torch.zeros(1, 1, 32, 32)), 2, 2)
+    assert without.sum() == 0
+    assert empty[:, 1].min() == 1
+
+
+@pytest.mark.parametrize("size", [(4, 6), (5, 3)])
+def test_control_covers_canvases_of_any_size(size):
+    torch.manual_seed(0)
+    encoder = SketchEncoder(SketchConfig(width=8, layers=2))
+    sketch = Sketch(lines=torch.ones(1, 1, size[0] * 16, size[1] * 16), colors=torch.zeros(1, 3, 40, 40))
+    assert encoder(*sketch_inputs(sketch, *size)).shape == (1, *size, 2, 8)
+
+
+def test_a_window_sees_the_control_of_its_own_cells_and_nothing_asked_for_is_the_contrast():
+    torch.manual_seed(0)
+    encoder, vocabulary = SketchEncoder(SketchConfig(width=8, layers=2)), Vocabulary(("flat",), ("red", "sun"))
+    sketch = Sketch(words=(1,), style=0, lines=torch.rand(1, 1, 96, 128).round())
+    condition = sketch_condition(encoder, vocabulary, 2, 50, sketch, (6, 8))
+    whole = condition.prefix(Window(0, 0, 6, 8))
+    part = condition.prefix(Window(2, 3, 4, 4))
+    assert part.tokens.tolist() == [[50, 53, 54]]
+    assert torch.equal(part.per_cell, whole.per_cell.unflatten(1, (6, 8))[:, 2:6, 3:7].flatten(1, 2))
+    free = condition.unconditional.prefix(Window(2, 3, 4, 4))
+    assert free.tokens.tolist() == [[51, 54, 54]]
+    assert not torch.equal(free.per_cell, part.per_cell)
+
+
+def test_lines_of_another_size_than_the_canvas_are_refused():
+    encoder = SketchEncoder(SketchConfig(width=8, layers=1))
+    with pytest.raises(ValueError, match=r"lines are 32x48 pixels, a canvas of 4x4 cells needs 64x64"):
+        sketch_condition(encoder, Vocabulary((), ()), 2, 50, Sketch(lines=torch.zeros(1, 1, 48, 32)), (4, 4))
+
+
+def test_a_word_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match="words 0 to 1; give one of these"):
+        sketch_tokens(Sketch(words=(2,)), 2, 50, 1, 2)
