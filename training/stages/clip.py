@@ -21,8 +21,11 @@ from ...core.clip.scoring import embed_images, embed_texts
 from ..config.runs import ClipRun
 from ..data.captions import COLORS, Drawings, Words, group_name, learn_vocabulary, plain_phrase, read_drawings
 from ..data.drawing_views import draw_drawing_views, shuffle_tiles
+from ..engine.distributed import synchronized_once
 from ..engine.ema import make_ema
+from ..engine.lock import locked_folder
 from ..engine.loop import make_accelerator, train
+from ..engine.update import descend
 
 TWICE = 1 / 8  # of a batch comes in a second color
 NOTHING = 1 / 8  # so many pictures of nothing more
@@ -43,22 +46,25 @@ class ClipTask:
         matrices = [p for name, p in model.named_parameters() if p.ndim > 1 and "positions" not in name]
         others = [p for name, p in model.named_parameters() if p.ndim < 2 or "positions" in name]
         groups = [{"params": matrices, "weight_decay": run.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        self.optimizers = {"model": torch.optim.AdamW(groups, betas=(0.9, 0.98))}
+        self.optimizers = {"model": torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)}
         self.averaged = make_ema(self.modules["model"], run.loop.ema)
         self.extra_state: dict[str, Tensor] = {}
+        self.stages: dict[str, str] = {}
         self.goal = ("top5", 1)
 
-    def step(self, batches: list[dict[str, Tensor]], step: int, accelerator: Accelerator) -> dict[str, float]:
+    def step(self, batches: list[dict[str, Tensor]], step: int, accelerator: Accelerator) -> dict[str, Tensor]:
         """One update."""
         model, total = self.modules["model"], 0.0
-        for batch in batches:
+        for batch in synchronized_once(batches, model):
             loss = contrastive_loss(model(batch["images"], batch["tokens"]), batch["true"])
             accelerator.backward(loss / len(batches))
-            total += loss.item() / len(batches)
-        norm = accelerator.clip_grad_norm_(model.parameters(), self.run.loop.clip)
-        self.optimizers["model"].step()
-        self.optimizers["model"].zero_grad()
-        return {"loss": total, "gradient_norm": float(norm)}
+            total = total + loss.detach() / len(batches)
+        norm, made = descend(model, self.optimizers["model"], total, self.run.loop.clip, accelerator)
+        return {"loss": total, "gradient_norm": norm, "made": made}
+
+    def statistics(self) -> dict[str, float]:
+        """Nothing more."""
+        return {}
 
     def model(self) -> ClipModel:
         """The averaged weights."""
@@ -191,6 +197,12 @@ def _on_white(images: Tensor) -> Tensor:
 def train_clip(run: ClipRun) -> bool:
     """Train or resume a small CLIP; True when finished, False when stopped early."""
     accelerator = make_accelerator(run.loop)
+    with locked_folder(run.output) as folder:
+        return _train_clip_in(folder, run, accelerator)
+
+
+def _train_clip_in(folder: Path, run: ClipRun, accelerator: Accelerator) -> bool:
+    """`train_clip` where nobody else writes."""
     task = ClipTask(run, read_drawings(Path(run.captions), run.image_size))
     train_set = task.train_set()
 
@@ -201,4 +213,4 @@ def train_clip(run: ClipRun) -> bool:
             yield draw_batch(run, task.drawings, task.words, train_set, generator)
             position += run.loop.batch * accelerator.num_processes
 
-    return train(task, stream, run.loop, Path(run.output), accelerator)
+    return train(task, stream, run.loop, folder, accelerator)
