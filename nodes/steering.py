@@ -10,7 +10,6 @@ from ..core.images.io import to_pil, to_tensor
 from ..core.images.sheet import labeled_tiles
 from ..core.prepared import PreparedCondition
 from ..core.sampling.settings import SamplingSettings
-from ..core.sampling.windows import Sliding
 from . import sockets
 from .clip import CATEGORY, clip_input
 from .host import comfy
@@ -18,6 +17,7 @@ from .host.comfy import io
 from .host.handles import BundleHandle
 from .host.images import from_image, to_image
 from .host.painting import ClipHandle
+from .host.sampling import WindowChoice
 from .host.steering import steer, try_until
 from .sample import canvas_inputs, model_input, preview_input, seed_input
 
@@ -128,7 +128,7 @@ class Gate(io.ComfyNode):
         condition: PreparedCondition | None = None,
         canvas: Canvas | None = None,
         settings: SamplingSettings | None = None,
-        sliding: Sliding | None = None,
+        sliding: WindowChoice | None = None,
         reference: Tensor | None = None,
     ) -> io.NodeOutput:
         request = (model, condition, canvas, settings, sliding, seed)
