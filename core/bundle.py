@@ -188,5 +188,6 @@ class Bundle:
         return SampleResult(self.decode(state.canvas), state.canvas, state.entropy, state.log_probability)
 
     def decode(self, canvas: Canvas) -> Tensor:
-        """Canvas of [B, h, w] cells -> images [B, 3, H, W] in -1..1 on the CPU; see `canvas.codec.decode_canvas`."""
+        """Canvas -> images [B, 3, H, W] in -1..1 on the CPU, as `codec.decode_canvas`: unknown cells are gray, padding
+        is cropped, seamless where the canvas wraps."""
         return decode_canvas(self.vqgan, canvas)

@@ -16,11 +16,10 @@ from ...core.sampling.maps import settings_for
 from ...core.sampling.selection import mean_log_probability
 from ...core.sampling.settings import SamplingSettings
 from ...core.sampling.state import SamplingState
-
 from . import comfy
 from .handles import BundleHandle
 from .painting import ClipHandle
-from .sampling import WindowChoice, Sampled, beginning, finish, preview, run
+from .sampling import Sampled, WindowChoice, beginning, finish, preview, run
 
 
 def steer(
@@ -59,7 +58,9 @@ def steer(
     return start.with_cells(state.indices.cpu(), state.known.cpu()).pick(order), event.scores[order]
 
 
-Request = tuple[BundleHandle, PreparedCondition | None, Canvas | None, SamplingSettings | None, WindowChoice | None, int]
+Request = tuple[
+    BundleHandle, PreparedCondition | None, Canvas | None, SamplingSettings | None, WindowChoice | None, int
+]
 
 
 def try_until(
