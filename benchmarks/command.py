@@ -9,6 +9,8 @@ from ..training.commands.arguments import file_path
 BENCHMARKS = {
     "sampling": "256 cells after a 256-token condition",
     "coupling": "what a change of temperature changes, one seed",
+    "embedded": "several codes a pass on the embedded model",
+    "busy": "sampling beside processes that keep the processor busy",
     "variations": "eight pictures of one condition",
     "window": "a window sliding over 36x64 cells",
     "search": "the nearest of 16384 codes",

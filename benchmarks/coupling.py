@@ -50,11 +50,13 @@ def draw_sorted(logits: Tensor, uniform: Tensor) -> Tensor:
 def embedded_conditions() -> tuple[Bundle, list[Condition]]:
     """The embedded model and the edges of the example pictures."""
     bundle = load(ROOT / "models" / "emoji-edges.safetensors")
+    return bundle, [bundle.condition(canny(image)) for image in example_images(bundle)]
+
+
+def example_images(bundle: Bundle) -> list[Tensor]:
+    """The example pictures, one window large: each [1, 3, H, W]."""
     side = bundle.prior.window * bundle.vqgan.config.stride
-    images = [
-        fit_square(to_tensor(open_image(ROOT / "assets" / name)), side) for name in ("photograph.jpg", "drawing.png")
-    ]
-    return bundle, [bundle.condition(canny(image)) for image in images]
+    return [fit_square(to_tensor(open_image(ROOT / "assets" / name)), side) for name in EXAMPLES]
 
 
 @torch.inference_mode()

@@ -61,7 +61,7 @@ def time_sliding(prior: Transformer, height: int, width: int, sliding: Sliding, 
     condition = condition_for(prior.config, height, width)
     state = SamplingState.start(Canvas.empty(1, height, width), seed=0)
     groups = make_groups(schedule(prior, condition, state, sliding), width, width)
-    run = SamplingRun(prior, condition, state, SETTINGS, sliding)
+    run = SamplingRun(prior, condition, state, SETTINGS)
     total = time.perf_counter() - start
     kinds: dict[tuple, list[Group]] = defaultdict(list)
     before: dict[Window, Segment] = {}  # the last user of a window

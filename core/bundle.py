@@ -22,7 +22,7 @@ from .conditions.layout import Box
 from .conditions.sketch import Sketch, SketchEncoder
 from .conditions.text import TextFeatures
 from .conditions.vocabulary import Vocabulary
-from .geometry import Window, Wrap
+from .geometry import Window
 from .prefix import Prefix
 from .priors.any_order import AnyOrderLlama
 from .priors.llama import Llama
@@ -166,7 +166,7 @@ class Bundle:
 
         Args:
             condition: as for `condition`, or what it returned. None where the prior needs none.
-            canvas: known cells to keep; None is all unknown, one window or as large as the condition.
+            canvas: known cells, and where it wraps; None is all unknown, one window or as large as the condition.
             batch: images for each condition and canvas; image b of the result has the random numbers of `seed + b`.
             temperature, top_k, top_p, min_p, guidance_scale: see `SamplingSettings`.
             sliding: how the window moves over a canvas larger than it.
@@ -183,12 +183,11 @@ class Bundle:
             height, width = condition.canvas_size or (window, window)
             rows = len(Prefix.of(condition.prefix(Window(0, 0, window, window))))
             canvas = Canvas.empty(rows, height, width)
-        canvas = canvas.repeat(batch).with_wrap(sliding.wrap)
-        state = sample(self.prior, repeat(condition, batch), canvas, seed, settings, sliding)
-        filled = canvas.with_cells(state.indices.cpu(), state.known.cpu())
-        return SampleResult(decode_canvas(self.vqgan, filled), filled, state.entropy.cpu(), state.log_probability.cpu())
+        state = sample(self.prior, repeat(condition, batch), canvas.repeat(batch), seed, settings, sliding)
+        state.move_to(torch.device("cpu"))
+        return SampleResult(self.decode(state.canvas), state.canvas, state.entropy, state.log_probability)
 
-    def decode(self, canvas: Canvas, wrap: Wrap | None = None) -> Tensor:
+    def decode(self, canvas: Canvas) -> Tensor:
         """Canvas -> images [B, 3, H, W] in -1..1 on the CPU, as `codec.decode_canvas`: unknown cells are gray, padding
-        is cropped, seamless where the canvas wraps or `wrap` says so."""
-        return decode_canvas(self.vqgan, canvas if wrap is None else canvas.with_wrap(wrap))
+        is cropped, seamless where the canvas wraps."""
+        return decode_canvas(self.vqgan, canvas)

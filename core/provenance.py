@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .autoencoders.vqgan import VQGAN
 from .canvas.canvas import Canvas
+from .geometry import Wrap
 from .sampling.noise import DRAW
 from .sampling.settings import SamplingSettings
 from .sampling.windows import Sliding
@@ -36,13 +37,13 @@ def weights_fingerprint(model: nn.Module) -> str:
     return fingerprint(*(part for pair in sorted(model.state_dict().items()) for part in pair))
 
 
-def origin(prior: str, seed: int, settings: SamplingSettings, sliding: Sliding) -> str:
+def origin(prior: str, seed: int, settings: SamplingSettings, sliding: Sliding, wrap: Wrap = "none") -> str:
     """How one picture was painted, as JSON: the fingerprint of the prior's weights, the seed of this very picture,
     all settings (a temperature map as its fingerprint), the window's way and the way to draw. Without "draw" it was
     one uniform number a cell: the seed then gives another picture today."""
     values = dataclasses.asdict(settings)
     values["guidance"] = values.pop("guidance_scale")
-    values |= {"stride": sliding.stride, "wrap": sliding.wrap, "draw": DRAW}
+    values |= {"stride": sliding.stride, "wrap": wrap, "draw": DRAW}
     if isinstance(values["temperature"], Tensor):
         values["temperature"] = f"map {fingerprint(values['temperature'])[:16]}"
     return json.dumps({"prior": prior, "seed": seed, **values})

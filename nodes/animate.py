@@ -8,13 +8,12 @@ from ..core.canvas.frames import MAX_FRAMES, even_steps, rolled_frames, travel
 from ..core.prepared import PreparedCondition
 from ..core.sampling.settings import SamplingSettings
 from ..core.sampling.sweep import swept_settings
-from ..core.sampling.windows import Sliding
 from . import sockets
 from .host import comfy
 from .host.comfy import io
 from .host.handles import BundleHandle, VQGANHandle
 from .host.images import from_image, to_image
-from .host.sampling import finish, sweep
+from .host.sampling import WindowChoice, finish, sweep
 from .sample import EXAMPLE, canvas_inputs, model_input, preview_input, seed_input
 
 CATEGORY = "Tessera/animation"
@@ -75,7 +74,7 @@ class AnimateTemperature(io.ComfyNode):
         condition: PreparedCondition | None = None,
         canvas: Canvas | None = None,
         settings: SamplingSettings | None = None,
-        sliding: Sliding | None = None,
+        sliding: WindowChoice | None = None,
     ) -> io.NodeOutput:
         each = swept_settings(settings or EXAMPLE, "temperature", even_steps(first, last, frames, there_and_back))
         runs = sweep(model, condition, canvas, each, sliding, seed, 1, preview_every)

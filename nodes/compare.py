@@ -17,14 +17,13 @@ from ..core.prepared import PreparedCondition
 from ..core.sampling.selection import best_of, check_choice, mean_log_probability
 from ..core.sampling.settings import SamplingSettings
 from ..core.sampling.sweep import Swept, parse_values, swept_settings
-from ..core.sampling.windows import Sliding
 from . import sockets
 from .codes import vqgan_input
 from .host import comfy
 from .host.comfy import io, ui
 from .host.handles import BundleHandle, VQGANHandle
 from .host.images import from_image, to_image
-from .host.sampling import finish, run, sweep
+from .host.sampling import WindowChoice, finish, run, sweep
 from .sample import EXAMPLE, canvas_inputs, model_input, preview_input, seed_input
 
 CATEGORY = "Tessera/compare"
@@ -71,7 +70,7 @@ class SweepSettings(io.ComfyNode):
         condition: PreparedCondition | None = None,
         canvas: Canvas | None = None,
         settings: SamplingSettings | None = None,
-        sliding: Sliding | None = None,
+        sliding: WindowChoice | None = None,
     ) -> io.NodeOutput:
         numbers = parse_values(values)
         each = swept_settings(settings or EXAMPLE, setting, numbers)
@@ -124,7 +123,7 @@ class BestOf(io.ComfyNode):
         condition: PreparedCondition | None = None,
         canvas: Canvas | None = None,
         settings: SamplingSettings | None = None,
-        sliding: Sliding | None = None,
+        sliding: WindowChoice | None = None,
     ) -> io.NodeOutput:
         check_choice(candidates, keep)
         sampled = run(model, condition, canvas, settings, sliding, seed, candidates, preview_every)

@@ -7,13 +7,12 @@ from ..core.canvas.codec import decode_canvas
 from ..core.prepared import PreparedCondition
 from ..core.sampling.maps import painted_settings, statistics_masks
 from ..core.sampling.settings import SamplingSettings
-from ..core.sampling.windows import Sliding
 from . import sockets
 from .host import comfy
 from .host.comfy import io
 from .host.handles import BundleHandle
 from .host.images import from_mask, to_image, to_mask
-from .host.sampling import finish, run, save_trace
+from .host.sampling import WindowChoice, finish, run, save_trace
 
 MAX_SEED = 2**53 - 1  # the front end counts in doubles
 EXAMPLE = SamplingSettings()  # the widgets' defaults
@@ -202,7 +201,7 @@ class SampleCodes(io.ComfyNode):
         condition: PreparedCondition | None = None,
         canvas: Canvas | None = None,
         settings: SamplingSettings | None = None,
-        sliding: Sliding | None = None,
+        sliding: WindowChoice | None = None,
     ) -> io.NodeOutput:
         sampled = run(model, condition, canvas, settings, sliding, seed, pictures, preview_every)
         made = decode_canvas(model.vqgan.ready_for(sampled.canvas), sampled.canvas)

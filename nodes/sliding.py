@@ -11,7 +11,7 @@ from . import sockets
 from .host import comfy
 from .host.comfy import io, ui
 from .host.handles import BundleHandle
-from .host.sampling import plan
+from .host.sampling import WindowChoice, plan
 from .sample import canvas_inputs, model_input, pictures_input
 
 STRIDES = ["1", "2", "4", "8"]  # a list to choose from, since nothing between them is allowed
@@ -48,7 +48,7 @@ class SlidingWindow(io.ComfyNode):
 
     @classmethod
     def execute(cls, stride: str, wrap: str) -> io.NodeOutput:
-        return io.NodeOutput(Sliding(stride=int(stride), wrap=wrap))
+        return io.NodeOutput(WindowChoice(Sliding(stride=int(stride)), wrap))
 
 
 class PlanRun(io.ComfyNode):
@@ -81,7 +81,7 @@ class PlanRun(io.ComfyNode):
         condition: PreparedCondition | None = None,
         canvas: Canvas | None = None,
         settings: SamplingSettings | None = None,
-        sliding: Sliding | None = None,
+        sliding: WindowChoice | None = None,
     ) -> io.NodeOutput:
         planned = plan(model, condition, canvas, settings, sliding, pictures)
         text, megabytes = planned.summary(), planned.memory / 2**20

@@ -15,20 +15,29 @@ from .canvas import Canvas
 
 def save_canvas(path: str | Path, canvas: Canvas) -> None:
     """Write a canvas."""
-    metadata = {"overhang": json.dumps(canvas.padding), "wrap": canvas.wrap, "origins": json.dumps(canvas.provenance)}
-    save_tensors(path, "canvas", {"indices": canvas.indices, "known": canvas.known}, metadata)
+    save_tensors(path, "canvas", {"indices": canvas.indices, "known": canvas.known}, canvas_metadata(canvas))
 
 
 def load_canvas(path: str | Path) -> Canvas:
     """Read a canvas; errors as `load_tensors`."""
     tensors, metadata = load_tensors(path, "canvas", {"indices", "known"})
+    return canvas_from(tensors["indices"], tensors["known"], metadata, Path(path).name)
+
+
+def canvas_metadata(canvas: Canvas) -> dict[str, str]:
+    """What a file says of a canvas besides its cells."""
+    return {"overhang": json.dumps(canvas.padding), "wrap": canvas.wrap, "origins": json.dumps(canvas.provenance)}
+
+
+def canvas_from(indices: Tensor, known: Tensor, metadata: dict[str, str], name: str) -> Canvas:
+    """The canvas of a file called `name`, whose cells are read; ValueError for what no canvas can be."""
     try:
         down, right = json.loads(metadata.get("overhang", "[0, 0]"))
         padding, wrap = (float(down), float(right)), metadata.get("wrap", "none")
         provenance = tuple(str(origin) for origin in json.loads(metadata.get("origins", "[]")))
-        return Canvas(whole_numbers(tensors["indices"]), tensors["known"].bool(), padding, wrap, provenance)
+        return Canvas(whole_numbers(indices), known.bool(), padding, wrap, provenance)
     except (TypeError, ValueError, RecursionError, OverflowError) as error:
-        raise ValueError(f"{Path(path).name} is not a saved canvas ({brief(error)}); choose another file") from error
+        raise ValueError(f"{name} is not a saved canvas ({brief(error)}); choose another file") from error
 
 
 def whole_numbers(indices: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..conditions.base import Condition
-from ..geometry import Window
+from ..geometry import Window, Wrap
 from ..prefix import Prefix
 from ..priors.base import Prior
 from .settings import SamplingSettings
@@ -18,9 +18,9 @@ def check_inputs(prior: Prior, condition: Condition, state: SamplingState, slidi
     """Raise ValueError where canvas, condition and prior don't belong together."""
     batch, height, width = state.indices.shape
     if getattr(prior, "whole_canvas", False):
-        _check_whole(prior, height, width, sliding)
+        _check_whole(prior, height, width, state.wrap)
     else:
-        _check_sliding(prior, width, sliding)
+        _check_sliding(prior, width, sliding, state.wrap)
     if (code := _first_outside(state.indices, prior.codebook_size)) is not None:
         raise ValueError(
             f"the canvas holds code {code}, the prior knows 0 to {prior.codebook_size - 1}; "
@@ -40,21 +40,21 @@ def check_inputs(prior: Prior, condition: Condition, state: SamplingState, slidi
     prior.check_prefix(prefix)
 
 
-def _check_whole(prior: Prior, height: int, width: int, sliding: Sliding) -> None:
-    if height * width > prior.window**2 or sliding.wrap != "none":
+def _check_whole(prior: Prior, height: int, width: int, wrap: Wrap) -> None:
+    if height * width > prior.window**2 or wrap != "none":
         raise ValueError(
             f"this prior sees a whole canvas of at most {prior.window**2} cells at once, unwrapped; the canvas has "
-            f"{height}x{width} cells and wraps {sliding.wrap!r}"
+            f"{height}x{width} cells and wraps {wrap!r}"
         )
 
 
-def _check_sliding(prior: Prior, width: int, sliding: Sliding) -> None:
+def _check_sliding(prior: Prior, width: int, sliding: Sliding, wrap: Wrap) -> None:
     if sliding.stride > 1 and sliding.stride > prior.window // 2:
         raise ValueError(
             f"a stride of {sliding.stride} cells is too long for the prior's window of {prior.window}; "
             f"choose at most {max(1, prior.window // 2)}"
         )
-    if sliding.wrap == "y" and width < prior.window:
+    if wrap == "y" and width < prior.window:
         raise ValueError(
             f"the canvas is {width} cells wide and wraps top to bottom only, the prior's window is {prior.window} "
             'wide; use a canvas at least that wide, or wrap "both"'

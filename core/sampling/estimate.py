@@ -60,10 +60,10 @@ def estimate_run(
     state = SamplingState.start(canvas, 0)
     check_inputs(prior, condition, state, sliding)
     rounds, (images, _, width) = rounds_of_run(prior, condition, state, sliding), canvas.indices.shape
-    groups = make_groups(rounds, width, width + right_padding(width, prior.window, sliding), prior.device)
+    groups = make_groups(rounds, width, width + right_padding(width, prior.window, canvas.wrap), prior.device)
     if not groups:
         return RunEstimate(0, 0, 0, 0.0, 0)
-    run = SamplingRun(prior, condition, state, settings, sliding)
+    run = SamplingRun(prior, condition, state, settings)
     conditions, first = len(run.evaluator.conditions), first_prefix(prior, condition)
     sharing = images // len(first)  # images that have one prefix
     work = [_tokens_to_read(group, first.length, images, sharing, {}) for group in groups]

@@ -44,7 +44,7 @@ def canvas_nll(
         raise ValueError(f"the canvas is {width} cells wide, the prior's window {side}; use a wider one")
     check_inputs(prior, condition, SamplingState.start(canvas, 0), sliding)
     wanted = (torch.ones(height, width) if mask is None else mask).tolist()
-    last = {(v.row, v.column): v for v in visits(height, width, side, sliding) if wanted[v.row][v.column]}
+    last = {(v.row, v.column): v for v in visits(height, width, side, sliding, canvas.wrap) if wanted[v.row][v.column]}
     cells: dict[Window, list[Visit]] = defaultdict(list)  # what each window predicts
     for visit in last.values():
         cells[visit.window].append(visit)

@@ -25,6 +25,7 @@ from torch import Tensor
 from ..canvas.canvas import Canvas
 from ..conditions.base import Condition
 from ..priors.base import Prior
+from ..priors.threads import is_small, one_thread
 from .checks import check_inputs, temperature_map, unconditional_of
 from .evaluator import OpenWindows, WindowEvaluator
 from .logits import apply_guidance, draw, warp
@@ -68,8 +69,8 @@ def sample_steps(
     """
     check_inputs(prior, condition, state, sliding)
     rounds, width = rounds_of_run(prior, condition, state, sliding), state.indices.shape[2]
-    groups = make_groups(rounds, width, width + right_padding(width, prior.window, sliding), prior.device)
-    run = SamplingRun(prior, condition, state, settings, sliding, trace, lookahead)
+    groups = make_groups(rounds, width, width + right_padding(width, prior.window, state.wrap), prior.device)
+    run = SamplingRun(prior, condition, state, settings, trace, lookahead)
     total = sum(group.cells for group in groups)
     done = 0
     for group in groups:
@@ -106,14 +107,14 @@ class SamplingRun:
         condition: Condition,
         state: SamplingState,
         settings: SamplingSettings,
-        sliding: Sliding = EXACT,
         trace: SamplingTrace | None = None,
         lookahead: int = 0,
     ):
         self.settings, self.limit = settings, lookahead
         batch, height, self.width = state.indices.shape
         self.codes, device = prior.codebook_size, prior.device
-        extra = right_padding(self.width, prior.window, sliding)
+        self.small = device.type == "cpu" and is_small(prior)
+        extra = right_padding(self.width, prior.window, state.wrap)
         temperature = temperature_map(settings, batch, height, self.width)
         self.temperature = F.pad(temperature, (0, extra), "replicate").flatten(1).to(device)  # [B, cells]
         self.keys = cell_keys(state.seed, batch, height, self.width + extra, device).flatten(2)  # [2, B, cells]
@@ -142,7 +143,8 @@ class SamplingRun:
             self._guess(group, guessed, done + count)
             guessed = max(guessed, done + count)
             began, opens = time.perf_counter(), windows.cache is None
-            decided = self._draw_pass(group, windows, noise, done, count)
+            with one_thread(self.small and not opens):
+                decided = self._draw_pass(group, windows, noise, done, count)
             if not opens:  # what the prefix takes is another matter
                 lookahead.note(count, decided, time.perf_counter() - began)
             windows.rollback(group.places[done + decided - 1])

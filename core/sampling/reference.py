@@ -31,12 +31,12 @@ def sample_plainly(
 ) -> SamplingState:
     """Fill the unknown cells of a canvas; arguments as `loop.sample`."""
     (batch, height, width), state = canvas.indices.shape, SamplingState.start(canvas, seed)
-    wide = width + right_padding(width, prior.window, sliding)  # a canvas narrower than the window
+    wide = width + right_padding(width, prior.window, canvas.wrap)  # a canvas narrower than the window
     maps = {name: F.pad(tensor, (0, wide - width)) for name, tensor in state.tensors().items()}
     codes, given = maps["indices"], maps["known"]
     temperatures = F.pad(temperature_map(settings, batch, height, width), (0, wide - width), "replicate")
     keys, unconditional = cell_keys(seed, batch, height, wide), unconditional_of(condition, settings)
-    for row, column, number, window in visits(height, wide, prior.window, sliding):
+    for row, column, number, window in visits(height, wide, prior.window, sliding, canvas.wrap):
         fresh = ~given[:, row, column]
         if not fresh.any():
             continue
@@ -54,4 +54,4 @@ def sample_plainly(
         for name, value in values.items():
             maps[name][:, row, column] = torch.where(fresh, value, maps[name][:, row, column])
     cropped = {name: tensor[:, :, :width].clone() for name, tensor in maps.items()}
-    return SamplingState(**{**cropped, "known": torch.ones_like(canvas.known)}, seed=seed)
+    return SamplingState(**{**cropped, "known": torch.ones_like(canvas.known)}, given=canvas, seed=seed)

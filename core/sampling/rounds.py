@@ -62,7 +62,7 @@ def any_order_segments(state: SamplingState, side: int, wrap: Wrap) -> list[Orde
 def rounds_of_run(prior: Prior, condition: Condition, state: SamplingState, sliding: Sliding) -> list[list[Segment]]:
     """What is left to do of a run by a prior of any kind, in rounds."""
     if getattr(prior, "any_order", False):
-        return [[segment] for segment in any_order_segments(state, prior.window, sliding.wrap)]
+        return [[segment] for segment in any_order_segments(state, prior.window, state.wrap)]
     if getattr(prior, "whole_canvas", False):
         return [[segment] for segment in whole_canvas_segments(state)]
     return schedule(prior, condition, state, sliding)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..conditions.base import Condition
-from ..geometry import Window
+from ..geometry import Window, Wrap
 from ..priors.base import Prior
 from .checks import first_prefix
 from .state import SamplingState
@@ -185,7 +185,7 @@ def make_groups(
 def schedule(prior: Prior, condition: Condition, state: SamplingState, sliding: Sliding) -> list[list[Segment]]:
     """What is left to do of a run, in rounds."""
     batch, height, width = state.indices.shape
-    padded_width = width + right_padding(width, prior.window, sliding)
+    padded_width = width + right_padding(width, prior.window, state.wrap)
     pending = {number: state.pending(number).any(0).tolist() for number in (1, 2, 3)}  # number -> [h][w]
     last = max((row for row in range(height) if any(pending[1][row])), default=0)
 
@@ -194,15 +194,15 @@ def schedule(prior: Prior, condition: Condition, state: SamplingState, sliding: 
             return visit.row < last
         return pending[visit.pass_number][visit.row][visit.column]
 
-    left = (visit for visit in visits(height, padded_width, prior.window, sliding) if is_left(visit))
+    left = (visit for visit in visits(height, padded_width, prior.window, sliding, state.wrap) if is_left(visit))
     work = split_segments(left, height, padded_width)
     rounds = schedule_rounds(work, height, padded_width, sliding.rows or _rows_at_once(prior.device, sliding))
     return mark_cached(rounds, max_cached_windows(prior, condition, batch))
 
 
-def right_padding(width: int, side: int, sliding: Sliding) -> int:
+def right_padding(width: int, side: int, wrap: Wrap) -> int:
     """Columns to fill to the right of a canvas narrower than the window; see `windows`."""
-    return 0 if sliding.wrap in ("x", "both") else max(side - width, 0)
+    return 0 if wrap in ("x", "both") else max(side - width, 0)
 
 
 def max_cached_windows(prior: Prior, condition: Condition, batch: int) -> int:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from ..canvas.canvas import Canvas
+from ..canvas.canvas_file import canvas_from, canvas_metadata
+from ..geometry import Wrap
 from ..storage.tensors import load_tensors, save_tensors
 from .noise import check_seed
 
@@ -27,12 +29,14 @@ class Progress(NamedTuple):
 class SamplingState:
     """A run of the loop at any moment, changed in place while it runs.
 
-    indices [B, h, w] int64, known [B, h, w] bool, and two float maps [B, h, w] in nats over the cells it
-    sampled (0 elsewhere): the model's `entropy` before each draw, and the `log_probability` it gave the code
-    that was drawn. Both are of the model's own distribution, before warping. `draws` [B, h, w] uint8: how often
-    each cell was drawn; 0 where it was given.
+    given: the canvas it began with, whose wrap, padding and provenance stay.
+    indices [B, h, w] int64, known [B, h, w] bool: what is decided.
+    entropy, log_probability [B, h, w] float, in nats, 0 at cells that were not sampled: the model's entropy before the
+        draw, and the log-probability it gave the code drawn; both of its own distribution, before warping.
+    draws [B, h, w] uint8: how often each cell was drawn; 0 where it was given.
     """
 
+    given: Canvas
     indices: Tensor
     known: Tensor
     entropy: Tensor
@@ -53,12 +57,17 @@ class SamplingState:
         """
         check_seed(seed)
         blank = torch.zeros(canvas.indices.shape)
-        return cls(canvas.indices.clone(), canvas.known.clone(), blank, blank.clone(), seed)
+        return cls(canvas, canvas.indices.clone(), canvas.known.clone(), blank, blank.clone(), seed)
 
     @property
     def canvas(self) -> Canvas:
         """What is decided so far."""
-        return Canvas(self.indices.clone(), self.known.clone())
+        return self.given.with_cells(self.indices, self.known)
+
+    @property
+    def wrap(self) -> Wrap:
+        """Borders at which the canvas goes on with its other end."""
+        return self.given.wrap
 
     def pending(self, number: int) -> Tensor:
         """Where the draw of this number (1 is the first) is still to be made, [B, h, w] bool."""
@@ -75,14 +84,16 @@ class SamplingState:
 
     def save(self, path: str | Path) -> None:
         """Write to a file from which `load` and `sample_steps` go on."""
-        save_tensors(path, "sampling state", self.tensors(), {"seed": str(self.seed)})
+        save_tensors(path, "sampling state", self.tensors(), {"seed": str(self.seed), **canvas_metadata(self.given)})
 
     @classmethod
     def load(cls, path: str | Path) -> SamplingState:
         """Read what `save` wrote; errors as `storage.tensors.load_tensors`."""
         names = {"indices", "known", "entropy", "log_probability", "draws"}
         tensors, metadata = load_tensors(path, "sampling state", names)
-        return cls(**tensors, seed=int(metadata["seed"]))
+        known = tensors["known"] & (tensors["draws"] == 0)
+        given = canvas_from(tensors["indices"].clone(), known, metadata, Path(path).name)
+        return cls(given, **tensors, seed=int(metadata["seed"]))
 
 
 def is_pending(draws: Tensor, known: Tensor, number: int) -> Tensor:

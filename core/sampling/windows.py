@@ -13,7 +13,7 @@ The window stays as near to the middle over its cell as the canvas's borders let
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 from ..geometry import Window, Wrap
 
@@ -24,20 +24,15 @@ class Sliding:
 
     stride: cells that the window moves at a time along a row. 1 is the paper's rule; 2, 4 and 8 are faster and
         leave the cells away from the middle less to see on one side.
-    wrap: borders at which the picture goes on with its other end: "x" left and right (a panorama), "y" top and
-        bottom, "both" (a tile), "none".
     rows: rows that may advance side by side, for speed; 0 chooses. The result does not depend on it.
     """
 
     stride: int = 1
-    wrap: Wrap = "none"
     rows: int = 0
 
     def __post_init__(self):
         if self.stride not in (1, 2, 4, 8):
             raise ValueError(f"stride is {self.stride}; choose 1 (exact), 2, 4 or 8 cells")
-        if self.wrap not in get_args(Wrap):
-            raise ValueError(f"wrap is {self.wrap!r}; choose {', '.join(get_args(Wrap))}")
         if not isinstance(self.rows, int) or self.rows < 0:
             raise ValueError(f"rows is {self.rows}; choose a whole number from 1, or 0 for automatic")
 
@@ -73,14 +68,21 @@ def window_start(cell: int, size: int, side: int, stride: int = 1) -> int:
 
 
 def window_around(
-    row: int, column: int, height: int, width: int, side: int, sliding: Sliding = EXACT, again: bool = False
+    row: int,
+    column: int,
+    height: int,
+    width: int,
+    side: int,
+    sliding: Sliding = EXACT,
+    wrap: Wrap = "none",
+    again: bool = False,
 ) -> Window:
     """The window that predicts cell (row, column) of a canvas of height x width cells.
 
     Args:
+        wrap: borders at which the canvas goes on with its other end.
         again: at a second visit, when all cells are known; matters where the canvas wraps.
     """
-    wrap = sliding.wrap
     top, left = window_start(row, height, side), window_start(column, width, side, sliding.stride)
     if wrap in ("y", "both"):
         top = free_start(row, side) if again else max(free_start(row, side), 0)
@@ -90,21 +92,21 @@ def window_around(
     return Window(top, left, side, side, wrap)
 
 
-def visits(height: int, width: int, side: int, sliding: Sliding) -> Iterator[Visit]:
+def visits(height: int, width: int, side: int, sliding: Sliding = EXACT, wrap: Wrap = "none") -> Iterator[Visit]:
     """All draws of a canvas in the order that defines the result: all cells row by row; where the canvas wraps,
     then the first rows and then the first columns again."""
-    again_rows = count_clamped(height, side, 1) if sliding.wrap in ("y", "both") else 0
-    again_columns = count_clamped(width, side, sliding.stride) if sliding.wrap in ("x", "both") else 0
+    again_rows = count_clamped(height, side, 1) if wrap in ("y", "both") else 0
+    again_columns = count_clamped(width, side, sliding.stride) if wrap in ("x", "both") else 0
     for row in range(height):
         for column in range(width):
-            yield Visit(row, column, 1, window_around(row, column, height, width, side, sliding))
+            yield Visit(row, column, 1, window_around(row, column, height, width, side, sliding, wrap))
     for row in range(again_rows):
         for column in range(width):
-            yield Visit(row, column, 2, window_around(row, column, height, width, side, sliding, True))
+            yield Visit(row, column, 2, window_around(row, column, height, width, side, sliding, wrap, True))
     for row in range(height):
         for column in range(again_columns):
             pass_number = 3 if row < again_rows else 2
-            yield Visit(row, column, pass_number, window_around(row, column, height, width, side, sliding, True))
+            yield Visit(row, column, pass_number, window_around(row, column, height, width, side, sliding, wrap, True))
 
 
 def count_clamped(size: int, side: int, stride: int) -> int:

@@ -59,7 +59,7 @@ def last_canvas() -> Canvas:
     if key is None:
         raise ValueError("no run of Sample Codes was cancelled or failed, so there is nothing to recall")
     run = kept[key]
-    return run.start.with_cells(run.state.indices, run.state.known)
+    return run.state.canvas
 
 
 def last_change() -> tuple[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from PIL import Image
@@ -16,6 +17,7 @@ from ...core.canvas.atlas import colors_in
 from ...core.canvas.canvas import Canvas
 from ...core.canvas.codec import decode_canvas
 from ...core.conditions.base import Condition
+from ...core.geometry import Wrap
 from ...core.images.io import to_pil
 from ...core.images.tiles import tile_images
 from ...core.prepared import PreparedCondition, expand_batch, prepare_unconditional
@@ -32,6 +34,13 @@ from . import comfy, resume
 from .handles import BundleHandle
 
 SHOWN = 9  # pictures of a batch in a preview
+
+
+class WindowChoice(NamedTuple):
+    """How the window goes over a canvas, and where the canvas is to go on with its other end."""
+
+    sliding: Sliding
+    wrap: Wrap
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +60,7 @@ def run(
     guide: PreparedCondition | None,
     canvas: Canvas | None,
     settings: SamplingSettings | None,
-    sliding: Sliding | None,
+    window: WindowChoice | None,
     seed: int,
     pictures: int,
     preview_every: int,
@@ -61,22 +70,22 @@ def run(
     first, if the canvas is larger than the window or wraps.
 
     Args:
-        sliding: None moves the window cell by cell, and wraps as the canvas does.
+        window: None moves it cell by cell, and wraps as the canvas does.
         preview_every: cells from one preview picture to the next; 0 for none.
         bar: where several runs share one.
     """
-    settings, sliding = settings or SamplingSettings(), sliding_for(sliding, canvas)
-    key = fingerprint(model.name, guide, canvas, settings, sliding, seed, pictures)
-    condition, start = beginning(model, guide, canvas, sliding, pictures)
+    settings, (sliding, wrap) = settings or SamplingSettings(), _window_for(window, canvas)
+    key = fingerprint(model.name, guide, canvas, settings, sliding, wrap, seed, pictures)
+    condition, start = beginning(model, guide, canvas, wrap, pictures)
     settings = settings_for(settings, start)
     guided = settings.guidance_scale != 1
     bundle = model.ready_to_sample(start, guided)
     before = resume.kept.get(key)
     state = before.state if before else SamplingState.start(start, seed)
     trace = before.trace if before else blank_trace(bundle, start)
-    large = max(start.size) > bundle.prior.window or sliding.wrap != "none"
+    large = max(start.size) > bundle.prior.window or wrap != "none"
     if large:
-        plan = estimate_run(bundle.prior, condition, start.with_cells(state.indices, state.known), settings, sliding)
+        plan = estimate_run(bundle.prior, condition, state.canvas, settings, sliding)
         comfy.say(plan.summary())
         model.ready_to_sample(start, guided, plan.memory)
     remark, left = _remark(model, guide, start), int((~start.known & (state.draws == 0)).sum())
@@ -84,21 +93,18 @@ def run(
         comfy.say(remark or f"Painting {left} cells")
     bar, started = bar or comfy.Progress(), time.monotonic()
 
-    def now() -> Canvas:
-        return start.with_cells(state.indices, state.known)
-
     steps = sample_steps(bundle.prior, condition, state, settings, sliding, trace)
     try:
         for step in steps:
             due = preview_every and (step.done % preview_every == 0 or step.done == step.total)
-            bar.step(step.done, step.total, (lambda: preview(bundle.vqgan, now())) if due else None)
+            bar.step(step.done, step.total, (lambda: preview(bundle.vqgan, state.canvas)) if due else None)
     finally:  # whatever ends it, and until its pictures are made
         resume.keep(key, resume.Run(state, trace, start))
     state.move_to(torch.device("cpu"))  # canvases are small, and live there
     if left:
         comfy.say(" · ".join(filter(None, [f"{left} cells in {time.monotonic() - started:.1f} s", remark])))
     return Sampled(
-        key, start, now().with_provenance(provenance_of(model, start, state, settings, sliding)), state, trace
+        key, start, state.canvas.with_provenance(provenance_of(model, start, state, settings, sliding)), state, trace
     )
 
 
@@ -124,7 +130,7 @@ def provenance_of(
     before = start.provenance or ("",) * len(start.indices)
     painted = state.draws.flatten(1).any(1).tolist()
     return tuple(
-        origin(model.prior_fingerprint, state.seed + number, settings, sliding) if new else old
+        origin(model.prior_fingerprint, state.seed + number, settings, sliding, state.wrap) if new else old
         for number, (new, old) in enumerate(zip(painted, before, strict=True))
     )
 
@@ -147,23 +153,23 @@ def plan(
     guide: PreparedCondition | None,
     canvas: Canvas | None,
     settings: SamplingSettings | None,
-    sliding: Sliding | None,
+    window: WindowChoice | None,
     pictures: int,
 ) -> RunEstimate:
     """What `run` with the same arguments would take."""
-    sliding = sliding_for(sliding, canvas)
-    condition, start = beginning(model, guide, canvas, sliding, pictures)
+    sliding, wrap = _window_for(window, canvas)
+    condition, start = beginning(model, guide, canvas, wrap, pictures)
     bundle = model.ready_to_sample(start, settings is not None and settings.guidance_scale != 1)
     return estimate_run(bundle.prior, condition, start, settings_for(settings or SamplingSettings(), start), sliding)
 
 
-def sliding_for(sliding: Sliding | None, canvas: Canvas | None) -> Sliding:
+def _window_for(window: WindowChoice | None, canvas: Canvas | None) -> WindowChoice:
     """As asked for; else exact, wrapping as the canvas does."""
-    return sliding or Sliding(wrap="none" if canvas is None else canvas.wrap)
+    return window or WindowChoice(Sliding(), "none" if canvas is None else canvas.wrap)
 
 
 def beginning(
-    model: BundleHandle, guide: PreparedCondition | None, canvas: Canvas | None, sliding: Sliding, pictures: int
+    model: BundleHandle, guide: PreparedCondition | None, canvas: Canvas | None, wrap: Wrap, pictures: int
 ) -> tuple[Condition, Canvas]:
     """Condition and canvas of a run before it starts, as many as pictures are to be made."""
     try:
@@ -171,7 +177,7 @@ def beginning(
     except ValueError as error:
         raise ValueError(f"{error}; connect it to the input condition") from error
     condition, start = expand_batch(guide, canvas, pictures)
-    return condition, start.with_wrap(sliding.wrap)
+    return condition, start.with_wrap(wrap)
 
 
 def preview(vqgan: VQGAN, canvas: Canvas) -> Image.Image:
@@ -185,7 +191,7 @@ def sweep(
     guide: PreparedCondition | None,
     canvas: Canvas | None,
     settings: list[SamplingSettings],
-    sliding: Sliding | None,
+    window: WindowChoice | None,
     seed: int,
     pictures: int,
     preview_every: int,
@@ -193,6 +199,6 @@ def sweep(
     """One run for each of the settings, under one bar; all have the same random numbers."""
     bars = comfy.Progress().shared(len(settings))
     return [
-        run(model, guide, canvas, setting, sliding, seed, pictures, preview_every, bar)
+        run(model, guide, canvas, setting, window, seed, pictures, preview_every, bar)
         for setting, bar in zip(settings, bars, strict=True)
     ]

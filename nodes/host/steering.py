@@ -16,11 +16,10 @@ from ...core.sampling.maps import settings_for
 from ...core.sampling.selection import mean_log_probability
 from ...core.sampling.settings import SamplingSettings
 from ...core.sampling.state import SamplingState
-from ...core.sampling.windows import Sliding
 from . import comfy
 from .handles import BundleHandle
 from .painting import ClipHandle
-from .sampling import Sampled, beginning, finish, preview, run
+from .sampling import Sampled, WindowChoice, beginning, finish, preview, run
 
 
 def steer(
@@ -39,8 +38,8 @@ def steer(
     The backdrop is one plain image of the next seed.
     """
     judge = clip.ready()
-    given, start = beginning(model, condition, canvas, Sliding(), particles)
-    alone, first = beginning(model, condition, canvas, Sliding(), 1)
+    given, start = beginning(model, condition, canvas, "none", particles)
+    alone, first = beginning(model, condition, canvas, "none", 1)
     settings = settings_for(settings or SamplingSettings(), start)
     bundle = model.ready_to_sample(start, settings.guidance_scale != 1)
 
@@ -59,7 +58,9 @@ def steer(
     return start.with_cells(state.indices.cpu(), state.known.cpu()).pick(order), event.scores[order]
 
 
-Request = tuple[BundleHandle, PreparedCondition | None, Canvas | None, SamplingSettings | None, Sliding | None, int]
+Request = tuple[
+    BundleHandle, PreparedCondition | None, Canvas | None, SamplingSettings | None, WindowChoice | None, int
+]
 
 
 def try_until(

@@ -10,13 +10,13 @@ from ...core.images.io import to_pil, to_tensor
 from ...core.images.sheet import labeled_tiles
 from ...core.prepared import PreparedCondition
 from ...core.sampling.settings import SamplingSettings
-from ...core.sampling.windows import Sliding
 from .. import sockets
 from ..host import comfy
 from ..host.comfy import io
 from ..host.handles import BundleHandle
 from ..host.images import from_image, to_image
 from ..host.painting import ClipHandle
+from ..host.sampling import WindowChoice
 from ..host.steering import steer, try_until
 from ..sample import canvas_inputs, model_input, preview_input, seed_input
 from .clip import CATEGORY, clip_input
@@ -128,7 +128,7 @@ class Gate(io.ComfyNode):
         condition: PreparedCondition | None = None,
         canvas: Canvas | None = None,
         settings: SamplingSettings | None = None,
-        sliding: Sliding | None = None,
+        sliding: WindowChoice | None = None,
         reference: Tensor | None = None,
     ) -> io.NodeOutput:
         request = (model, condition, canvas, settings, sliding, seed)

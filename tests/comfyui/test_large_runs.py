@@ -43,9 +43,10 @@ def test_panorama_is_what_core_makes_and_its_plan_is_told(server, tiny_models):
     report = server.run(wide())
     assert report.status == "success", report.error
     bundle = load_bundle(tiny_models / "vq_transformer" / "none.safetensors")
-    sliding = Sliding(stride=2, wrap="x")
-    state = sample(bundle.prior, bundle.condition(), Canvas.empty(1, 6, 20), 3, SamplingSettings(), sliding)
-    expected = decode_canvas(bundle.vqgan, state.canvas.with_wrap("x")).movedim(1, -1)
+    sliding = Sliding(stride=2)
+    canvas = Canvas.empty(1, 6, 20).with_wrap("x")
+    state = sample(bundle.prior, bundle.condition(), canvas, 3, SamplingSettings(), sliding)
+    expected = decode_canvas(bundle.vqgan, state.canvas).movedim(1, -1)
     expected = ((expected + 1) / 2 * 255).numpy().astype(np.uint8)
     made, tiled = server.pictures(report, "4"), server.pictures(report, "5")
     assert np.abs(made.astype(int) - expected).max() <= 1

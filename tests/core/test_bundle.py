@@ -304,7 +304,7 @@ def test_decoded_picture_is_the_vqgan_s_clamped():
 
 def test_panorama_of_rolled_codes_is_the_rolled_panorama():
     b, indices = bundle("none"), torch.randint(CODES, (1, 3, 5), generator=torch.Generator().manual_seed(4))
-    picture, rolled = (b.decode(Canvas.filled(codes), wrap="x") for codes in (indices, indices.roll(2, 2)))
+    picture, rolled = (b.decode(Canvas.filled(codes).with_wrap("x")) for codes in (indices, indices.roll(2, 2)))
     stride = b.vqgan.config.stride
     torch.testing.assert_close(rolled, picture.roll(2 * stride, 3), atol=1e-5, rtol=1e-5)
 

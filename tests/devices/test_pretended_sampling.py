@@ -10,6 +10,7 @@ from tessera.core.canvas.atlas import codebook_atlas
 from tessera.core.canvas.canvas import Canvas
 from tessera.core.canvas.codec import decode_canvas, decode_latents, encode_canvas, encode_latents, quantize_latents
 from tessera.core.canvas.edits import blend
+from tessera.core.conditions.base import TokenCondition
 from tessera.core.conditions.layout import Box
 from tessera.core.images import metrics
 from tessera.core.prepared import (
@@ -20,6 +21,7 @@ from tessera.core.prepared import (
     prepare_unconditional,
     show_condition,
 )
+from tessera.core.priors.transformer import Transformer, TransformerConfig
 from tessera.core.provenance import weights_fingerprint
 from tessera.core.sampling.estimate import estimate_run
 from tessera.core.sampling.likelihood import canvas_nll
@@ -89,13 +91,14 @@ def test_every_condition_guides_the_same_codes_on_a_device(device, make_bundle):
     [
         ((3, 4), Sliding(), 2.0, 2),
         ((5, 6), Sliding(stride=2), 2.0, 2),
-        ((5, 4), Sliding(wrap="both"), 1.0, 1),
+        ((5, 4), "both", 1.0, 1),
         ((5, 3), Sliding(), 1.0, 1),
     ],
 )
 def test_every_way_of_sampling_draws_the_same_codes_on_a_device(device, make_bundle, size, sliding, guidance, pictures):
     bundle = free(make_bundle("edges"))
-    start = Canvas.empty(1, *size).with_wrap(sliding.wrap)
+    sliding, wrap = (Sliding(), sliding) if sliding == "both" else (sliding, "none")
+    start = Canvas.empty(1, *size).with_wrap(wrap)
     start.indices[0, 0, 1], start.known[0, 0, 1] = 3, True
     temperature = torch.linspace(0, 1.5, size[0] * size[1]).view(size)
     settings = SamplingSettings(temperature=temperature, guidance_scale=guidance)
@@ -104,7 +107,6 @@ def test_every_way_of_sampling_draws_the_same_codes_on_a_device(device, make_bun
     for model in (bundle, moved(bundle, device)):
         guide = prepare_image_condition(model, "edges", edges)
         condition, canvas = expand_batch(guide, start, pictures)
-        canvas = canvas.with_wrap(sliding.wrap)
         plan = estimate_run(model.prior, condition, canvas, settings, sliding)
         assert plan.cells >= size[0] * size[1] - 1
         state = sample(model.prior, condition, canvas, 11, settings, sliding)
@@ -198,3 +200,34 @@ def test_pretended_device_counts_copies_and_waits(monkeypatch):
         here.cpu()
         assert (counted.copies, counted.waits) == (3, 5)
     assert Pretended.on is None
+
+
+def count_tokens(monkeypatch, layers: int, settings: SamplingSettings, lookahead: int) -> tuple[float, float, float]:
+    """Copies, waits and launches a token of a window that stands still, beyond the first ones."""
+    torch.manual_seed(0)
+    config = TransformerConfig(
+        layers=layers, width=16, heads=2, codebook_size=20, vocab_size=40, prefix_length=1, window=6
+    )
+    with pretended(monkeypatch, "cuda") as (device, counted):
+        prior = put(Transformer(config).eval(), device)
+        condition = TokenCondition(torch.tensor([[21]]), unconditional=TokenCondition(torch.tensor([[20]])))
+        state = SamplingState.start(Canvas.empty(1, 6, 6), 3)
+        for progress in sample_steps(prior, condition, state, settings, lookahead=lookahead):
+            if progress.done == 10:
+                before = counted.copies, counted.waits, counted.launches
+            if progress.done == 30:
+                after = counted.copies, counted.waits, counted.launches
+    return tuple((b - a) / 20 for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [SamplingSettings(), SamplingSettings(temperature=0.8, top_k=7, top_p=0.9, min_p=0.01, guidance_scale=2.0)],
+)
+def test_a_token_neither_copies_nor_waits(monkeypatch, settings):
+    copies, waits, few = count_tokens(monkeypatch, 2, settings, 1)
+    assert (copies, waits) == (0, 0)
+    _, _, many = count_tokens(monkeypatch, 6, settings, 1)
+    assert (many - few) / 4 <= 12  # launches a layer
+    copies, waits, _ = count_tokens(monkeypatch, 2, settings, 0)
+    assert copies + waits <= 2  # a pass over several cells reads back how many of them are decided

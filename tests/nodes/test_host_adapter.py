@@ -23,6 +23,7 @@ from tessera.nodes.host import comfy as adapter
 from tessera.nodes.host import images as pictures
 from tessera.nodes.host import resume as unfinished
 from tessera.nodes.host.handles import BundleHandle, handle_of
+from tessera.nodes.host.sampling import WindowChoice
 
 
 def handle(bundle) -> BundleHandle:
@@ -251,7 +252,7 @@ def test_saved_picture_carries_its_canvas_and_the_workflow(host, make_bundle):
 
 def test_a_saved_picture_can_be_painted_again_from_what_it_tells(host, make_bundle):
     model = handle(make_bundle("none"))
-    window = Sliding(stride=2, wrap="x")
+    window = WindowChoice(Sliding(stride=2), "x")
     half = Canvas.empty(1, 5, 6)
     picture, painted = sampling.SampleCodes.execute(
         model, 5, 2, 0, None, half, SamplingSettings(temperature=0.7, top_k=9), window
@@ -261,7 +262,7 @@ def test_a_saved_picture_can_be_painted_again_from_what_it_tells(host, make_bund
     told = json.loads(text)
     assert told.pop("prior") == weights_fingerprint(model.bundle.prior)
     assert told.pop("draw") == DRAW
-    seed, window = told.pop("seed"), Sliding(stride=told.pop("stride"), wrap=told.pop("wrap"))
+    seed, window = told.pop("seed"), WindowChoice(Sliding(stride=told.pop("stride")), told.pop("wrap"))
     assert seed == 6
     settings = SamplingSettings(guidance_scale=told.pop("guidance"), **told)
     again = sampling.SampleCodes.execute(model, seed, 1, 0, None, half, settings, window)[1]

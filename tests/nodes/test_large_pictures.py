@@ -10,7 +10,6 @@ from tessera.core.canvas.canvas import Canvas
 from tessera.core.canvas.codec import decode_canvas, encode_latents
 from tessera.core.sampling.loop import sample
 from tessera.core.sampling.settings import SamplingSettings
-from tessera.core.sampling.windows import Sliding
 from tessera.nodes import canvas as canvas_nodes
 from tessera.nodes import canvas_files, compare, sliding
 from tessera.nodes import codes as codec
@@ -19,6 +18,7 @@ from tessera.nodes.host import comfy as adapter
 from tessera.nodes.host import images as pictures
 from tessera.nodes.host import resume as unfinished
 from tessera.nodes.host.handles import BundleHandle, handle_of
+from tessera.nodes.host.sampling import WindowChoice
 
 PLAN = r"\d+ cells through \d+ windows: about \d+ s, \d+ MB"
 
@@ -29,7 +29,7 @@ def model(host, make_bundle) -> BundleHandle:
     return BundleHandle("name", bundle, handle_of(bundle.vqgan), adapter.patcher_of(bundle.prior), None)
 
 
-def window(stride: int = 1, wrap: str = "none") -> Sliding:
+def window(stride: int = 1, wrap: str = "none") -> WindowChoice:
     return sliding.SlidingWindow.execute(str(stride), wrap)[0]
 
 
@@ -37,7 +37,9 @@ def test_large_canvas_is_filled_as_core_fills_it(model):
     canvas, moves = Canvas.empty(1, 6, 9), window(2, "x")
     out = sampling.SampleCodes.execute(model, 5, 2, 0, canvas=canvas, sliding=moves)
     bundle = model.bundle
-    expected = sample(bundle.prior, bundle.condition(), canvas.repeat(2), 5, SamplingSettings(), moves)
+    expected = sample(
+        bundle.prior, bundle.condition(), canvas.repeat(2).with_wrap("x"), 5, SamplingSettings(), moves.sliding
+    )
     assert torch.equal(out[1].indices, expected.indices)
     exact = sampling.SampleCodes.execute(model, 5, 2, 0, canvas=canvas)
     assert not torch.equal(out[1].indices, exact[1].indices)

@@ -13,7 +13,6 @@ from tessera.core.sampling.loop import sample, sample_steps
 from tessera.core.sampling.rounds import any_order_segments
 from tessera.core.sampling.settings import SamplingSettings
 from tessera.core.sampling.state import SamplingState
-from tessera.core.sampling.windows import Sliding
 
 SETTINGS = SamplingSettings(guidance_scale=2.0)
 CONDITION = ClassCondition(torch.tensor([3]), 10, offset=32, unconditional=TokenCondition(torch.tensor([[42]])))
@@ -90,7 +89,7 @@ def test_an_image_does_not_depend_on_those_beside_it(prior):
 
 def test_wrapped_canvases_are_filled(prior):
     wrapped = Canvas.empty(1, 8, 8).with_wrap("both")
-    assert sample(prior, CONDITION, wrapped, 0, SETTINGS, Sliding(wrap="both")).draws.eq(1).all()
+    assert sample(prior, CONDITION, wrapped, 0, SETTINGS).draws.eq(1).all()
 
 
 def test_an_order_that_leaves_a_cell_out_is_refused(prior):

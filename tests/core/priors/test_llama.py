@@ -14,7 +14,6 @@ from tessera.core.priors.llama import Llama, LlamaConfig
 from tessera.core.sampling.loop import sample
 from tessera.core.sampling.reference import sample_plainly
 from tessera.core.sampling.settings import SamplingSettings
-from tessera.core.sampling.windows import Sliding
 
 TINY = {"layers": 2, "width": 64, "heads": 1, "hidden": 64, "codebook_size": 32, "window": 4}
 WINDOW = Window(0, 0, 4, 4)
@@ -59,9 +58,9 @@ def controlled(height: int, width: int) -> ControlledCondition:
     return ControlledCondition(prompts(), random(1, height, width, 2, 64), strength)
 
 
-def agree(prior, condition, canvas: Canvas, sliding: Sliding | None = None, **settings) -> None:
+def agree(prior, condition, canvas: Canvas, **settings) -> None:
     """The fast loop and the plain one give the same codes."""
-    arguments = (prior, condition, canvas, 11, SamplingSettings(**settings), *([sliding] if sliding else []))
+    arguments = (prior, condition, canvas, 11, SamplingSettings(**settings))
     fast, plain = sample(*arguments), sample_plainly(*arguments)
     assert torch.equal(fast.indices, plain.indices)
     torch.testing.assert_close(fast.entropy, plain.entropy, atol=1e-4, rtol=0)
@@ -80,7 +79,7 @@ def test_completion_around_what_is_known(by_class):
 
 
 def test_wrapped_canvases(by_class):
-    agree(by_class, label(), Canvas.empty(2, 5, 6).with_wrap("both"), Sliding(wrap="both"))
+    agree(by_class, label(), Canvas.empty(2, 5, 6).with_wrap("both"))
 
 
 def test_prompts_of_two_lengths_in_a_batch(by_text):

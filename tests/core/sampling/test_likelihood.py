@@ -42,7 +42,7 @@ def test_equals_what_sampling_noted_about_the_same_codes(sliding):
 def test_wrapped_canvas_counts_each_cell_as_at_its_last_draw():
     prior, canvas = tiny(), Canvas.filled(torch.randint(40, (1, 9, 14)))
     rolled = canvas.roll(0, 7)  # the same picture, the border in the middle
-    across = canvas_nll(prior, StartToken(), canvas, Sliding(wrap="x")).roll(7, 2)
+    across = canvas_nll(prior, StartToken(), canvas.with_wrap("x")).roll(7, 2)
     torch.testing.assert_close(across[:, :, 4:11], canvas_nll(prior, StartToken(), rolled)[:, :, 4:11])
 
 

@@ -6,21 +6,22 @@ from tessera.core.sampling.schedule import mark_cached, schedule_rounds, split_g
 from tessera.core.sampling.windows import EXACT, Sliding, visits
 
 
-def made(height: int, width: int, most: int, sliding: Sliding = EXACT):
-    return schedule_rounds(split_segments(visits(height, width, 16, sliding), height, width), height, width, most)
+def made(height: int, width: int, most: int, sliding: Sliding = EXACT, wrap: str = "none"):
+    draws = visits(height, width, 16, sliding, wrap)
+    return schedule_rounds(split_segments(draws, height, width), height, width, most)
 
 
 @pytest.mark.parametrize("most", [2, 100])
-@pytest.mark.parametrize("sliding", [Sliding(), Sliding(stride=8), Sliding(wrap="both")])
-def test_every_visit_is_made_once_and_after_those_it_sees(most, sliding):
+@pytest.mark.parametrize(("sliding", "wrap"), [(EXACT, "none"), (Sliding(stride=8), "none"), (EXACT, "both")])
+def test_every_visit_is_made_once_and_after_those_it_sees(most, sliding, wrap):
     height, width = 19, 24
     when = {}
-    for number, together in enumerate(made(height, width, most, sliding)):
+    for number, together in enumerate(made(height, width, most, sliding, wrap)):
         assert 0 < len(together) <= most
         for visit in chain.from_iterable(stretch.visits for stretch in together):
             assert (visit.row, visit.column, visit.pass_number) not in when
             when[visit.row, visit.column, visit.pass_number] = number
-    order = list(visits(height, width, 16, sliding))
+    order = list(visits(height, width, 16, sliding, wrap))
     assert set(when) == {(v.row, v.column, v.pass_number) for v in order}
     drawn, seen = {}, {}  # cell -> the last round that draws it, that sees it; in the order that defines the result
     for v in order:

@@ -85,7 +85,7 @@ def plain_loop(prior: Transformer, condition: Condition, canvas: Canvas, seed: i
     """The codes [B, h, w]; a full forward pass for every cell."""
     batch, height, width = canvas.indices.shape
     side, stride, bold = prior.config.window, sliding.stride, settings_of(condition)
-    wrap_y, wrap_x = sliding.wrap in ("y", "both"), sliding.wrap in ("x", "both")
+    wrap_y, wrap_x = canvas.wraps("height"), canvas.wraps("width")
     full = width if wrap_x else max(width, side)
     noise = gumbel(cell_keys(seed, batch, height, full), CODES)  # [B, h, w, K]
     board = torch.cat([canvas.indices, torch.zeros(batch, height, full - width, dtype=torch.int64)], 2)
@@ -100,7 +100,7 @@ def plain_loop(prior: Transformer, condition: Condition, canvas: Canvas, seed: i
         rows = [r % height if wrap_y else min(r, height - 1) for r in range(top, top + side)]
         columns = [c % full for c in range(left, left + side)]
         seen = board[:, rows][:, :, columns].flatten(1)
-        prefix = condition.prefix(Window(top, left, side, side, sliding.wrap)).expand(batch, -1)
+        prefix = condition.prefix(Window(top, left, side, side, canvas.wrap)).expand(batch, -1)
         logits = prior(prefix, seen)[:, side * (i - top) + j - left]
         if bold.guidance_scale != 1:
             free = prior(condition.unconditional.prefix(None).expand(batch, -1), seen)[:, side * (i - top) + j - left]
@@ -143,8 +143,11 @@ def test_any_canvas_equals_the_plain_loop(height, width, batch, kind, share, row
 def test_any_wrapped_or_strided_canvas_equals_the_plain_loop(height, width, batch, kind, share, wrap, stride, rows):
     width = max(width, SIDE) if wrap == "y" else width
     length, condition = guided_by(kind, batch, height, width)
-    prior, canvas = tiny(length), canvas_of(batch, height, width, share)
-    for sliding in (Sliding(wrap=wrap, rows=rows), Sliding(stride=stride), Sliding(wrap=wrap, stride=stride)):
+    prior, plain = tiny(length), canvas_of(batch, height, width, share)
+    wrapped = plain.with_wrap(wrap)
+    for canvas, sliding in (
+        (wrapped, Sliding(rows=rows)), (plain, Sliding(stride=stride)), (wrapped, Sliding(stride=stride)),
+    ):  # fmt: skip
         expected = plain_loop(prior, condition, canvas, 3, sliding)
         assert torch.equal(sample(prior, condition, canvas, 3, settings_of(condition), sliding).indices, expected)
 
@@ -158,13 +161,15 @@ def test_any_wrapped_or_strided_canvas_equals_the_plain_loop(height, width, batc
         ("picture", 40, 72, 0.1, Sliding()),
         ("picture", 40, 19, 0.2, Sliding(stride=8)),
         ("label", 12, 40, 0.5, Sliding(stride=4, rows=3)),
-        ("picture", 18, 20, 0.4, Sliding(wrap="both")),
+        ("picture", 18, 20, 0.4, "both"),
         ("guided pictures", 19, 21, 0.3, Sliding()),
     ],
 )
 def test_canvas_of_the_released_window_equals_the_plain_loop(kind, height, width, share, sliding):
     length, condition = guided_by(kind, 1, height, width, 16)
     prior, canvas = tiny(length, 16, layers=1, width=16, heads=2), canvas_of(1, height, width, share)
+    if sliding == "both":
+        canvas, sliding = canvas.with_wrap("both"), Sliding()
     expected = plain_loop(prior, condition, canvas, 8, sliding)
     assert torch.equal(sample(prior, condition, canvas, 8, settings_of(condition), sliding).indices, expected)
 
@@ -207,7 +212,7 @@ def test_rows_that_do_not_depend_on_one_another_run_as_one_batch():
 @pytest.mark.parametrize(("height", "width"), [(9, 11), (3, 5)])
 def test_stopped_anywhere_and_resumed_gives_the_same_codes(wrap, height, width):
     length, condition = guided_by("pictures", 2, height, width)
-    prior, canvas, sliding = tiny(length), canvas_of(2, height, width, 0.7), Sliding(wrap=wrap, rows=4)
+    prior, canvas, sliding = tiny(length), canvas_of(2, height, width, 0.7).with_wrap(wrap), Sliding(rows=4)
     expected = sample(prior, condition, canvas, 5, settings_of(condition), sliding)
     total = len(list(sample_steps(prior, condition, SamplingState.start(canvas, 5), settings_of(condition), sliding)))
     for number, after in enumerate(range(1, total, 1 + total // 10)):
@@ -262,15 +267,15 @@ def test_small_canvas_is_the_corner_of_a_complete_window():
 
 def test_wrapped_canvas_s_first_columns_follow_from_its_last():
     prior, condition, canvas = tiny(1), StartToken(), Canvas.empty(8, 6, 12)
-    once, twice = (sample(prior, condition, canvas, 5, BOLD, Sliding(wrap=wrap)) for wrap in ("none", "x"))
+    once, twice = (sample(prior, condition, canvas.with_wrap(wrap), 5, BOLD) for wrap in ("none", "x"))
     assert (twice.draws[:, :, :2] == 2).all()
     assert (twice.draws[:, :, 2:] == 1).all()
     assert not torch.equal(once.indices[:, :, :2], twice.indices[:, :, :2])
 
 
 def test_given_cells_stay_at_a_second_visit_too():
-    prior, canvas = tiny(1), canvas_of(2, 8, 9, 0.5)
-    found = sample(prior, StartToken(), canvas, 5, BOLD, Sliding(wrap="both"))
+    prior, canvas = tiny(1), canvas_of(2, 8, 9, 0.5).with_wrap("both")
+    found = sample(prior, StartToken(), canvas, 5, BOLD)
     assert torch.equal(found.indices[canvas.known], canvas.indices[canvas.known])
     assert not found.draws[canvas.known].any()
     assert int(found.draws.max()) == 3
@@ -285,7 +290,7 @@ def test_temperature_map_holds_for_a_small_canvas():
 
 def test_canvas_that_wraps_top_to_bottom_and_is_narrower_than_the_window_is_refused():
     with pytest.raises(ValueError, match=r"3 cells wide and wraps top to bottom only.*window is 4"):
-        sample(tiny(1), StartToken(), Canvas.empty(1, 8, 3), 0, BOLD, Sliding(wrap="y"))
+        sample(tiny(1), StartToken(), Canvas.empty(1, 8, 3).with_wrap("y"), 0, BOLD)
 
 
 @pytest.mark.parametrize("stride", [4, 8])
