@@ -8,6 +8,7 @@ import sys
 COMMANDS = {
     "demo": (".training.commands.demo", "make pictures with the embedded weights and show what they came from"),
     "paint": (".training.commands.paint", "paint a picture or a film by words"),
+    "classify": (".training.commands.classify", "classify pictures by the names of classes alone (zero-shot)"),
     "train": (".training.commands.train", "train a VQGAN or a prior on a folder of pictures; resumes by itself"),
     "evaluate": (".training.commands.evaluate", "measure trained weights on held-out pictures"),
     "bundle": (".training.commands.bundle", "join VQGAN, condition and prior into one model file"),

@@ -8,7 +8,7 @@ from ..core.autoencoders.blocks import AttentionBlock, Level, ResidualBlock
 from ..core.autoencoders.vqgan import VQGAN, VQGANConfig
 from ..core.clip.cutouts import CutoutSettings, draw_views, take_views
 from ..core.clip.encoder import CLIP, CLIPConfig
-from ..core.clip.guidance_scale import GuidanceSettings, GuidanceState, guide_steps
+from ..core.clip.guidance import GuidanceSettings, GuidanceState, guide_steps
 from ..core.clip.model import ClipModel
 from ..core.clip.prompts import Prompt
 from ..core.clip.tokenizer import Tokenizer

@@ -11,7 +11,6 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from .autoencoders.strip_decoder import decode_indices
 from .autoencoders.vqgan import VQGAN
 from .canvas.canvas import Canvas
 from .canvas.codec import decode_canvas
@@ -189,9 +188,7 @@ class Bundle:
         filled = canvas.with_cells(state.indices.cpu(), state.known.cpu())
         return SampleResult(decode_canvas(self.vqgan, filled), filled, state.entropy.cpu(), state.log_probability.cpu())
 
-    @torch.inference_mode()
     def decode(self, canvas: Canvas, wrap: Wrap | None = None) -> Tensor:
-        """Canvas of [B, h, w] cells -> pictures [B, 3, H, W], clamped to -1..1; seamless where `wrap` says so, or by
-        itself the canvas. One after the other: a picture is the same to the last bit whatever else is decoded."""
-        each, wrap = canvas.indices.to(self.vqgan.post_quant_conv.weight.device).split(1), wrap or canvas.wrap
-        return torch.cat([decode_indices(self.vqgan, one, wrap).clamp_(-1, 1) for one in each])
+        """Canvas -> images [B, 3, H, W] in -1..1 on the CPU, as `codec.decode_canvas`: unknown cells are gray, padding
+        is cropped, seamless where the canvas wraps or `wrap` says so."""
+        return decode_canvas(self.vqgan, canvas if wrap is None else canvas.with_wrap(wrap))

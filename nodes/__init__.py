@@ -4,25 +4,21 @@ from . import (
     animate,
     canvas,
     canvas_files,
-    clip,
     codes,
     compare,
     conditions,
     downloads,
-    films,
     inpaint,
     layout,
     loaders,
-    painting,
     picture_files,
-    prompts,
     sample,
     sliding,
-    steering,
 )
 from .host import comfy
 from .host.comfy import ComfyExtension, io
 from .search import add_search_words
+from .words import clip, films, painting, prompts, steering
 
 NODES: list[type[io.ComfyNode]] = [
     loaders.LoadBundle,

@@ -74,15 +74,15 @@ def run(
     before = resume.kept.get(key)
     state = before.state if before else SamplingState.start(start, seed)
     trace = before.trace if before else blank_trace(bundle, start)
-    if max(start.size) > bundle.prior.window or sliding.wrap != "none":
+    large = max(start.size) > bundle.prior.window or sliding.wrap != "none"
+    if large:
         plan = estimate_run(bundle.prior, condition, start.with_cells(state.indices, state.known), settings, sliding)
         comfy.say(plan.summary())
         model.ready_to_sample(start, guided, plan.memory)
-    remark = _remark(model, guide, start)
-    if remark:
-        comfy.say(remark)
+    remark, left = _remark(model, guide, start), int((~start.known & (state.draws == 0)).sum())
+    if remark or (left and not large):  # before the first preview, or the page lays the picture over what is said later
+        comfy.say(remark or f"Painting {left} cells")
     bar, started = bar or comfy.Progress(), time.monotonic()
-    left = int((~start.known & (state.draws == 0)).sum())
 
     def now() -> Canvas:
         return start.with_cells(state.indices, state.known)

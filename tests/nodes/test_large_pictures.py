@@ -12,7 +12,7 @@ from tessera.core.sampling.loop import sample
 from tessera.core.sampling.settings import SamplingSettings
 from tessera.core.sampling.windows import Sliding
 from tessera.nodes import canvas as canvas_nodes
-from tessera.nodes import canvas_files, compare, sliding, tiles
+from tessera.nodes import canvas_files, compare, sliding
 from tessera.nodes import codes as codec
 from tessera.nodes import sample as sampling
 from tessera.nodes.host import comfy as adapter
@@ -165,8 +165,8 @@ def test_saved_files_keep_the_wrap(model, host):
 
 def test_tile_preview_lays_copies_side_by_side(host):
     image = torch.rand(2, 3, 4, 3)
-    tiled = tiles.TilePreview.execute(image, 3, 2)[0]
+    tiled = compare.TilePreview.execute(image, 3, 2)[0]
     assert tiled.shape == (2, 6, 12, 3)
     torch.testing.assert_close(tiled[:, 3:, 4:8], image)
     with pytest.raises(ValueError, match="more than 64 million"):
-        tiles.TilePreview.execute(torch.zeros(1, 600, 600, 3), 16, 16)
+        compare.TilePreview.execute(torch.zeros(1, 600, 600, 3), 16, 16)

@@ -7,8 +7,9 @@ from tessera.benchmarks.guide import QUICK, QUICK_CLIP, random_models
 from tessera.core.autoencoders.vqgan_file import save_vqgan
 from tessera.core.bundle_file import save_bundle
 from tessera.core.clip.clip_file import save_clip
-from tessera.nodes import clip, films, loaders, painting, steering
+from tessera.nodes import loaders
 from tessera.nodes.host.comfy import Interrupted, register_model_folders
+from tessera.nodes.words import clip, films, painting, steering
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from ..data.scenes import SceneConfig
-from .runs import LoopConfig
+from .runs import LoopConfig, expand_home
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,6 +14,7 @@ class DrawingsConfig:
     size: int = 256  # pixels per side of a scene
 
     def __post_init__(self):
+        expand_home(self, "folder")
         if self.size < 16:
             raise ValueError(f"data.size is {self.size}; scenes of at least 16 pixels are needed")
 
@@ -61,6 +62,7 @@ class SketchRun:
     loop: LoopConfig = field(default_factory=LoopConfig)
 
     def __post_init__(self):
+        expand_home(self, "output", "vqgan")
         for name in ("least", "validation"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")

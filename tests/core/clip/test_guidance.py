@@ -7,7 +7,7 @@ from tessera.benchmarks.guide import QUICK, QUICK_CLIP, our_losses, plain_losses
 from tessera.core.autoencoders.vqgan import VQGAN
 from tessera.core.clip import objective
 from tessera.core.clip.cutouts import CutoutSettings, coverage, draw_views, take_views
-from tessera.core.clip.guidance_scale import GuidanceSettings, GuidanceState, averaged, guide_steps, nearest_indices
+from tessera.core.clip.guidance import GuidanceSettings, GuidanceState, averaged, guide_steps, nearest_indices
 from tessera.core.clip.model import ClipModel
 from tessera.core.clip.objective import add_gradient, encode_prompts, spherical_distance
 from tessera.core.clip.prompts import Prompt, parse_prompts

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from tessera.training.config.runs import PriorRun, VQGANRun
+from tessera.training.config.runs import ClipRun, PriorRun, VQGANRun
+from tessera.training.config.sketch import SketchRun
 from tessera.training.config.yaml import load_config
 
 CONFIGS = sorted((Path(__file__).resolve().parent.parent.parent.parent / "training" / "configs").glob("*.yaml"))
@@ -21,9 +22,9 @@ def load(tmp_path):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_configs_load_as_the_stage_they_train(path):
-    kind = PriorRun if "prior" in path.stem else VQGANRun
-    run = load_config(kind, path, [])
-    assert run.output == f"runs/{path.stem}"
+    kinds = {"clip": ClipRun, "prior": PriorRun, "sketch": SketchRun}
+    run = load_config(kinds.get(path.stem.split("-")[-1], VQGANRun), path, [])
+    assert Path(run.output).name == path.stem
 
 
 def test_defaults_are_those_of_the_dataclass(load):
@@ -140,6 +141,8 @@ def test_paths_may_begin_at_home(load, monkeypatch, tmp_path):
                "condition.vqgan=~/c", kind=PriorRun)  # fmt: skip
     found = (run.output, run.vqgan, run.start_from, run.data.folder, run.condition.vqgan)
     assert found == tuple(str(tmp_path / name) for name in ("runs", "a", "b", "photos", "c"))
+    sketch = load("output: ~/runs\nvqgan: ~/a\ndata: {folder: ~/photos}\n", kind=SketchRun)
+    assert (sketch.output, sketch.vqgan, sketch.data.folder) == (found[0], found[1], found[3])
 
 
 def test_a_folder_in_place_of_the_file_is_named(tmp_path):

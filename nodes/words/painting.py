@@ -5,22 +5,22 @@ from typing import get_args
 
 from torch import Tensor
 
-from ..core.canvas.canvas import Canvas
-from ..core.canvas.codec import decode_canvas
-from ..core.canvas.masks import mask_to_cells
-from ..core.clip.cutouts import CutoutSettings, Kind
-from ..core.clip.guidance import GuidanceSettings
-from ..core.clip.painting import begin_painting, from_canvas
-from ..core.clip.prompts import Prompt, parse_prompts
-from . import sockets
+from ...core.canvas.canvas import Canvas
+from ...core.canvas.codec import decode_canvas
+from ...core.canvas.masks import mask_to_cells
+from ...core.clip.cutouts import CutoutSettings, Kind
+from ...core.clip.guidance import GuidanceSettings
+from ...core.clip.painting import begin_painting, from_canvas
+from ...core.clip.prompts import Prompt, parse_prompts
+from .. import sockets
+from ..codes import vqgan_input
+from ..host import comfy
+from ..host.comfy import io
+from ..host.handles import VQGANHandle
+from ..host.images import from_mask, to_image
+from ..host.painting import ClipHandle, paint
+from ..sample import seed_input
 from .clip import CATEGORY, clip_input, prompts_input
-from .codes import vqgan_input
-from .host import comfy
-from .host.comfy import io
-from .host.handles import VQGANHandle
-from .host.images import from_mask, to_image
-from .host.painting import ClipHandle, paint
-from .sample import seed_input
 
 DEFAULT = GuidanceSettings()
 SIDE = {"default": 256, "min": 32, "max": 4096, "step": 16}

@@ -2,16 +2,16 @@
 
 from torch import Tensor
 
-from ..core.conditions.text import TextFeatures
-from ..core.images.resize import fit
-from ..core.prepared import PreparedCondition, prepare_control, prepare_text_condition
-from . import sockets
-from .conditions import CATEGORY, fit_input, model_input
-from .host import comfy
-from .host.comfy import io, ui
-from .host.encoders import encode_prompt, missing_encoder, text_encoders
-from .host.handles import BundleHandle
-from .host.images import from_image, from_mask
+from ...core.conditions.text import TextFeatures
+from ...core.images.resize import fit
+from ...core.prepared import PreparedCondition, prepare_control, prepare_text_condition
+from .. import sockets
+from ..conditions import CATEGORY, fit_input, model_input
+from ..host import comfy
+from ..host.comfy import io, ui
+from ..host.encoders import encode_prompt, missing_encoder, text_encoders
+from ..host.handles import BundleHandle
+from ..host.images import from_image, from_mask
 
 SUFFIX = ".prompt.safetensors"
 

@@ -4,17 +4,17 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from ..core.clip.guidance import GuidanceSettings
-from ..core.clip.painting import Camera, begin_painting, restyle, story
-from ..core.clip.prompts import Prompt, parse_prompts
+from ...core.clip.guidance import GuidanceSettings
+from ...core.clip.painting import Camera, begin_painting, restyle, story
+from ...core.clip.prompts import Prompt, parse_prompts
+from ..codes import vqgan_input
+from ..host.comfy import io
+from ..host.handles import VQGANHandle
+from ..host.images import from_image, to_image
+from ..host.painting import ClipHandle, film, make_ready
+from ..sample import seed_input
 from .clip import CATEGORY, clip_input, lines_of, prompts_input
-from .codes import vqgan_input
-from .host.comfy import io
-from .host.handles import VQGANHandle
-from .host.images import from_image, to_image
-from .host.painting import ClipHandle, film, make_ready
 from .painting import SIDE, prompts_of, settings_input, steps_input, with_steps
-from .sample import seed_input
 
 
 class PaintStory(io.ComfyNode):

@@ -3,23 +3,23 @@
 import torch
 from torch import Tensor
 
-from ..core.canvas.canvas import Canvas
-from ..core.canvas.codec import decode_canvas
-from ..core.clip.gate import Term, Tried
-from ..core.images.io import to_pil, to_tensor
-from ..core.images.sheet import labeled_tiles
-from ..core.prepared import PreparedCondition
-from ..core.sampling.settings import SamplingSettings
-from ..core.sampling.windows import Sliding
-from . import sockets
+from ...core.canvas.canvas import Canvas
+from ...core.canvas.codec import decode_canvas
+from ...core.clip.gate import Term, Tried
+from ...core.images.io import to_pil, to_tensor
+from ...core.images.sheet import labeled_tiles
+from ...core.prepared import PreparedCondition
+from ...core.sampling.settings import SamplingSettings
+from ...core.sampling.windows import Sliding
+from .. import sockets
+from ..host import comfy
+from ..host.comfy import io
+from ..host.handles import BundleHandle
+from ..host.images import from_image, to_image
+from ..host.painting import ClipHandle
+from ..host.steering import steer, try_until
+from ..sample import canvas_inputs, model_input, preview_input, seed_input
 from .clip import CATEGORY, clip_input
-from .host import comfy
-from .host.comfy import io
-from .host.handles import BundleHandle
-from .host.images import from_image, to_image
-from .host.painting import ClipHandle
-from .host.steering import steer, try_until
-from .sample import canvas_inputs, model_input, preview_input, seed_input
 
 
 class SteerByWords(io.ComfyNode):

@@ -5,16 +5,16 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from ..core.clip.layouts import Activation
-from ..core.clip.prompts import Prompt, parse_prompts
-from ..core.clip.scoring import TEMPLATES, classify, embed_classes, score_images, score_texts
-from ..core.images.io import to_pil, to_tensor
-from ..core.images.sheet import labeled_sheet
-from . import sockets
-from .host import comfy
-from .host.comfy import io
-from .host.images import from_image, from_mask, to_image
-from .host.painting import ClipHandle, load_clip
+from ...core.clip.layouts import Activation
+from ...core.clip.prompts import Prompt, parse_prompts
+from ...core.clip.scoring import TEMPLATES, classify, embed_classes, score_images, score_texts
+from ...core.images.io import to_pil, to_tensor
+from ...core.images.sheet import labeled_sheet
+from .. import sockets
+from ..host import comfy
+from ..host.comfy import io
+from ..host.images import from_image, from_mask, to_image
+from ..host.painting import ClipHandle, load_clip
 
 CATEGORY = "Tessera/words"
 SAME_FILE = "in the same file"

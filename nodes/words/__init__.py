@@ -1,0 +1,1 @@
+"""Nodes that speak of words: prompts, CLIP, pictures and films painted by words, what words choose."""
