@@ -159,7 +159,7 @@ def test_files_with_holes_and_long_headers_take_no_memory(tmp_path):
     "change",
     [
         {"channels": 1e10}, {"channels": 10**10}, {"channel_mult": ["a", 1]}, {"channel_mult": [1] * 100_000},
-        {"channels": 10**9, "channel_mult": ["a"]}, {"codebook_size": True}, {"kl_weight": float("nan")},
+        {"channels": 10**9, "channel_mult": ["a"]}, {"codebook_size": True}, {"norm_groups": float("nan")},
         {"attention_levels": "0" * 100_000}, {"blocks_per_level": "2"}, {"x" * 100_000: 1}, {"codebook": "z" * 100_000},
         {"channels": 2**30, "latent_channels": 2**30}, {"patch_size": 2**30},
     ],
