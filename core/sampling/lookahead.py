@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 
 CHOICES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
-FORGET = 0.95  # what a pass counts after the next one
+FORGET = 0.97  # what a pass counts after the next one
 ROW_COST = 0.08  # of a second row, as a share of the first, before anything is measured
-EXPONENT, TRUST = 0.5, 8.0  # what is expected of p at first, and how many passes that counts
+EXPONENT, TRUST = 0.5, 16.0  # what is expected of p at first, and how many passes that counts
 AGAIN = 200  # passes over single cells until several are tried again
 
 
