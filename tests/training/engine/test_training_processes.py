@@ -120,11 +120,15 @@ def test_two_processes_learn_what_one_learns_from_the_same_pictures(
         finish(process)
     wanted, found = (load_state(tmp_path / name) for name in ("one", "two"))
     assert wanted["extra_state"]["last_counts"].sum() == 8 * 8 * 8
+    moments = [state["exp_avg"] for state in wanted["optimizers"]["model"]["state"].values()]
     for name in ("codebook.embedding.weight", "codebook.ema_sum", "codebook.ema_count"):
         if name in wanted["modules"]["model"]:
-            # Adam's first step of 1e-3 makes much of the last bits of a gradient near 0, which is compared below
-            close = {"rtol": 1e-3, "atol": 1e-4} if codebook == "nearest" else {}
-            torch.testing.assert_close(found["modules"]["model"][name], wanted["modules"]["model"][name], **close)
+            other, codes = (state["modules"]["model"][name] for state in (found, wanted))
+            # Adam's first step is as long whatever the gradient: where that is near 0, its last bits decide
+            gradient = next((m for m in moments if m.shape == codes.shape), torch.ones_like(codes))
+            certain = gradient.abs() > 1e-5
+            assert certain.float().mean() > 0.5
+            torch.testing.assert_close(other[certain], codes[certain])
     torch.testing.assert_close(found["extra_state"], wanted["extra_state"])
     # Adam's first moment after one step is the gradient times 1 - beta
     for parameter, moments in wanted["optimizers"]["model"]["state"].items():
