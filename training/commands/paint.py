@@ -5,6 +5,7 @@ A text ending in .mp4 behind --output makes a film: scenes separated by ^, told 
 
 import argparse
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
@@ -63,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
     film = args.output.suffix.lower() == ".mp4"
     if len(scenes) > 1 and not film:
         raise ValueError(f"{len(scenes)} scenes make a film; let --output end in .mp4, or leave out ^")
+    if film and find_spec("av") is None:
+        raise ValueError("a film is written by the package av, which is not installed: pip install av, or paint a picture")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     vqgan = load_vqgan(args.vqgan).to(device)
     models = [open_clip(path) for path in args.clip]

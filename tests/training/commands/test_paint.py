@@ -39,9 +39,12 @@ def test_scenes_become_a_film(paint, tmp_path):
         assert len(list(film.decode(video=0))) == 3
 
 
-def test_what_can_not_be_painted_is_told_in_a_sentence(paint, tmp_path, capsys):
+def test_what_can_not_be_painted_is_told_in_a_sentence(paint, tmp_path, capsys, monkeypatch):
     assert paint(" ", "--output", tmp_path / "a.png") == 2
     assert "prompt is empty" in capsys.readouterr().err
     assert paint("a ^ b", "--output", tmp_path / "a.png") == 2
     assert "make a film" in capsys.readouterr().err
-    assert not list(tmp_path.glob("*.png"))
+    monkeypatch.setattr("tessera.training.commands.paint.find_spec", lambda name: None)  # as where it is not installed
+    assert paint("a ^ b", "--output", tmp_path / "a.mp4") == 2
+    assert "pip install av" in capsys.readouterr().err
+    assert not [*tmp_path.glob("*.png"), *tmp_path.glob("*.mp4")]
