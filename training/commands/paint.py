@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     if len(scenes) > 1 and not film:
         raise ValueError(f"{len(scenes)} scenes make a film; let --output end in .mp4, or leave out ^")
     if film and find_spec("av") is None:
-        raise ValueError("a film is written by the package av, which is not installed: pip install av, or paint a picture")
+        raise ValueError("a film is written by the package av, which is missing: pip install av, or paint a picture")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     vqgan = load_vqgan(args.vqgan).to(device)
     models = [open_clip(path) for path in args.clip]
