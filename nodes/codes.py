@@ -73,7 +73,9 @@ class DecodeCanvas(io.ComfyNode):
 
     @classmethod
     def execute(cls, vqgan: VQGANHandle, canvas: Canvas) -> io.NodeOutput:
-        picture = to_image(decode_canvas(vqgan.ready_for(canvas), canvas))
+        model = vqgan.ready_for(canvas)
+        with comfy.watched(model.decoder):
+            picture = to_image(decode_canvas(model, canvas))
         return io.NodeOutput(picture, to_mask(unknown_mask(canvas, vqgan.module.config.stride)))
 
 
@@ -95,7 +97,9 @@ class EncodeLatent(io.ComfyNode):
     @classmethod
     def execute(cls, vqgan: VQGANHandle, image: Tensor) -> io.NodeOutput:
         picture = from_image(image)
-        latents = encode_latents(vqgan.ready(*picture.shape[-2:]), picture)
+        model = vqgan.ready(*picture.shape[-2:])
+        with comfy.watched(model.encoder):
+            latents = encode_latents(model, picture)
         return io.NodeOutput(to_latent(latents, picture.shape[-2:], vqgan.module.config.stride))
 
 
@@ -149,4 +153,5 @@ class DecodeLatent(io.ComfyNode):
     def execute(cls, vqgan: VQGANHandle, latent: dict[str, Any], wrap: str | None = None) -> io.NodeOutput:
         (latents, padding), wrap = from_latent(latent), wrap or "none"
         model = vqgan.ready_to_decode(tuple(latents.shape[-2:]), wrap)
-        return io.NodeOutput(to_image(decode_latents(model, latents, padding, wrap)))
+        with comfy.watched(model.decoder):
+            return io.NodeOutput(to_image(decode_latents(model, latents, padding, wrap)))

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import Downsample, Level, Middle, Upsample, group_norm
+from .blocks import Downsample, Level, Middle, RowConvolution, Upsample, group_norm
 from .precision import exact_float32
 from .quantizers import GumbelQuantizer, Quantized, QuantizerLosses, VectorQuantizer
 
@@ -81,6 +81,7 @@ class Encoder(nn.Module):
         super().__init__()
         widths = [config.channels * m for m in config.channel_mult]
         self.patch_size = config.patch_size
+        self.rows = RowConvolution()  # what strips of it go through
         self.conv_in = nn.Conv2d(config.image_channels * config.patch_size**2, config.channels, 3, padding=1)
         self.down = nn.ModuleList()
         previous = config.channels
@@ -109,6 +110,7 @@ class Decoder(nn.Module):
         super().__init__()
         widths = [config.channels * m for m in config.channel_mult]
         self.patch_size = config.patch_size
+        self.rows = RowConvolution()  # what strips of it go through
         self.conv_in = nn.Conv2d(config.latent_channels, widths[-1], 3, padding=1)
         self.mid = Middle(widths[-1], config.norm_groups)
         levels = []
@@ -176,6 +178,12 @@ class VQGAN(nn.Module):
         Raises:
             ValueError: wrong number of channels, or a side that is not a multiple of the stride.
         """
+        self.check_image_size(image)
+        # contiguous: torch's GroupNorm on the CPU is twenty times less exact on channels-last pictures
+        return self.quant_conv(self.encoder(image.contiguous()))
+
+    def check_image_size(self, image: Tensor) -> None:
+        """Raise ValueError for a wrong number of channels, or a side that is not a multiple of the stride."""
         channels, height, width = image.shape[1:]
         if channels != self.config.image_channels:
             raise ValueError(
@@ -187,8 +195,6 @@ class VQGAN(nn.Module):
             raise ValueError(
                 f"the picture is {width}x{height} pixels, both sides must be multiples of {stride}; pad it first"
             )
-        # contiguous: torch's GroupNorm on the CPU is twenty times less exact on channels-last pictures
-        return self.quant_conv(self.encoder(image.contiguous()))
 
     def quantize(self, latents: Tensor) -> Quantized:
         """Replace latents by codes (arXiv eq. 2): [B, D, h, w] -> codes, indices, loss."""

@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from PIL.PngImagePlugin import PngInfo
 from server import PromptServer
 from torch import Tensor, bfloat16, device, dtype, float16, float32, nn
 
+from ...core.autoencoders.blocks import RowConvolution
 from ...core.storage.atomic import atomic_write
 from ...core.storage.door import brief
 
@@ -260,13 +260,15 @@ def saved_pictures(images: Tensor, node: type) -> ui.PreviewImage:
 
 @contextmanager
 def watched(module: nn.Module) -> Iterator[None]:
-    """Bar and cancel while a module works through its layers once, however large the picture is."""
-    layers, bar, done = [m for m in module.modules() if isinstance(m, nn.Conv2d)], Progress(), count(1)
+    """Bar and cancel while a module works through its layers once, whole or in strips, however large the picture is."""
+    layers, bar, begun = [m for m in module.modules() if isinstance(m, nn.Conv2d)], Progress(), set()
 
-    def step(*_: object) -> None:
-        bar.step(min(next(done), len(layers)), len(layers))
+    def step(called: nn.Module, given: tuple) -> None:
+        begun.add(given[0] if isinstance(called, RowConvolution) else called)
+        bar.step(len(begun), len(layers))
 
-    hooks = [layer.register_forward_pre_hook(step) for layer in layers]
+    rows = [m for m in module.modules() if isinstance(m, RowConvolution)]
+    hooks = [layer.register_forward_pre_hook(step) for layer in (*layers, *rows)]
     try:
         yield
     finally:

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from tessera.core.autoencoders import strip_decoder
+from tessera.core.autoencoders import strip_layers, strip_memory
 from tessera.core.canvas.canvas import Canvas
 from tessera.core.canvas.codec import decode_canvas, encode_latents
 from tessera.core.sampling.loop import sample
@@ -122,9 +122,10 @@ def test_node_says_where_it_decodes_in_strips_and_asks_for_the_room_they_take(mo
     canvas = Canvas.filled(torch.arange(6).view(1, 2, 3))
     whole = codec.DecodeCanvas.execute(model.vqgan, canvas)[0]
     assert not host.said
-    monkeypatch.setattr(strip_decoder, "MIN_STRIP_MEMORY", 0)
-    monkeypatch.setattr(strip_decoder, "STRIP", 1)
-    monkeypatch.setattr(strip_decoder, "WORKSPACE", 1)
+    monkeypatch.setattr(strip_memory, "MIN_STRIP_MEMORY", 0)
+    monkeypatch.setattr(strip_memory, "STRIP", 1)
+    monkeypatch.setattr(strip_memory, "WORKSPACE", 1)
+    monkeypatch.setattr(strip_layers, "STRIP", 1)
     in_strips = codec.DecodeCanvas.execute(model.vqgan, canvas)[0]
     ((text, *_),) = host.said
     assert text.startswith("Decoding 12x8 pixels in strips, ")
