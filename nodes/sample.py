@@ -3,7 +3,6 @@
 from torch import Tensor
 
 from ..core.canvas.canvas import Canvas
-from ..core.canvas.codec import decode_canvas
 from ..core.prepared import PreparedCondition
 from ..core.sampling.maps import painted_settings, statistics_masks
 from ..core.sampling.settings import SamplingSettings
@@ -204,7 +203,7 @@ class SampleCodes(io.ComfyNode):
         sliding: WindowChoice | None = None,
     ) -> io.NodeOutput:
         sampled = run(model, condition, canvas, settings, sliding, seed, pictures, preview_every)
-        made = decode_canvas(model.vqgan.ready_for(sampled.canvas), sampled.canvas)
+        made = model.vqgan.decode(sampled.canvas)
         picture, config = to_image(made), model.bundle.vqgan.config
         entropy, surprise = statistics_masks(sampled.state, sampled.canvas, config.codebook_size, config.stride)
         trace = save_trace(sampled, made, model.bundle.vqgan)
