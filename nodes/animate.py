@@ -6,8 +6,7 @@ from ..core.canvas.canvas import Canvas
 from ..core.canvas.codec import decode_canvas
 from ..core.canvas.frames import MAX_FRAMES, even_steps, rolled_frames, travel
 from ..core.prepared import PreparedCondition
-from ..core.sampling.settings import SamplingSettings
-from ..core.sampling.sweep import swept_settings
+from ..core.sampling.settings import SamplingSettings, swept_settings
 from . import sockets
 from .host import comfy
 from .host.comfy import io

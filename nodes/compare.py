@@ -14,9 +14,8 @@ from ..core.images.metrics import check_alike, code_agreement, perceptual_compar
 from ..core.images.sheet import labeled_sheet, labeled_tiles
 from ..core.images.tiles import repeat_image
 from ..core.prepared import PreparedCondition
-from ..core.sampling.selection import best_of, check_choice, mean_log_probability
-from ..core.sampling.settings import SamplingSettings
-from ..core.sampling.sweep import Swept, parse_values, swept_settings
+from ..core.sampling.likelihood import best_of, check_choice, mean_log_probability
+from ..core.sampling.settings import SamplingSettings, Swept, parse_values, swept_settings
 from . import sockets
 from .codes import vqgan_input
 from .host import comfy

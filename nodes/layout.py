@@ -1,7 +1,7 @@
 """A scene layout guides the picture: which objects stand where."""
 
 from ..core.canvas.codec import empty_canvas
-from ..core.conditions.layout_boxes import boxes_view, parse_boxes
+from ..core.conditions.layout import boxes_view, parse_boxes
 from ..core.prepared import prepare_layout_condition
 from . import sockets
 from .conditions import CATEGORY, model_input

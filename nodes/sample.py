@@ -5,8 +5,8 @@ from torch import Tensor
 from ..core.canvas.canvas import Canvas
 from ..core.canvas.codec import decode_canvas
 from ..core.prepared import PreparedCondition
-from ..core.sampling.maps import painted_settings, statistics_masks
-from ..core.sampling.settings import SamplingSettings
+from ..core.sampling.settings import SamplingSettings, painted_settings
+from ..core.sampling.state import statistics_masks
 from . import sockets
 from .host import comfy
 from .host.comfy import io
