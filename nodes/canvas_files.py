@@ -8,11 +8,11 @@ from ..core.canvas.canvas_view import canvas_view
 from ..core.images.io import to_pil
 from ..core.provenance import KEY, check_vqgan, read_note, weights_fingerprint, write_note
 from . import sockets
-from .codes import vqgan_input
 from .host import comfy, resume
 from .host.comfy import io, ui
 from .host.handles import VQGANHandle
 from .host.images import from_image, to_image
+from .inputs import filename_prefix_input, vqgan_input
 
 CATEGORY = "Tessera/canvas"
 SUFFIX = ".canvas.safetensors"
@@ -31,7 +31,7 @@ class SaveCanvas(io.ComfyNode):
             "Canvas reads it.",
             inputs=[
                 sockets.Canvas.Input("canvas", tooltip="The canvas to save."),
-                io.String.Input("filename_prefix", default="tessera/canvas", tooltip="Folder and start of the name."),
+                filename_prefix_input("tessera/canvas"),
             ],
             outputs=[],
             is_output_node=True,
@@ -137,7 +137,7 @@ class SavePicture(io.ComfyNode):
                 vqgan_input(),
                 io.Image.Input("image", tooltip="The pictures, as the canvas was decoded or edited since."),
                 sockets.Canvas.Input("canvas", tooltip="Their canvas, as many pictures."),
-                io.String.Input("filename_prefix", default="tessera/picture", tooltip="Folder and start of the name."),
+                filename_prefix_input("tessera/picture"),
             ],
             outputs=[],
             is_output_node=True,
