@@ -20,13 +20,9 @@ from .host import comfy
 from .host.comfy import io
 from .host.handles import VQGANHandle
 from .host.images import from_image, from_latent, to_image, to_latent, to_mask
+from .inputs import any_picture_input, vqgan_input
 
 CATEGORY = "Tessera/codes"
-
-
-def vqgan_input() -> io.Input:
-    """The VQGAN that encodes or decodes."""
-    return sockets.VQGAN.Input("vqgan", tooltip="From Load Tessera Model or Load VQGAN.")
 
 
 class EncodeCanvas(io.ComfyNode):
@@ -40,7 +36,7 @@ class EncodeCanvas(io.ComfyNode):
             category=CATEGORY,
             description="Makes a canvas of a picture of any size, all cells known: to complete it, paint parts of it "
             "anew, or look at what the codes keep of it.",
-            inputs=[vqgan_input(), io.Image.Input("image", tooltip="The picture; any size, several at once.")],
+            inputs=[vqgan_input(), any_picture_input()],
             outputs=[sockets.Canvas.Output(display_name="canvas", tooltip="Its codes.")],
         )
 
@@ -88,7 +84,7 @@ class EncodeLatent(io.ComfyNode):
             category=CATEGORY,
             description="Encodes a picture without quantizing it, for ComfyUI's latent nodes: flip, composite, blend. "
             "These count 8 pixels a cell; count with the VQGAN's own stride, usually 16.",
-            inputs=[vqgan_input(), io.Image.Input("image", tooltip="The picture; any size, several at once.")],
+            inputs=[vqgan_input(), any_picture_input()],
             outputs=[io.Latent.Output(display_name="latent", tooltip="For Quantize, VQGAN Decode and latent nodes.")],
         )
 

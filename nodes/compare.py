@@ -14,17 +14,15 @@ from ..core.images.metrics import check_alike, code_agreement, perceptual_compar
 from ..core.images.sheet import labeled_sheet, labeled_tiles
 from ..core.images.tiles import repeat_image
 from ..core.prepared import PreparedCondition
-from ..core.sampling.selection import best_of, check_choice, mean_log_probability
-from ..core.sampling.settings import SamplingSettings
-from ..core.sampling.sweep import Swept, parse_values, swept_settings
+from ..core.sampling.likelihood import best_of, check_choice, mean_log_probability
+from ..core.sampling.settings import SamplingSettings, Swept, parse_values, swept_settings
 from . import sockets
-from .codes import vqgan_input
 from .host import comfy
 from .host.comfy import io, ui
 from .host.handles import BundleHandle, VQGANHandle
 from .host.images import from_image, to_image
 from .host.sampling import WindowChoice, finish, run, sweep
-from .sample import EXAMPLE, canvas_inputs, model_input, preview_input, seed_input
+from .inputs import DEFAULT_SETTINGS, canvas_inputs, model_input, preview_input, seed_input, vqgan_input
 
 CATEGORY = "Tessera/compare"
 
@@ -73,7 +71,7 @@ class SweepSettings(io.ComfyNode):
         sliding: WindowChoice | None = None,
     ) -> io.NodeOutput:
         numbers = parse_values(values)
-        each = swept_settings(settings or EXAMPLE, setting, numbers)
+        each = swept_settings(settings or DEFAULT_SETTINGS, setting, numbers)
         runs = sweep(model, condition, canvas, each, sliding, seed, pictures, preview_every)
         every = runs[0].canvas.join([other.canvas for other in runs[1:]])
         made = decode_canvas(model.vqgan.ready_for(every), every)

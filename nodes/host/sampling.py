@@ -24,8 +24,7 @@ from ...core.prepared import PreparedCondition, expand_batch, prepare_unconditio
 from ...core.provenance import origin
 from ...core.sampling.estimate import RunEstimate, estimate_run
 from ...core.sampling.loop import sample_steps
-from ...core.sampling.maps import settings_for
-from ...core.sampling.settings import SamplingSettings
+from ...core.sampling.settings import SamplingSettings, settings_for
 from ...core.sampling.state import SamplingState
 from ...core.sampling.trace import SamplingTrace
 from ...core.sampling.windows import Sliding

@@ -11,10 +11,9 @@ from ...core.clip.gate import Term, Tried, gate
 from ...core.clip.scoring import score_images, score_texts
 from ...core.clip.steering import steer_steps
 from ...core.prepared import PreparedCondition
+from ...core.sampling.likelihood import mean_log_probability
 from ...core.sampling.loop import sample
-from ...core.sampling.maps import settings_for
-from ...core.sampling.selection import mean_log_probability
-from ...core.sampling.settings import SamplingSettings
+from ...core.sampling.settings import SamplingSettings, settings_for
 from ...core.sampling.state import SamplingState
 from . import comfy
 from .handles import BundleHandle

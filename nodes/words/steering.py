@@ -18,8 +18,8 @@ from ..host.images import from_image, to_image
 from ..host.painting import ClipHandle
 from ..host.sampling import WindowChoice
 from ..host.steering import steer, try_until
-from ..sample import canvas_inputs, model_input, preview_input, seed_input
-from .clip import CATEGORY, clip_input
+from ..inputs import canvas_inputs, clip_input, model_input, preview_input, seed_input
+from .clip import CATEGORY
 
 
 class SteerByWords(io.ComfyNode):

@@ -154,13 +154,13 @@ def test_picture_that_ends_within_a_cell_is_refused_before_anything_is_painted(m
 
 
 def test_saved_files_keep_the_wrap(model, host):
-    from tessera.nodes import picture_files
+    from tessera.nodes import canvas_files
 
     picture, canvas = sampling.SampleCodes.execute(model, 5, 1, 0, sliding=window(wrap="x")).args[:2]
     canvas_files.SaveCanvas.execute(canvas, "a")
     assert canvas_files.LoadCanvas.execute("a_00001_.canvas.safetensors [output]")[0].wrap == "x"
-    picture_files.SavePicture.execute(model.vqgan, picture, canvas, "b")
-    back = picture_files.LoadCanvasOfPicture.execute("b_00001_.png [output]", model.vqgan)[0]
+    canvas_files.SavePicture.execute(model.vqgan, picture, canvas, "b")
+    back = canvas_files.LoadCanvasOfPicture.execute("b_00001_.png [output]", model.vqgan)[0]
     assert back.wrap == "x"
     assert torch.equal(pictures.to_image(decode_canvas(model.bundle.vqgan, back)), picture)
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tessera.core.bundle_file import save_bundle
 from tessera.core.canvas.canvas import Canvas
-from tessera.nodes import canvas_files, codes, conditions, layout, picture_files
+from tessera.nodes import canvas_files, codes, conditions, layout
 from tessera.nodes import sample as sampling
 from tessera.nodes.host import comfy as adapter
 from tessera.nodes.host import handles
@@ -71,7 +71,7 @@ def test_node_texts_go_to_the_page_that_asked(model, host):
 def test_without_metadata_a_picture_tells_neither_seed_nor_settings(model, host, monkeypatch):
     picture, canvas = sampling.SampleCodes.execute(model, 5, 1, 0).args[:2]
     monkeypatch.setattr(adapter.comfy.cli_args.args, "disable_metadata", True)
-    picture_files.SavePicture.execute(model.vqgan, picture, canvas, "p")
+    canvas_files.SavePicture.execute(model.vqgan, picture, canvas, "p")
     info = Image.open(host.base / "output" / "p_00001_.png").info
     assert set(info) == {"tessera"}
     assert json.loads(info["tessera"])["origin"] == ""
