@@ -16,7 +16,7 @@ from .host import comfy
 from .host.comfy import io
 from .host.handles import BundleHandle
 from .host.images import from_image, to_image
-from .sample import EXAMPLE, model_input
+from .inputs import DEFAULT_SETTINGS, model_input
 
 CATEGORY = "Tessera/codes"
 
@@ -68,7 +68,7 @@ class PaletteOfPicture(io.ComfyNode):
     ) -> io.NodeOutput:
         picture = fit(from_image(image), "whole picture", model.side)
         vqgan = model.vqgan.ready(*picture.shape[-2:])
-        with comfy.watched(vqgan.encoder):
+        with comfy.Watched(vqgan.encoder, len(picture)):
             used = code_counts(encode_canvas(vqgan, picture), vqgan.config.codebook_size)
         counts = share_with_neighbors(used, vqgan.codebook.codes.cpu(), neighbors)
         shown = to_image(most_used(vqgan, counts))
@@ -131,5 +131,5 @@ def settings_input() -> io.Input:
 
 def with_bias(settings: SamplingSettings | None, bias: Tensor) -> SamplingSettings:
     """Settings with a bias beside the one they have."""
-    settings = settings or EXAMPLE
+    settings = settings or DEFAULT_SETTINGS
     return dataclasses.replace(settings, bias=add_bias(settings.bias, bias))

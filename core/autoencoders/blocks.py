@@ -79,16 +79,6 @@ class Upsample(nn.Module):
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
-class RowConvolution(nn.Module):
-    """A convolution of some rows of a layer, with weights of another module: [C, n, W] -> [C', n', W'].
-
-    A module, so that hooks see every strip pass, as they see whole layers.
-    """
-
-    def forward(self, conv: nn.Conv2d, rows: Tensor, padding: tuple[int, int] = (0, 0)) -> Tensor:
-        return F.conv2d(rows.unsqueeze(0), conv.weight, conv.bias, conv.stride, padding)[0]
-
-
 class Level(nn.Module):
     """One resolution: residual blocks, each followed by attention where the config asks for it,
     then an optional change of resolution named `downsample` or `upsample`."""

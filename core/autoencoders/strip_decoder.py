@@ -53,7 +53,7 @@ def decode_in_strips(model: VQGAN, codes: Tensor, wrap: Wrap = "none") -> Tensor
     latents = model.post_quant_conv(codes.contiguous())
     images = latents.new_empty(batch, model.config.image_channels, height * stride, width * stride)
     for image, latent in zip(images, latents, strict=True):
-        StripDecoder(model.decoder.rows, model.config.norm_groups, wrap).decode(model.decoder, latent, image)
+        StripDecoder(model.config.norm_groups, wrap).decode(model.decoder, latent, image)
     return images
 
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .precision import exact_float32
-from .strip_layers import GroupMoments, StripLayers, new_output, strips_of
+from .strip_layers import GroupMoments, StripLayers, convolve_rows, new_output, strips_of
 from .strip_memory import encode_memory, memory_for_strips
 from .vqgan import VQGAN, Encoder
 
@@ -36,7 +36,7 @@ def encode(model: VQGAN, images: Tensor, memory: int | None = None) -> Tensor:
 def encode_in_strips(model: VQGAN, images: Tensor) -> Tensor:
     """Pictures [B, C, H, W] -> latents [B, D, h, w], as `VQGAN.encode` up to rounding; errors as there."""
     model.check_image_size(images)
-    encoder = StripEncoder(model.encoder.rows, model.config.norm_groups)
+    encoder = StripEncoder(model.config.norm_groups)
     return model.quant_conv(torch.stack([encoder.encode(model.encoder, image) for image in images]))
 
 
@@ -65,7 +65,7 @@ class StripEncoder(StripLayers):
         out, moments = x.new_empty(channels, height // 2, width // 2), GroupMoments(self.groups)
         for first, last in strips_of(out):
             below = int(2 * last == height)
-            strip = self.rows(conv, F.pad(x[:, 2 * first : 2 * last + 1], (0, 1, 0, below)))
+            strip = convolve_rows(conv, F.pad(x[:, 2 * first : 2 * last + 1], (0, 1, 0, below)))
             moments.add(strip)
             out[:, first:last] = strip
         return out, moments

@@ -3,7 +3,7 @@
 Group norm looks at the whole picture, so each layer is finished before the next begins; but within a layer one strip
 after the other passes through norm, swish and convolution, and of a residual block only its input and one half-way
 result are ever held whole. Attention takes its queries in parts. Strips that fit a processor's cache are also faster
-than whole layers. Every strip goes through `RowConvolution`, whose hooks tell how far the work is.
+than whole layers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..geometry import Wrap, cells_along
-from .blocks import AttentionBlock, Level, Middle, ResidualBlock, RowConvolution
+from .blocks import AttentionBlock, Level, Middle, ResidualBlock
 
 STRIP = 8 * 2**20  # bytes that one strip of a layer has about
 ATTENTION = 2 * 2**20  # numbers in the part of the attention matrix that is held at once
@@ -63,8 +63,8 @@ class GroupMoments:
 class StripLayers:
     """Layers applied strip by strip to one picture [C, H, W], its borders as `wrap` says."""
 
-    def __init__(self, rows: RowConvolution, groups: int = 32, wrap: Wrap = "none"):
-        self.rows, self.groups = rows, groups  # groups of the model's norms
+    def __init__(self, groups: int = 32, wrap: Wrap = "none"):
+        self.groups = groups  # of the model's norms
         self.wrap_rows, self.wrap_columns = wrap in ("y", "both"), wrap in ("x", "both")
 
     def blocks(self, level: Level, x: Tensor, moments: GroupMoments) -> tuple[Tensor, GroupMoments]:
@@ -96,7 +96,7 @@ class StripLayers:
         for first, last in strips_of(halfway):
             strip = self.convolution(block.conv2, self.around(halfway, first, last, prepare))
             before = x[:, first:last]
-            strip += before if shortcut is None else self.rows(shortcut, before)
+            strip += before if shortcut is None else convolve_rows(shortcut, before)
             after.add(strip)
             out[:, first:last] = strip
         return out, after
@@ -105,14 +105,14 @@ class StripLayers:
         """`AttentionBlock.forward`, in place."""
         prepare, after = moments.activation(block.norm, swish=False), GroupMoments(self.groups)
         normed = prepare(x)
-        k, v = (self.rows(layer, normed).flatten(1).t() for layer in (block.k, block.v))  # [H * W, C]
+        k, v = (convolve_rows(layer, normed).flatten(1).t() for layer in (block.k, block.v))  # [H * W, C]
         height, width = x.shape[1:]
         rows = max(1, ATTENTION // (height * width * width))
         for first in range(0, height, rows):
             part = x[:, first : first + rows]
-            q = self.rows(block.q, normed[:, first : first + rows]).flatten(1).t()
+            q = convolve_rows(block.q, normed[:, first : first + rows]).flatten(1).t()
             attended = F.scaled_dot_product_attention(*(t[None, None] for t in (q, k, v)))[0, 0]  # [n * W, C]
-            part += self.rows(block.proj_out, attended.t().reshape(part.shape))
+            part += convolve_rows(block.proj_out, attended.t().reshape(part.shape))
             after.add(part)
         return after
 
@@ -139,8 +139,13 @@ class StripLayers:
     def convolution(self, conv: nn.Conv2d, strip: Tensor) -> Tensor:
         """A 3x3 convolution of rows that have their neighbors: [C, n + 2, W] -> [C', n, W]."""
         if self.wrap_columns:
-            return self.rows(conv, torch.cat([strip[:, :, -1:], strip, strip[:, :, :1]], 2))
-        return self.rows(conv, strip, (0, 1))
+            return convolve_rows(conv, torch.cat([strip[:, :, -1:], strip, strip[:, :, :1]], 2))
+        return convolve_rows(conv, strip, (0, 1))
+
+
+def convolve_rows(conv: nn.Conv2d, rows: Tensor, padding: tuple[int, int] = (0, 0)) -> Tensor:
+    """A convolution of some rows of a layer: [C, n, W] -> [C', n', W']."""
+    return F.conv2d(rows.unsqueeze(0), conv.weight, conv.bias, conv.stride, padding)[0]
 
 
 def new_output(x: Tensor, conv: nn.Conv2d) -> Tensor:

@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from tessera.core.autoencoders import strip_layers
-from tessera.core.autoencoders.blocks import RowConvolution
 from tessera.core.autoencoders.strip_encoder import encode, encode_in_strips, encode_indices
 from tessera.core.autoencoders.strip_memory import encode_memory
 from tessera.core.autoencoders.vqgan import VQGANConfig
@@ -33,26 +32,6 @@ def test_a_picture_is_encoded_the_same_way_whatever_the_batch_around_it():
     enough = encode_memory(model.config, 4, 4, False)
     assert torch.equal(encode(model, images, enough), model.encode(images))
     assert torch.equal(encode(model, images, enough - 1), encode_in_strips(model, images))
-
-
-def test_hooks_see_every_strip_of_every_layer_and_can_stop_the_work(monkeypatch):
-    monkeypatch.setattr(strip_layers, "STRIP", 1)
-    model, seen = tiny(), []
-    layers = [m for m in model.encoder.modules() if isinstance(m, torch.nn.Conv2d)]
-    hook = model.encoder.rows.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    encode_in_strips(model, picture(model, 1, 2, 2))
-    assert set(seen) == set(layers)
-    assert len(seen) > 3 * len(layers)
-    hook.remove()
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    model.encoder.rows.register_forward_pre_hook(stop)
-    with pytest.raises(KeyboardInterrupt):
-        encode_in_strips(model, picture(model, 1, 2, 2))
-    assert isinstance(model.encoder.rows, RowConvolution)
-    assert not any(name.startswith("encoder.rows") for name in model.state_dict())
 
 
 def test_pictures_that_do_not_fit_are_refused_as_by_the_whole():
