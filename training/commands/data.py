@@ -34,8 +34,8 @@ def run(args: argparse.Namespace) -> int:
     """Write the shards; 0 when done."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     from ..config.runs import DataConfig
-    from ..data.sharding import write_shards
     from ..engine.lock import locked_folder
+    from ..shards.writing import write_shards
 
     for name in ("megabytes", "pictures", "workers"):
         if getattr(args, name) < 1:

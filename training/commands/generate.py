@@ -35,13 +35,12 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     import dataclasses
 
-    from accelerate import PartialState
-
     from ...core.loading import load
     from ...core.sampling.settings import SamplingSettings
-    from ..data.generating import Order, finish, generate
-    from ..engine.distributed import PATIENCE
-    from ..engine.lock import locked_folder
+    from ..config.runs import LoopConfig
+    from ..shards.generating import Order, finish, generate
+        from ..engine.lock import locked_folder
+    from ..engine.loop import make_accelerator
 
     settings = SamplingSettings(
         temperature=args.temperature, top_k=args.top_k, top_p=args.top_p, guidance_scale=args.guidance
@@ -50,17 +49,16 @@ def run(args: argparse.Namespace) -> int:
         number=args.number, seed=args.seed, settings=settings, labels=numbers(args.classes), guides=args.guides,
         batch=args.batch, shard_items=args.per_file, kind=args.format,
     )  # fmt: skip
-    state, bundle = PartialState(timeout=PATIENCE), load(args.bundle)
+    accelerator, bundle = make_accelerator(LoopConfig()), load(args.bundle)
     for field in dataclasses.fields(bundle):
         if hasattr(part := getattr(bundle, field.name), "parameters"):
-            part.to(state.device)
+            part.to(accelerator.device)
     with locked_folder(args.out) as output:
         names = generate(bundle, order, output)
-        state.wait_for_everyone()
-        if state.is_main_process:
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
             finish(output, names)
             print(f"{args.number} pictures in {len(names)} tar files below {args.out}")
-    state.destroy_process_group()
     return 0
 
 

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from ..config.runs import DataConfig
 from ..engine.distributed import rank_and_world
+from ..shards.manifest import ShardSet, find_shards, is_sharded
+from ..shards.reading import ShardImages, ShardStream, endless_shards
 from .folder import ImageViews, load_split
-from .manifest import ShardSet, find_shards, is_sharded
-from .shards import ShardImages, ShardStream, endless_shards
 from .stream import endless
 
 

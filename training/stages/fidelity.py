@@ -14,8 +14,8 @@ from ...core.images.resize import fit_square
 from ...core.storage.fingerprint import fingerprint
 from ..config.runs import DataConfig
 from ..data.folder import find_images
-from ..data.manifest import find_shards, is_sharded
-from ..data.shards import picture_of, records
+from ..shards.manifest import find_shards, is_sharded
+from ..shards.reading import picture_of, records
 
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
 MIN_PICTURES = 20  # precision and recall look at the third nearest neighbor; far more are needed to mean anything

@@ -16,8 +16,8 @@ from tessera.core.conditions.config import ConditionConfig
 from tessera.core.images.io import to_pil
 from tessera.core.loading import load, load_vqgan
 from tessera.core.priors.transformer import Transformer, TransformerConfig
-from tessera.training.data.manifest import read_manifest
-from tessera.training.data.shards import records
+from tessera.training.shards.manifest import read_manifest
+from tessera.training.shards.reading import records
 
 
 @pytest.fixture

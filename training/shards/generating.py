@@ -24,8 +24,8 @@ from ...core.sampling.settings import SamplingSettings
 from ...core.sampling.windows import EXACT
 from ..engine.distributed import rank_and_world
 from .manifest import Shard, find_shards, write_manifest
-from .sharding import PARTS, kept_or_written, shards_done, tidy
-from .shards import picture_of, records
+from .reading import picture_of, records
+from .writing import PARTS, kept_or_written, shards_done, tidy
 
 
 @dataclass(frozen=True, kw_only=True)

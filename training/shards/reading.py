@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_in
 
 from ...core.images.io import unpack_image
 from ..config.runs import DataConfig
+from ..data.folder import MIN_SIDE, SUFFIXES, make_views
+from ..data.stream import ignore_interrupts
 from ..engine.distributed import gathered
-from .folder import MIN_SIDE, SUFFIXES, make_views
 from .storage import open_address, wait_or_raise
-from .stream import ignore_interrupts
 
 EPOCH = 2**40  # a place is epoch * EPOCH + the next picture of the shard
 
