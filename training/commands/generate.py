@@ -38,9 +38,9 @@ def run(args: argparse.Namespace) -> int:
     from ...core.loading import load
     from ...core.sampling.settings import SamplingSettings
     from ..config.runs import LoopConfig
-    from ..shards.generating import Order, finish, generate
-        from ..engine.lock import locked_folder
+    from ..engine.lock import locked_folder
     from ..engine.loop import make_accelerator
+    from ..shards.generating import Order, finish, generate
 
     settings = SamplingSettings(
         temperature=args.temperature, top_k=args.top_k, top_p=args.top_p, guidance_scale=args.guidance
