@@ -18,14 +18,14 @@ import tempfile
 from math import ceil, sqrt
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageChops
 from playwright.sync_api import sync_playwright
 
 from .browser import Screen
 from .conftest import FLAGS, PACK, ROOT, Server, running_server
 
 SIDE = 400  # of a workflow's picture, pixels
-GRAPH = (70, 90, 1530, 940)  # where the page shows it
+GRAPH = (200, 90, 1530, 870)  # where the page shows it
 NODE = 560  # width of a node's picture at most
 WHOLE = {"02-drawing-to-pictures": "drawing-to-pictures", "16-panorama": "panorama-workflow"}  # screens of the README
 LAST = (
@@ -97,6 +97,8 @@ def make(screen: Screen, path: Path, nodes: set[str], only_open: bool) -> str:
     screen.shot(path.stem)
     if not path.with_suffix(".jpg").exists():  # its model is not at hand: the graph instead
         seen = Image.open(screen.shots / f"{path.stem}.png").convert("RGB").crop(GRAPH)
+        nodes_of = ImageChops.difference(seen, Image.new("RGB", seen.size, seen.getpixel((0, 0)))).convert("L")
+        seen = seen.crop(nodes_of.point(lambda value: 255 * (value > 12)).getbbox())
         grid([seen], SIDE).save(path.with_suffix(".jpg"), quality=85, optimize=True)
     if path.stem in WHOLE and ended == "execution_success":
         shutil.copy(screen.shots / f"{path.stem}.png", ROOT / "docs" / "pictures" / f"{WHOLE[path.stem]}.png")
