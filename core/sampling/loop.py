@@ -139,14 +139,15 @@ class SamplingRun:
         lookahead = self._lookahead(len(group.segments) * len(self.board))
         length, done, guessed = len(group.places), 0, 0
         while done < length:
-            count = lookahead.choose(length - done)
+            besides = max(0, group.places[done] - windows.done - 1)  # cells to evaluate before the first guess
+            count = lookahead.choose(length - done, besides)
             self._guess(group, guessed, done + count)
             guessed = max(guessed, done + count)
             began, opens = time.perf_counter(), windows.cache is None
             with one_thread(self.small and not opens):
                 decided = self._draw_pass(group, windows, noise, done, count)
             if not opens:  # what the prefix takes is another matter
-                lookahead.note(count, decided, time.perf_counter() - began)
+                lookahead.note(count, decided, time.perf_counter() - began, besides)
             windows.rollback(group.places[done + decided - 1])
             yield from self._cells(group, done, done + decided)
             done += decided
