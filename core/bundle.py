@@ -79,7 +79,7 @@ class Bundle:
         elif self.vocabulary is not None:
             own = self.vocabulary.rows
         elif self.condition_vqgan is not None:
-            own = self.condition_vqgan.config.codebook_size
+            own = self.condition_vqgan.config.codebook_size + (kind != "edges" and self.condition_config.unconditional)
         else:
             own = (self.condition_config.labels or 1) + (kind == "class" and self.condition_config.unconditional)
         if self.condition_config.offset + own > config.vocab_size:
@@ -101,8 +101,8 @@ class Bundle:
                 [B, 3, H/factor, W/factor] in -1..1. "class": labels [B] int64. "layout": boxes, or for a canvas of
                 one window `layout.layout_tokens` of them. "text": features of prompts. "sketch": what an image is
                 asked to show; None is nothing. "coordinates" and "none": None,
-                as "edges" and "class" may be of a prior trained with condition dropout: it samples unconditionally. H
-                and W are multiples of the stride.
+                as any other may be of a prior trained with condition dropout: it samples unconditionally. H and W are
+                multiples of the stride.
             canvas_size: height and width in cells; needed for "coordinates", and for a "layout" or a "sketch" on a
                 canvas larger than the window.
         Raises:
@@ -133,9 +133,12 @@ class Bundle:
     @cached_property
     def unconditional_condition(self) -> TokenCondition:
         """What a prior trained with condition dropout was given instead of its condition; computed once."""
+        config = self.prior.config
         if self.condition_config.kind == "class":
             return TokenCondition(torch.tensor([[self.condition_config.offset + self.condition_config.labels]]))
-        side = self.prior.config.window * self.vqgan.config.stride
+        if self.condition_config.kind != "edges":
+            return TokenCondition(torch.full((1, config.prefix_length), config.vocab_size - 1))
+        side = config.window * self.vqgan.config.stride
         return TokenCondition(null_prefix(self.condition_vqgan, side) + self.condition_config.offset)
 
     def empty_canvas(self, batch: int) -> Canvas:

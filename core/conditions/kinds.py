@@ -138,9 +138,10 @@ def _coordinates(context: ConditionContext, given: None, canvas_size: Size | Non
 
 def _layout(context: ConditionContext, given: Any, canvas_size: Size | None) -> Condition:
     if isinstance(given, Tensor):
-        return TokenCondition(given + context.config.offset)
+        return TokenCondition(given + context.config.offset, context.unconditional)
     vocabulary = context.vocab_size - context.config.offset
-    return LayoutCondition(given, canvas_size or (context.window, context.window), vocabulary, context.config.offset)
+    size = canvas_size or (context.window, context.window)
+    return LayoutCondition(given, size, vocabulary, context.config.offset, context.unconditional)
 
 
 def _sketch(context: ConditionContext, given: Sketch, canvas_size: Size | None) -> Condition:

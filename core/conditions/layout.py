@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..geometry import Window
+from .base import Condition
 
 MAX_OBJECTS = 30
 PREFIX_LENGTH = 3 * MAX_OBJECTS + 2
@@ -82,13 +83,14 @@ class LayoutCondition:
     canvas_size: (h, w) of the canvas in cells.
     vocabulary: as for `layout_tokens`.
     offset: first vocabulary row of the tokens.
+    unconditional: what the prior is given when nothing is to guide it; None if it has not learned that.
     """
 
     boxes: list[Box]
     canvas_size: tuple[int, int]
     vocabulary: int
     offset: int = 0
-    unconditional = None
+    unconditional: Condition | None = None
 
     def prefix(self, window: Window) -> Tensor:
         """The scene as the window sees it, [1, 92]; what reaches over the canvas's borders counts for nothing."""

@@ -13,13 +13,14 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ...core.autoencoders.vqgan import VQGAN
-from ...core.conditions.maps import low_resolution
 from ...core.provenance import weights_fingerprint
 from ...core.storage.fingerprint import fingerprint
 from ...core.storage.tensors import load_tensors, save_tensors
-from ..config.runs import PriorConditionConfig, PriorRun
+from ..config.runs import PriorRun
 from ..engine.distributed import combined, gathered, rank_and_world
-from .folder import ImageViews, path_below
+from .folder import ImageViews
+from .guides import Guide
+from .places import path_below
 
 logger = logging.getLogger("tessera")
 
@@ -28,11 +29,13 @@ class CodeDataset(Dataset):
     """Codes of pictures in several views: item (epoch, i) is view `epoch mod views` of picture i.
 
     cells: [views, N, n] int, condition: [views, N, P] int; P is 0 without a condition. unconditional: [views,
-    N, n] int, views that are learned without a condition, if there are any.
+    N, n] int, views that are learned without a condition, if there are any. guide: what the condition comes from.
     """
 
-    def __init__(self, cells: Tensor, condition: Tensor, unconditional: Tensor | None = None):
-        self.cells, self.condition, self.unconditional = cells, condition, unconditional
+    def __init__(
+        self, cells: Tensor, condition: Tensor, unconditional: Tensor | None = None, guide: Guide | None = None
+    ):
+        self.cells, self.condition, self.unconditional, self.guide = cells, condition, unconditional, guide
 
     def __len__(self) -> int:
         return self.cells.shape[1]
@@ -53,13 +56,13 @@ def cached_codes(
     main = accelerator.is_main_process
     if combined(torch.tensor(main and path.exists()).int()):
         tensors, _ = load_tensors(path, "codes", {"cells", "condition"})
-        return CodeDataset(tensors["cells"], tensors["condition"])
+        return CodeDataset(tensors["cells"], tensors["condition"], guide=views.guide)
     if main:
         logger.info("encoding %d views of %d pictures into %s", number, len(views), path.name)
     cells, condition = encode_views(views, number, run, vqgan, condition_vqgan, accelerator)
     if main:
         save_codes(path, cells, condition, fingerprint)
-    return CodeDataset(cells, condition)
+    return CodeDataset(cells, condition, guide=views.guide)
 
 
 def save_codes(path: Path, cells: Tensor, condition: Tensor, fingerprint: str) -> None:
@@ -85,6 +88,8 @@ def describe(views: ImageViews, number: int, run: PriorRun, vqgan: VQGAN, condit
         "models": [fingerprint(weights_fingerprint(m), m.config) for m in (vqgan, condition_vqgan) if m is not None],
         "condition": [run.condition.kind, run.condition.factor] if condition_vqgan is not None else None,
     }
+    if views.guide is not None and views.guide.made_from:
+        facts["guide"] = [run.condition.kind, views.guide.made_from]
     return json.dumps(facts, sort_keys=True)
 
 
@@ -98,13 +103,6 @@ def fingerprint_pictures(views: ImageViews) -> str:
             content = "missing"
         digest.update(f"{path_below(path, views.config).as_posix()} {content}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
-
-
-def condition_images(views: dict[str, Tensor], condition: PriorConditionConfig) -> Tensor:
-    """What guides the prior, of a batch of views: [B, 1 or 3, H, W] in -1..1."""
-    if condition.kind == "low-resolution":
-        return low_resolution(views["color"], condition.factor)
-    return views["edges"]
 
 
 @torch.inference_mode()
@@ -122,11 +120,12 @@ def encode_views(
     silent = None if accelerator.is_main_process else True
     for pictures in tqdm(loader, desc="encoding", unit="batch", disable=silent):
         cells.append(gathered(vqgan.encode_indices(pictures["color"].to(accelerator.device)).flatten(1).int()))
-        if condition_vqgan is None:
+        if views.guide is None:
             condition.append(cells[-1][:, :0])
-        else:
-            guides = condition_images(pictures, run.condition).to(accelerator.device)
-            condition.append(gathered(condition_vqgan.encode_indices(guides).flatten(1).int()))
+            continue
+        told = pictures["condition"].to(accelerator.device)
+        tokens = told if condition_vqgan is None else condition_vqgan.encode_indices(told).flatten(1)
+        condition.append(gathered(tokens.int()))
     shape = (number, len(views))
     return tuple(torch.cat(codes)[: len(order)].unflatten(0, shape) for codes in (cells, condition))
 
