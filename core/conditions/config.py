@@ -6,7 +6,17 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 ConditionKind = Literal[
-    "edges", "depth", "segmentation", "low-resolution", "class", "coordinates", "layout", "text", "sketch", "none"
+    "edges",
+    "depth",
+    "segmentation",
+    "low-resolution",
+    "class",
+    "coordinates",
+    "layout",
+    "text",
+    "words",
+    "sketch",
+    "none",
 ]
 
 
@@ -16,7 +26,7 @@ class ConditionConfig:
 
     kind: "edges", white lines on black; "depth", near is bright; "segmentation", label maps; "low-resolution",
         a smaller picture of the same; "class" labels; "coordinates" on the canvas; scene "layout" tokens; "text",
-        prompts; "none", a start token.
+        prompts; "words" of captions; "sketch", style, words, colors and lines; "none", a start token.
     offset: first vocabulary row of the condition's tokens; 0 where they share rows with the picture's codes.
     labels: how many classes or segments there are; for "coordinates", into how many steps they are cut.
     factor: for "low-resolution", how many times as large the new picture's sides are.

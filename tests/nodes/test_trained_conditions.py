@@ -1,4 +1,4 @@
-"""A miniature of each condition: trained on a few pictures whose color the condition tells, then painted with in nodes."""
+"""A miniature of each condition: trained on pictures whose color it tells, then painted with in nodes."""
 
 import json
 from pathlib import Path
@@ -13,10 +13,12 @@ from tessera.__main__ import main
 from tessera.core.autoencoders.nearest import as_rows
 from tessera.core.autoencoders.vqgan import VQGAN, VQGANConfig
 from tessera.core.autoencoders.vqgan_file import save_vqgan
+from tessera.core.canvas.canvas import Canvas
 from tessera.core.images.io import to_tensor
 from tessera.core.loading import load
 from tessera.nodes import conditions, layout, loaders
 from tessera.nodes import sample as sampling
+from tessera.nodes.host import comfy as adapter
 from tessera.training.engine.log import read_csv
 
 NAMES = ("blue", "gray", "red", "white")  # in alphabetical order, as their labels are
@@ -94,6 +96,8 @@ def condition_section(folder: Path, kind: str) -> dict:
             section |= {"labels": len(NAMES)} if kind == "segmentation" else {}
         case "layout":
             section["table"] = str(folder / "boxes.json")
+        case "words":
+            section["table"] = str(folder / "table.csv")
         case "low-resolution":
             section["factor"] = 4
         case "coordinates":
@@ -135,6 +139,8 @@ def guide_in_nodes(model, kind: str, label: int):
     match kind:
         case "class":
             return conditions.ClassLabel.execute(model, label)[0]
+        case "words":
+            return conditions.Caption.execute(model, f"the {NAMES[label]}")[0]
         case "layout":
             return layout.SceneLayout.execute(model, f"{label} 0 0 1 1", SIDE, SIDE)[0]
         case "depth":
@@ -146,12 +152,22 @@ def guide_in_nodes(model, kind: str, label: int):
             return conditions.LowResolution.execute(model, image(COLORS[label]), "square")[0]
 
 
-@pytest.mark.parametrize("kind", ["class", "layout", "depth", "segmentation", "low-resolution", "coordinates"])
+def calm(guidance: float = 1.0):
+    """Settings under which the prior paints what it thinks likeliest."""
+    return sampling.Settings.execute(0.0, 0, 1.0, 0.0, guidance)[0]
+
+
+def agreement(indices: torch.Tensor, wanted: torch.Tensor) -> float:
+    """Share of the cells [B, n] that are as wanted, [n]."""
+    return (indices == wanted).float().mean().item()
+
+
+@pytest.mark.parametrize("kind", ["class", "words", "layout", "depth", "segmentation", "low-resolution", "coordinates"])
 def test_each_condition_trains_is_bundled_and_guides_pictures_in_nodes(host, tmp_path, kind):
     config = write_run(tmp_path, kind)
     assert main(["train", "prior", config]) == 0
     held_out = {name: values[-1] for name, values in read_csv(tmp_path / "run" / "validation.csv").items()}
-    assert held_out["nll"] < 0.7 * held_out["shuffled_nll"]
+    assert held_out["nll"] < 0.85 * held_out["shuffled_nll"]
     assert ("free_nll" in held_out) == (kind not in WITHOUT_DROPOUT)
 
     made = tmp_path / "run" / "bundle.safetensors"
@@ -161,20 +177,23 @@ def test_each_condition_trains_is_bundled_and_guides_pictures_in_nodes(host, tmp
     assert main(["bundle", *parts, *own, "--output", str(joined)]) == 0
     assert load(joined).condition_config == load(made).condition_config
 
-    (tmp_path / "models" / "vq_transformer").mkdir()
+    adapter.register_model_folders()
+    (tmp_path / "models" / "vq_transformer").mkdir(parents=True, exist_ok=True)
     made.rename(tmp_path / "models" / "vq_transformer" / "mine.safetensors")
     model = loaders.LoadBundle.execute("mine.safetensors")[0]
     codes = [model.bundle.vqgan.encode_indices(to_tensor(Image.new("RGB", (SIDE, SIDE), c))).flatten() for c in COLORS]
     if kind == "coordinates":
-        wide = sampling.SampleCodes.execute(model, 0, 2, 0, canvas=model.bundle.empty_canvas(1).empty(1, 8, 8))[1]
+        wide = sampling.SampleCodes.execute(model, 0, 2, 0, canvas=Canvas.empty(1, 8, 8), settings=calm())[1]
         quarters = wide.indices.unfold(1, 4, 4).unfold(2, 4, 4).flatten(3)  # [B, 2, 2, 16]
-        right = (quarters == torch.stack(codes).view(1, 2, 2, 16)).float().mean()
-        assert right > 0.6
+        wanted = torch.stack(codes).view(2, 2, 16)
+        assert all(
+            agreement(quarters[:, row, column], wanted[row, column]) > 0.5 for row in (0, 1) for column in (0, 1)
+        )
         return
     for label in (0, 2):
-        settings = sampling.Settings.execute(1.0, 0, 1.0, 0.0, 2.0)[0]
         guide = guide_in_nodes(model, kind, label)
-        sampled = sampling.SampleCodes.execute(model, 3, 2, 0, condition=guide, settings=settings)[1]
-        assert (sampled.indices.flatten(1) == codes[label]).float().mean() > 0.8
+        sampled = sampling.SampleCodes.execute(model, 3, 2, 0, condition=guide, settings=calm(2.0))[1]
+        alike = [agreement(sampled.indices.flatten(1), wanted) for wanted in codes]
+        assert alike[label] == max(alike) > 0.6
     free = sampling.SampleCodes.execute(model, 0, 2, 0)[1]
     assert free.indices.shape == (2, 4, 4)

@@ -177,6 +177,6 @@ class ImageViews(Dataset):
 
 
 def input_and_target(views: dict[str, Tensor], picture: str) -> tuple[Tensor, Tensor]:
-    """What a VQGAN of "color", "edges" or "condition" is shown, and what it shall draw: the same picture, but firm lines
-    whatever the width of those given, so that no code is spent on it. Views batched or single."""
+    """What a VQGAN of "color", "edges" or "condition" is shown, and what it shall draw: the same picture, but firm
+    lines whatever the width of those given, so that no code is spent on it. Views batched or single."""
     return views[picture], views["lines" if picture == "edges" else picture]

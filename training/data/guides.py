@@ -19,15 +19,18 @@ from torch import Tensor
 from ...core.conditions.layout import layout_tokens
 from ...core.conditions.maps import depth, low_resolution, segmentation
 from ...core.conditions.spatial import coordinate_tokens
+from ...core.conditions.vocabulary import Vocabulary
+from ...core.conditions.words import word_tokens
 from ...core.inspection import inspect_model
 from ...core.storage.fingerprint import fingerprint
 from ..config.guide import GuideConfig
 from ..config.runs import DataConfig
 from .augment import Placement
 from .boxes import Scene, read_scenes, scene_in_view
-from .classes import read_classes
+from .classes import read_classes, read_table
 from .paired_maps import PairedMaps, find_maps
 from .places import path_below
+from .words import learn_words
 
 STEPS = 1024  # of coordinates
 CORNERS = 1024  # tokens at least that a layout's corners are told in: a grid of 32 x 32
@@ -57,7 +60,7 @@ class Guide:
     labels: classes, segments, categories or steps there are.
     crops: held-out pictures are shown as augmented views, too: what is told depends on where the view is.
     made_from: changes with whatever it was read from.
-    names: of classes or categories, by number.
+    names: of classes or categories, by number. vocabulary: of captions.
     """
 
     of: Callable[[View], Tensor]
@@ -66,6 +69,7 @@ class Guide:
     crops: bool = False
     made_from: str = ""
     names: tuple[str, ...] = ()
+    vocabulary: Vocabulary | None = None
 
 
 @dataclass(frozen=True)
@@ -189,6 +193,24 @@ def layout_of_view(scenes: dict[str, Scene], rows: int, view: View) -> Tensor:
     return layout_tokens(boxes, rows, crop)[0]
 
 
+def _words(config: GuideConfig, pictures: Pictures) -> Guide:
+    captions = read_table(config.table, "caption", pictures.names)
+    vocabulary = learn_words(captions[name] for name in pictures.learned)
+    numbers = {name: vocabulary.read(caption, len(vocabulary.words)).words for name, caption in captions.items()}
+    made_from = fingerprint(*vocabulary.words, *(f"{name} {numbers[name]}" for name in pictures.names))
+    of, rows = partial(some_words, vocabulary, numbers), len(vocabulary.words) + 1
+    return Guide(of, rows=rows, made_from=made_from, vocabulary=vocabulary)
+
+
+def some_words(vocabulary: Vocabulary, numbers: dict[str, tuple[int, ...]], view: View) -> Tensor:
+    """Words of the caption, in training only some of them, so that one alone is understood, too: [8]."""
+    words = numbers[view.name]
+    if view.random is not None and words:
+        few = view.random.integers(1, len(words) + 1)
+        words = tuple(view.random.permutation(words)[:few].tolist())
+    return word_tokens(words, vocabulary)
+
+
 GUIDES: dict[str, Callable[[GuideConfig, Pictures], Guide | None]] = {
     "none": _nothing,
     "edges": _edges,
@@ -198,4 +220,5 @@ GUIDES: dict[str, Callable[[GuideConfig, Pictures], Guide | None]] = {
     "depth": _depth,
     "segmentation": _segmentation,
     "layout": _layout,
+    "words": _words,
 }

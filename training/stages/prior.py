@@ -35,7 +35,7 @@ from .transfer import starting_weights
 logger = logging.getLogger("tessera")
 
 PREVIEW_IMAGES = 8
-OWN_NOTHING = ("edges", "layout")  # conditions of nothing that need no token of their own
+OWN_NOTHING = ("edges", "layout", "words")  # conditions of nothing that need no token of their own
 
 
 class PriorTask:
@@ -133,7 +133,9 @@ class PriorTask:
 
     def bundle(self) -> Bundle:
         """The averaged prior with the first stages it was trained on."""
-        return Bundle(self.vqgan, self.averaged.module, self.condition_config(), self.condition_vqgan)
+        words = self.guide.vocabulary if self.guide else None
+        config = self.condition_config()
+        return Bundle(self.vqgan, self.averaged.module, config, self.condition_vqgan, vocabulary=words)
 
     def condition_config(self) -> ConditionConfig:
         """What guides this prior."""
@@ -158,7 +160,8 @@ class PriorTask:
         ready for use."""
         path = folder / "prior.safetensors"
         condition, trained_on = self.condition_config(), self.run.data.folder
-        save_prior(path, self.averaged.module, condition, self.stages, trained_on=trained_on)
+        words = self.guide.vocabulary if self.guide else None
+        save_prior(path, self.averaged.module, condition, self.stages, words, trained_on=trained_on)
         save_bundle(folder / "bundle.safetensors", self.bundle(), half=True, trained_on=trained_on)
         return path
 
