@@ -62,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
 def measure_vqgan(run: VQGANRun, bundle: Path | None) -> tuple[dict[str, float], Tensor]:
     """Figures of `vqgan.evaluate_vqgan` and a strip of reconstructions."""
     from ...core.loading import load_condition_vqgan, load_vqgan
+    from ..data.conditions.guides import guide_of_split
     from ..data.folder import ImageViews, load_split
-    from ..data.guides import guide_of_split
     from ..stages.vqgan import evaluate_vqgan, reconstruction_strip
 
     open_stage = load_condition_vqgan if run.data.picture != "color" and bundle else load_vqgan

@@ -119,6 +119,8 @@ class VQGANRun:
             raise ValueError(f"blend is {self.blend}; choose a share above 0 and up to 1, such as 0.5")
         if self.blend < 1 and not (self.start_from and self.learn == "decoder"):
             raise ValueError(f"blend is {self.blend}; it needs learn: decoder and start_from, to blend with")
+        if self.model.codebook == "product" and self.learn == "all":
+            raise ValueError("codebook product (IBQ's) can't be trained here; choose nearest, or learn: decoder")
         if self.data.size % self.model.stride:
             raise ValueError(
                 f"data.size {self.data.size} is not a multiple of {self.model.stride}, the stride of model; choose "

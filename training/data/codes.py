@@ -18,8 +18,8 @@ from ...core.storage.fingerprint import fingerprint
 from ...core.storage.tensors import load_tensors, save_tensors
 from ..config.runs import PriorRun
 from ..engine.distributed import combined, gathered, rank_and_world
+from .conditions.guides import Guide
 from .folder import ImageViews
-from .guides import Guide
 from .places import path_below
 
 logger = logging.getLogger("tessera")

@@ -18,7 +18,7 @@ from ...core.conditions.edges import EdgeSettings, canny_array
 from ...core.images.io import open_image
 from ..config.runs import DataConfig
 from .augment import FIRM_WIDTH, place, random_width, render_neighbors, render_view, widen
-from .guides import Guide, View
+from .conditions.guides import Guide, View
 from .places import path_below
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff"}

@@ -20,8 +20,8 @@ from ...core.priors.transformer import Transformer, TransformerConfig, cell_loss
 from ...core.storage.model_file import check_shapes
 from ..config.runs import PriorRun
 from ..data.codes import CodeDataset, cached_codes
+from ..data.conditions.guides import guide_of_split
 from ..data.folder import ImageViews, load_split
-from ..data.guides import guide_of_split
 from ..data.stream import endless, once
 from ..engine.distributed import combined, rank_and_world, synchronized_once
 from ..engine.ema import make_ema

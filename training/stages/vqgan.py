@@ -25,8 +25,8 @@ from ...core.images.metrics import edge_agreement, psnr, ssim
 from ...core.loading import load_vqgan
 from ...core.storage.model_file import check_shapes
 from ..config.runs import VQGANLossConfig, VQGANRun
+from ..data.conditions.guides import guide_of_split
 from ..data.folder import ImageViews, input_and_target, load_split
-from ..data.guides import guide_of_split
 from ..data.stream import endless, once
 from ..engine.distributed import combined, rank_and_world, synchronized_once
 from ..engine.ema import make_ema

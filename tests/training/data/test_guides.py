@@ -15,8 +15,8 @@ from tessera.core.geometry import Window
 from tessera.training.config.guide import GuideConfig
 from tessera.training.config.runs import DataConfig
 from tessera.training.data.augment import Placement
+from tessera.training.data.conditions.guides import Pictures, guide_of_split, open_guide
 from tessera.training.data.folder import ImageViews
-from tessera.training.data.guides import Pictures, guide_of_split, open_guide
 
 COLORS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255))
 PALETTE = tuple(f"#{r:02x}{g:02x}{b:02x}" for r, g, b in COLORS)
@@ -85,7 +85,7 @@ def test_a_palette_says_which_color_is_which_label(tmp_path):
 def test_coordinates_are_those_that_a_canvas_as_large_has_at_the_same_place(tmp_path):
     placement = Placement((64, 48), 32, 1.0, (20.0, 20.0), False, True)  # the view begins at column 12, row 4
     assert (placement.canvas, placement.corner) == ((48, 64), (4, 12))
-    from tessera.training.data.guides import View, coordinates_of_view
+    from tessera.training.data.conditions.guides import View, coordinates_of_view
 
     nothing = torch.zeros(1)
     told = coordinates_of_view(100, 4, View("", placement, nothing, nothing))
@@ -111,7 +111,7 @@ def test_boxes_move_with_their_picture_and_the_view_is_told_as_a_crop_of_it(tmp_
     guide = views_of(tmp_path, GuideConfig(kind="layout", table=coco(tmp_path))).guide
     assert guide.names == ("table", "cup")
     from tessera.core.conditions.layout import Box
-    from tessera.training.data.guides import View
+    from tessera.training.data.conditions.guides import View
 
     nothing, boxes = torch.zeros(1), [Box(0, 0.25, 0.25, 0.5, 0.5), Box(1, 0, 0, 0.125, 1 / 6)]
     whole = guide.of(View("2.png", Placement((64, 48), 48, 1.0, (32.0, 24.0), False, True), nothing, nothing))

@@ -18,8 +18,8 @@ from tessera.core.canvas.codec import encode_canvas
 from tessera.core.geometry import Window
 from tessera.core.images.metrics import edge_agreement
 from tessera.training.data.codes import CodeDataset, cached_codes
+from tessera.training.data.conditions.guides import Pictures, open_guide
 from tessera.training.data.folder import ImageViews, find_images, split_images
-from tessera.training.data.guides import Pictures, open_guide
 from tessera.training.engine.log import read_csv
 from tessera.training.engine.loop import make_accelerator
 from tessera.training.stages.figures import (

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from ...core.conditions.vocabulary import IGNORED, Vocabulary
+from ....core.conditions.vocabulary import IGNORED, Vocabulary
 
 LEAST = 2  # pictures that a word must be said of to be learned
 MOST = 4096  # words

@@ -7,8 +7,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from ...core.conditions.layout import MAX_OBJECTS, Box, overlap
-from .augment import Placement
+from ....core.conditions.layout import MAX_OBJECTS, Box, overlap
+from ..augment import Placement
 from .paired_maps import size_of
 
 WHOLE = Box(0, 0.0, 0.0, 1.0, 1.0)

@@ -12,10 +12,10 @@ from PIL import Image, ImageColor
 from torch import Tensor
 from tqdm import tqdm
 
-from ...core.conditions.maps import labels_from_colors, labels_from_gray
-from ...core.images.io import open_image, to_tensor
-from ..config.guide import GuideConfig
-from .augment import Placement, overlay
+from ....core.conditions.maps import labels_from_colors, labels_from_gray
+from ....core.images.io import open_image, to_tensor
+from ...config.guide import GuideConfig
+from ..augment import Placement, overlay
 
 ROTATED = (5, 6, 7, 8)  # of a camera's orientation: lying on a side
 ORIENTATION = 274  # its place among what a camera writes

@@ -16,20 +16,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...core.conditions.layout import layout_tokens
-from ...core.conditions.maps import depth, low_resolution, segmentation
-from ...core.conditions.spatial import coordinate_tokens
-from ...core.conditions.vocabulary import Vocabulary
-from ...core.conditions.words import word_tokens
-from ...core.inspection import inspect_model
-from ...core.storage.fingerprint import fingerprint
-from ..config.guide import GuideConfig
-from ..config.runs import DataConfig
-from .augment import Placement
+from ....core.conditions.layout import layout_tokens
+from ....core.conditions.maps import depth, low_resolution, segmentation
+from ....core.conditions.spatial import coordinate_tokens
+from ....core.conditions.vocabulary import Vocabulary
+from ....core.conditions.words import word_tokens
+from ....core.inspection import inspect_model
+from ....core.storage.fingerprint import fingerprint
+from ...config.guide import GuideConfig
+from ...config.runs import DataConfig
+from ..augment import Placement
+from ..places import path_below
 from .boxes import Scene, read_scenes, scene_in_view
 from .classes import read_classes, read_table
 from .paired_maps import PairedMaps, find_maps
-from .places import path_below
 from .words import learn_words
 
 STEPS = 1024  # of coordinates
