@@ -14,6 +14,7 @@ from tessera.core.autoencoders.nearest import as_rows
 from tessera.core.autoencoders.vqgan import VQGAN, VQGANConfig
 from tessera.core.autoencoders.vqgan_file import save_vqgan
 from tessera.core.canvas.canvas import Canvas
+from tessera.core.conditions.layout import Box
 from tessera.core.images.io import to_tensor
 from tessera.core.loading import load
 from tessera.nodes import conditions, layout, loaders
@@ -152,6 +153,23 @@ def guide_in_nodes(model, kind: str, label: int):
             return conditions.LowResolution.execute(model, image(COLORS[label]), "square")[0]
 
 
+def given_in_python(kind: str, label: int):
+    """The same for the public API."""
+    match kind:
+        case "class":
+            return torch.tensor([label])
+        case "words":
+            return NAMES[label]
+        case "layout":
+            return [Box(label, 0, 0, 1, 1)]
+        case "depth":
+            return to_tensor(slope(label).convert("RGB"))
+        case "segmentation":
+            return torch.full((1, SIDE, SIDE), label)
+        case "low-resolution":
+            return to_tensor(Image.new("RGB", (SIDE // 4, SIDE // 4), COLORS[label]))
+
+
 def calm(guidance: float = 1.0):
     """Settings under which the prior paints what it thinks likeliest."""
     return sampling.Settings.execute(0.0, 0, 1.0, 0.0, guidance)[0]
@@ -177,6 +195,7 @@ def test_each_condition_trains_is_bundled_and_guides_pictures_in_nodes(host, tmp
     assert main(["bundle", *parts, *own, "--output", str(joined)]) == 0
     assert load(joined).condition_config == load(made).condition_config
 
+    bundle = load(made)
     adapter.register_model_folders()
     (tmp_path / "models" / "vq_transformer").mkdir(parents=True, exist_ok=True)
     made.rename(tmp_path / "models" / "vq_transformer" / "mine.safetensors")
@@ -195,5 +214,7 @@ def test_each_condition_trains_is_bundled_and_guides_pictures_in_nodes(host, tmp
         sampled = sampling.SampleCodes.execute(model, 3, 2, 0, condition=guide, settings=calm(2.0))[1]
         alike = [agreement(sampled.indices.flatten(1), wanted) for wanted in codes]
         assert alike[label] == max(alike) > 0.6
+        result = bundle.sample(given_in_python(kind, label), batch=2, seed=3, temperature=0.0, guidance_scale=2.0)
+        assert torch.equal(result.canvas.indices, sampled.indices)
     free = sampling.SampleCodes.execute(model, 0, 2, 0)[1]
     assert free.indices.shape == (2, 4, 4)
