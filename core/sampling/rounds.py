@@ -65,9 +65,19 @@ def rounds_of_run(
     """What is left to do of a run by a prior of any kind, in rounds."""
     if getattr(prior, "any_order", False):
         return [[segment] for segment in any_order_segments(state, prior.window, state.wrap)]
+    if (order := getattr(prior, "order", None)) is not None:
+        return [[segment] for segment in fixed_order_segments(state, order)]
     if getattr(prior, "whole_canvas", False):
         return [[segment] for segment in whole_canvas_segments(state)]
     return schedule(prior, condition, state, sliding, heard)
+
+
+def fixed_order_segments(state: SamplingState, order: tuple[int, ...]) -> list[OrderedSegment]:
+    """What is left to do of a canvas of one window, by a prior that has one order: cells in that order."""
+    left, width = set(state.pending(1).any(0).flatten().cpu().nonzero().flatten().tolist()), state.indices.shape[2]
+    numbers, window = tuple(cell for cell in order if cell in left), Window(0, 0, *state.indices.shape[1:])
+    visits = tuple(Visit(*divmod(number, width), 1, window) for number in numbers)
+    return [OrderedSegment(visits, numbers=numbers, order=order)] if visits else []
 
 
 def whole_canvas_segments(state: SamplingState) -> list[Segment]:

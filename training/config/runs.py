@@ -8,6 +8,7 @@ from typing import Literal
 from ...core.autoencoders.quantizers import QuantizerLosses
 from ...core.autoencoders.vqgan import VQGANConfig
 from ...core.clip.encoder import CLIPConfig
+from ...core.priors.orders import Order
 from .guide import ENCODED, GuideConfig
 from .paths import expand_home
 
@@ -152,11 +153,15 @@ class VQGANRun:
 
 @dataclass(frozen=True, kw_only=True)
 class PriorModelConfig:
-    """The transformer's free sizes; vocabulary and lengths follow from the VQGANs."""
+    """The prior's free sizes; vocabulary and lengths follow from the VQGANs."""
 
-    layers: int = 8
+    kind: Literal["transformer", "pixelsnail"] = "transformer"
+    layers: int = 8  # of PixelSNAIL, in each block
     width: int = 256
-    heads: int = 8
+    heads: int = 8  # of the transformer
+    order: Order = "row"  # of the transformer: how it goes through the cells of a window
+    blocks: int = 4  # of PixelSNAIL, each with one attention
+    kernel: int = 5  # of PixelSNAIL, the width of its convolutions
     dropout: float = 0.0
 
 
