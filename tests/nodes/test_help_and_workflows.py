@@ -20,7 +20,8 @@ SHORT = {  # pages that still lack a picture and limits
     "TesseraClassify", "TesseraLoadCLIP", "TesseraPaintByWords", "TesseraPaintSettings", "TesseraPaintStory",
     "TesseraPicturePrompt", "TesseraRankByWords", "TesseraRestyle", "TesseraWordsPrompt", "TesseraSteerByWords",
     "TesseraGate",
-    "TesseraEncodePrompt", "TesseraPrompt", "TesseraSavePrompt", "TesseraLoadPrompt", "TesseraControl", "TesseraCaption",
+    "TesseraEncodePrompt", "TesseraPrompt", "TesseraSavePrompt", "TesseraLoadPrompt", "TesseraControl",
+    "TesseraCaption",
 }  # fmt: skip
 MUTED = 2  # a node's mode: not run, since a fresh ComfyUI lacks the file it loads
 SEEDED = {

@@ -226,7 +226,7 @@ def stage_files(run: PriorRun) -> dict[str, str | Path]:
 
 def load_views(run: PriorRun) -> tuple[ImageViews, ImageViews]:
     """Augmented views of the pictures to learn from, plain ones of those held out, with what guides them."""
-    sides = load_split(run.data)
+    sides = load_split(run.data, run.output)
     guide = guide_of_split(run.condition, run.data, *sides, run.vqgan)
     train_set, held_out = (
         ImageViews(side, run.data, run.loop.seed, augment or bool(guide and guide.crops), guide)
