@@ -11,6 +11,7 @@ COMMANDS = {
     "classify": (".training.commands.classify", "classify pictures by the names of classes alone (zero-shot)"),
     "train": (".training.commands.train", "train a VQGAN or a prior on a folder of pictures; resumes by itself"),
     "evaluate": (".training.commands.evaluate", "measure trained weights on held-out pictures"),
+    "experiment": (".training.commands.experiment", "run one of the paper's comparisons on a folder of pictures"),
     "bundle": (".training.commands.bundle", "join VQGAN, condition and prior into one model file"),
     "convert": (".training.commands.convert", "turn a released checkpoint into one model file of ours"),
     "inspect": (".training.commands.inspect", "say what a model file or released checkpoint holds"),

@@ -95,7 +95,11 @@ def released_bundle(
     Raises:
         ValueError: as `released_vqgan`; the kind of condition can't be told; or it needs what is not known here.
     """
-    plan, name = plan_bundle(checkpoint, model, kind), checkpoint.path.name
+    return bundle_of_plan(plan_bundle(checkpoint, model, kind), checkpoint.path.name, on_read)
+
+
+def bundle_of_plan(plan: BundlePlan, name: str, on_read: OnRead | None = None) -> Bundle:
+    """The bundle that is planned of the file `name`."""
     condition_vqgan = materialize(plan.condition_vqgan, name, on_read) if plan.condition_vqgan else None
     vqgan, prior = (materialize(part, name, on_read) for part in (plan.vqgan, plan.prior))
     return make_bundle(name, vqgan, prior, plan.condition, condition_vqgan)
