@@ -85,6 +85,7 @@ def released_bundle(
     model: ModelYaml | None,
     kind: ConditionKind | None = None,
     on_read: OnRead | None = None,
+    prior_dtype: torch.dtype = torch.float32,
 ) -> Bundle:
     """First stage, condition and transformer of a Net2NetTransformer checkpoint.
 
@@ -92,16 +93,19 @@ def released_bundle(
         model: the YAML beside it, or None.
         kind: of the condition, where neither YAML nor shapes tell.
         on_read: as for `materialize`.
+        prior_dtype: of the transformer's weights.
     Raises:
         ValueError: as `released_vqgan`; the kind of condition can't be told; or it needs what is not known here.
     """
-    return bundle_of_plan(plan_bundle(checkpoint, model, kind), checkpoint.path.name, on_read)
+    return bundle_of_plan(plan_bundle(checkpoint, model, kind), checkpoint.path.name, on_read, prior_dtype)
 
 
-def bundle_of_plan(plan: BundlePlan, name: str, on_read: OnRead | None = None) -> Bundle:
-    """The bundle that is planned of the file `name`."""
+def bundle_of_plan(
+    plan: BundlePlan, name: str, on_read: OnRead | None = None, prior_dtype: torch.dtype = torch.float32
+) -> Bundle:
+    """The bundle that is planned of the file `name`; arguments as `released_bundle`."""
     condition_vqgan = materialize(plan.condition_vqgan, name, on_read) if plan.condition_vqgan else None
-    vqgan, prior = (materialize(part, name, on_read) for part in (plan.vqgan, plan.prior))
+    vqgan, prior = materialize(plan.vqgan, name, on_read), materialize(plan.prior, name, on_read, prior_dtype)
     return make_bundle(name, vqgan, prior, plan.condition, condition_vqgan)
 
 
