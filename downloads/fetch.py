@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from ..core.clip.clip_file import inspect_clip
 from ..core.inspection import inspect_model
 from .catalogue import Published, PublishedFile, differences
 from .download import OnBytes, download
@@ -28,6 +29,7 @@ def fetch_model(published: Published, folder: Path, on_file: OnFile) -> Path:
         if not (folder / file.name).is_file():
             download(file, folder / file.name, on_file(file))
     weights = folder / published.files[0].name
-    if different := differences(published, inspect_model(weights)):
+    inspect = inspect_clip if published.kind == "clip" else inspect_model
+    if different := differences(published, inspect(weights)):
         raise ValueError(f"{weights} is another model than expected: {', '.join(different)}; remove it")
     return weights

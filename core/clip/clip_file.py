@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..inspection import ModelInfo
 from ..loading import is_native, open_released
 from ..storage.model_file import (
     ModelFile,
@@ -19,7 +21,7 @@ from ..storage.model_file import (
     write_model_file,
 )
 from .encoder import CLIP, CLIPConfig
-from .layouts import Activation, read_clip, released_tokenizer
+from .layouts import Activation, plan_clip, read_clip, released_tokenizer
 from .model import ClipModel
 from .tokenizer import Tokenizer
 
@@ -46,6 +48,14 @@ def open_clip(path: str | Path, text_path: str | Path | None = None, activation:
             "choose a CLIP with the usual vocabulary"
         )
     return ClipModel(clip, tokenizer)
+
+
+def inspect_clip(path: str | Path) -> ModelInfo:
+    """What a released CLIP is, its tensors unread; errors as `open_clip`."""
+    file = open_released(path)
+    config, parts = plan_clip([file])
+    sizes = {"clip": sum(math.prod(part.shape) for part in parts.values())}
+    return ModelInfo("clip", "CLIP", {"clip": config}, sizes, None, file.other_entries)
 
 
 def save_clip(path: str | Path, model: ClipModel, figures: dict[str, float] | None = None, **metadata: Any) -> None:
