@@ -8,7 +8,6 @@ from torch import Tensor
 from ..core.autoencoders.usage import codebook_usage
 from ..core.canvas.atlas import Order, code_counts, codebook_atlas
 from ..core.canvas.canvas import Canvas
-from ..core.canvas.codec import decode_canvas
 from ..core.clip.scoring import score_texts
 from ..core.images.io import to_pil, to_tensor
 from ..core.images.metrics import check_alike, code_agreement, perceptual_comparison, psnr, ssim
@@ -76,7 +75,7 @@ class SweepSettings(io.ComfyNode):
         each = swept_settings(settings or DEFAULT_SETTINGS, setting, numbers)
         runs = sweep(model, condition, canvas, each, sliding, seed, pictures, preview_every)
         every = runs[0].canvas.join([other.canvas for other in runs[1:]])
-        made = decode_canvas(model.vqgan.ready_for(every), every)
+        made = model.vqgan.decode(every)
         sheet = labeled_sheet([f"{setting} {number:g}" for number in numbers], to_pil(made))
         shown = to_image(to_tensor(sheet))
         finish(*runs)
@@ -138,15 +137,14 @@ class BestOf(io.ComfyNode):
         if clip is not None and not text.strip():
             raise ValueError("a CLIP is connected, but the text is empty; write what the pictures should show")
         sampled = run(model, condition, canvas, settings, sliding, seed, candidates, preview_every)
-        made = decode_canvas(model.vqgan.ready_for(sampled.canvas), sampled.canvas)
+        made = model.vqgan.decode(sampled.canvas)
         scores = mean_log_probability(sampled.state, sampled.start.known)
         if clip is not None:
             scores = score_texts(clip.ready(), (made + 1) / 2, [text]).mean(1).cpu()
         best = sampled.canvas.pick(best_of(scores, len(scores) // candidates, keep))
         order = scores.argsort(descending=True, stable=True)
-        ranked = to_pil(made[order.to(made.device)])
-        sheet = labeled_tiles([f"{score:.3f}" for score in scores[order].tolist()], ranked)
-        picture = to_image(decode_canvas(model.vqgan.ready_for(best), best))
+        sheet = labeled_tiles([f"{score:.3f}" for score in scores[order].tolist()], to_pil(made[order.to(made.device)]))
+        picture = to_image(model.vqgan.decode(best))
         finish(sampled)
         return io.NodeOutput(picture, best, to_image(to_tensor(sheet)), ui=comfy.finished_pictures(picture, cls))
 

@@ -26,6 +26,7 @@ from ..bundle_file import make_bundle
 from ..conditions.config import ConditionConfig, ConditionKind
 from ..conditions.kinds import KINDS
 from ..conditions.layout import PREFIX_LENGTH as LAYOUT_LENGTH
+from ..priors.orders import ORDERS, Order, order_of_cells
 from ..priors.transformer import Transformer, TransformerConfig
 from ..storage.door import check_numbers
 from ..storage.model_file import build_empty, check_shapes, config_from, in_precision
@@ -192,13 +193,20 @@ def refuse_unknown(checkpoint: Checkpoint, params: dict) -> None:
     if unknown:
         more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
         raise ValueError(f"{name} holds tensors that are not known here: {', '.join(unknown[:3])}{more}")
-    order = "permuter.forward_shuffle_idx"
-    if order in checkpoint.shapes:
-        places = checkpoint.read(order).flatten()
-        if not torch.equal(places.long(), torch.arange(len(places))):
-            raise ValueError(f"{name} makes its cells in an order of its own (permuter), here they go row by row")
+    if read_order(checkpoint) is None:
+        raise ValueError(f"{name} makes its cells in an order of its own (permuter), not one of {', '.join(ORDERS)}")
     if isinstance(size := params.get("downsample_cond_size"), int) and size > -1:
         raise ValueError(f"{name} shrinks its condition pictures to {size} pixels (downsample_cond_size), unknown here")
+
+
+def read_order(checkpoint: Checkpoint) -> Order | None:
+    """In which order a checkpoint makes its cells; None for one that is not known."""
+    places = "permuter.forward_shuffle_idx"
+    if places not in checkpoint.shapes:
+        return "row"
+    if checkpoint.shapes[places] != (WINDOW**2,):
+        return None
+    return order_of_cells(checkpoint.read(places).long().tolist(), WINDOW)
 
 
 def plan_transformer(source: Source, model: ModelYaml | None, codes: int, prefix_length: int) -> ModelPlan:
@@ -225,6 +233,7 @@ def plan_transformer(source: Source, model: ModelYaml | None, codes: int, prefix
         "prefix_length": prefix_length,
         "window": WINDOW,
         "unmasked": read_unmasked(source),
+        "order": read_order(source.checkpoint),
     }
     config = config_from(TransformerConfig, values, name)
     if length < config.context - 1:

@@ -92,16 +92,14 @@ def try_until(
         "words": lambda made, _: score_texts(judge, made, [text]).mean(1),
         "reference": lambda made, _: score_images(judge.clip, made, reference).mean(1),
         "likelihood": _likelihood,
-        "agreement": lambda made, _: condition_agreement(
-            model.ready_for_condition(*made.shape[2:]), guide, made * 2 - 1
-        ),
+        "agreement": lambda made, _: _agreement(model, guide, made * 2 - 1),
     }
 
     def make(first: int) -> list[Tensor]:
         *what, seed = request
         sampled = run(*what, seed + first, min(together, tries - first), preview_every)
         runs.append(sampled)
-        images.append(decode_canvas(request[0].vqgan.ready_for(sampled.canvas), sampled.canvas))
+        images.append(request[0].vqgan.decode(sampled.canvas))
         return [scorers[term.name]((images[-1] + 1) / 2, sampled) for term in terms]
 
     for tried in gate(make, terms, threshold, tries, together):
@@ -118,6 +116,11 @@ def _terms(clip: ClipHandle, text: str, reference: Tensor | None, weights: dict[
     if not terms or terms[0].name == "likelihood":
         raise ValueError("there is nothing to judge by; write words, or connect a reference picture")
     return terms
+
+
+def _agreement(model: BundleHandle, guide: PreparedCondition, images: Tensor) -> Tensor:
+    """`condition_agreement` with the condition's VQGAN on the device."""
+    return condition_agreement(model.ready_for_condition(*images.shape[2:]), guide, images)
 
 
 def _likelihood(_: Tensor, sampled: Sampled) -> Tensor:
