@@ -144,7 +144,7 @@ def test_agreement_with_edges_counts_at_the_gate(host, models, make_bundle):
     host.folders["vq_transformer"][0].insert(0, str(host.base / "priors"))
     save_bundle(host.base / "priors" / "edges.safetensors", make_bundle("edges"))
     model = loaders.LoadBundle.execute("edges.safetensors").args[0]
-    guide = conditions.Edges.execute(model, torch.rand(1, 16, 16, 3), "photograph", "keep", 0.0, 1.0, 0.0).args[0]
+    guide = conditions.Edges.execute(model, torch.rand(1, 16, 16, 3), "photograph", "square", 50, 120, 0.5).args[0]
     given = {"seed": 0, "threshold": 100.0, "tries": 2, "together": 2, "likelihood": 0.0, "preview_every": 0}
     gate = steering.Gate.execute(model, models[1], text="", condition=guide, agreement=1.0, **given)
     assert [line.split()[2] for line in gate.args[3].splitlines()[:2]] == ["agreement", "agreement"]
