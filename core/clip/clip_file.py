@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..inspection import ModelInfo
 from ..loading import is_native, open_released
 from ..storage.model_file import (
     ModelFile,
@@ -50,12 +48,9 @@ def open_clip(path: str | Path, text_path: str | Path | None = None, activation:
     return ClipModel(clip, tokenizer)
 
 
-def inspect_clip(path: str | Path) -> ModelInfo:
+def released_config(path: str | Path) -> CLIPConfig:
     """What a released CLIP is, its tensors unread; errors as `open_clip`."""
-    file = open_released(path)
-    config, parts = plan_clip([file])
-    sizes = {"clip": sum(math.prod(part.shape) for part in parts.values())}
-    return ModelInfo("clip", "CLIP", {"clip": config}, sizes, None, file.other_entries)
+    return plan_clip([open_released(path)])[0]
 
 
 def save_clip(path: str | Path, model: ClipModel, figures: dict[str, float] | None = None, **metadata: Any) -> None:
