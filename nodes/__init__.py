@@ -34,6 +34,7 @@ NODES: list[type[io.ComfyNode]] = [
     conditions.Segmentation,
     conditions.LowResolution,
     conditions.ClassLabel,
+    conditions.Caption,
     prompts.EncodePrompt,
     prompts.Prompt,
     prompts.SavePrompt,

@@ -10,22 +10,25 @@ from .precision import exact_float32
 from .strip_layers import GroupMoments, StripLayers, convolve_rows, new_output, strips_of
 from .strip_memory import encode_memory, memory_for_strips
 from .vqgan import VQGAN, Encoder
+from .vqgan_file import FirstStage
 
 
 @torch.no_grad()
-def encode_indices(model: VQGAN, images: Tensor, memory: int | None = None) -> Tensor:
+def encode_indices(model: FirstStage, images: Tensor, memory: int | None = None) -> Tensor:
     """Pictures [B, C, H, W] -> indices [B, h, w], as `VQGAN.encode_indices`; `memory` as `encode`."""
     with exact_float32(model.device):
         return model.quantize(encode(model, images, memory)).indices
 
 
 @torch.no_grad()
-def encode(model: VQGAN, images: Tensor, memory: int | None = None) -> Tensor:
+def encode(model: FirstStage, images: Tensor, memory: int | None = None) -> Tensor:
     """Pictures [B, C, H, W] -> latents [B, D, h, w], as `VQGAN.encode`; errors as there.
 
     In one piece, or strip by strip where one picture alone would take more than `memory` bytes; None is what
     `memory_for_strips` says of the model's device.
     """
+    if not isinstance(model, VQGAN):
+        return model.encode(images)
     memory = memory_for_strips(model.device) if memory is None else memory
     height, width = (side // model.config.stride for side in images.shape[-2:])
     one = encode_memory(model.config, height, width, False, images.element_size())
