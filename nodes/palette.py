@@ -7,8 +7,8 @@ import dataclasses
 from torch import Tensor
 
 from ..core.canvas.atlas import code_counts, most_used
+from ..core.canvas.bias import add_bias, listed_bias, palette_bias, parse_codes, share_with_neighbors
 from ..core.canvas.codec import encode_canvas
-from ..core.canvas.palette import add_bias, listed_bias, palette_bias, parse_codes, share_with_neighbors
 from ..core.images.resize import fit
 from ..core.sampling.settings import SamplingSettings
 from . import sockets

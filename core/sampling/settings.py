@@ -31,7 +31,7 @@ class SamplingSettings:
     min_p: leave out codes less likely than this share of the most likely one; 0 is off.
     guidance: how strongly the condition pulls, 0 to 20; 1 is the model as trained and off, 2 doubles what the
         condition changes. Takes twice the time, and a prior that has learned to do without its condition too.
-    bias: [K], added to the logits before all but guidance; -inf bans a code (`canvas.palette`). None is off.
+    bias: [K], added to the logits before all but guidance; -inf bans a code (`canvas.bias`). None is off.
 
     Raises ValueError for values out of range.
     """

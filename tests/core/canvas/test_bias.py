@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from tessera.core.canvas.palette import add_bias, listed_bias, palette_bias, parse_codes, share_with_neighbors
+from tessera.core.canvas.bias import add_bias, listed_bias, palette_bias, parse_codes, share_with_neighbors
 from tessera.core.conditions.base import StartToken
 from tessera.core.sampling.loop import sample, sample_steps
 from tessera.core.sampling.reference import sample_plainly
