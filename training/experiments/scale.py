@@ -1,4 +1,4 @@
-"""How large the experiments are: `tiny` to try the commands, `quick` for minutes and `small` for some hours of a processor,
+"""How large the experiments are: `tiny` to try the commands, `quick` for minutes and `small` for hours of a processor,
 `paper` for those who have the accelerators, with the sizes that the paper gives."""
 
 from __future__ import annotations
