@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from ..data.scenes import SceneConfig
 from .runs import LoopConfig, expand_home
+from .scenes import SceneConfig
 
 
 @dataclass(frozen=True, kw_only=True)
