@@ -13,8 +13,7 @@ from .canvas.canvas import Canvas
 from .canvas.codec import crop_padding, decode_latents, padding_of
 from .conditions.base import Condition, repeat
 from .conditions.config import ConditionKind
-from .conditions.control import ControlAREncoder
-from .conditions.controlled import ControlledCondition
+from .conditions.control import ControlAREncoder, ControlledCondition
 from .conditions.kinds import KINDS
 from .conditions.layout import Box
 from .conditions.maps import colorize_labels

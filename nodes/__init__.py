@@ -7,11 +7,9 @@ from . import (
     codes,
     compare,
     conditions,
-    downloads,
     inpaint,
     layout,
     loaders,
-    picture_files,
     sample,
     sliding,
 )
@@ -22,7 +20,7 @@ from .words import clip, films, painting, prompts, sketch, steering
 
 NODES: list[type[io.ComfyNode]] = [
     loaders.LoadBundle,
-    downloads.DownloadModel,
+    loaders.DownloadModel,
     sample.SampleCodes,
     sample.Settings,
     sample.TemperatureMap,
@@ -65,8 +63,8 @@ NODES: list[type[io.ComfyNode]] = [
     canvas_files.SaveCanvas,
     canvas_files.LoadCanvas,
     canvas_files.RecallCanvas,
-    picture_files.SavePicture,
-    picture_files.LoadCanvasOfPicture,
+    canvas_files.SavePicture,
+    canvas_files.LoadCanvasOfPicture,
     compare.SweepSettings,
     compare.BestOf,
     compare.CodebookAtlas,

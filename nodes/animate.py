@@ -3,18 +3,16 @@
 from torch import Tensor
 
 from ..core.canvas.canvas import Canvas
-from ..core.canvas.codec import decode_canvas
 from ..core.canvas.frames import MAX_FRAMES, even_steps, rolled_frames, travel
 from ..core.prepared import PreparedCondition
-from ..core.sampling.settings import SamplingSettings
-from ..core.sampling.sweep import swept_settings
+from ..core.sampling.settings import SamplingSettings, swept_settings
 from . import sockets
 from .host import comfy
 from .host.comfy import io
 from .host.handles import BundleHandle, VQGANHandle
 from .host.images import from_image, to_image
 from .host.sampling import WindowChoice, finish, sweep
-from .sample import EXAMPLE, canvas_inputs, model_input, preview_input, seed_input
+from .inputs import DEFAULT_SETTINGS, canvas_inputs, model_input, preview_input, seed_input, vqgan_input
 
 CATEGORY = "Tessera/animation"
 
@@ -76,10 +74,12 @@ class AnimateTemperature(io.ComfyNode):
         settings: SamplingSettings | None = None,
         sliding: WindowChoice | None = None,
     ) -> io.NodeOutput:
-        each = swept_settings(settings or EXAMPLE, "temperature", even_steps(first, last, frames, there_and_back))
+        each = swept_settings(
+            settings or DEFAULT_SETTINGS, "temperature", even_steps(first, last, frames, there_and_back)
+        )
         runs = sweep(model, condition, canvas, each, sliding, seed, 1, preview_every)
         every = runs[0].canvas.join([other.canvas for other in runs[1:]])
-        shown = to_image(decode_canvas(model.vqgan.ready_for(every), every))
+        shown = to_image(model.vqgan.decode(every))
         finish(*runs)
         return io.NodeOutput(shown, every, ui=comfy.finished_pictures(shown, cls))
 
@@ -96,7 +96,7 @@ class Travel(io.ComfyNode):
             description="Goes from one canvas to another, such as two seeds of one condition: each picture of the row "
             "has the codes nearest to a mix of both.",
             inputs=[
-                sockets.VQGAN.Input("vqgan", tooltip="From Load Tessera Model or Load VQGAN."),
+                vqgan_input(),
                 sockets.Canvas.Input("a", tooltip="Where it begins."),
                 sockets.Canvas.Input("b", tooltip="Where it goes; of the same size."),
                 frames_input(),
@@ -112,7 +112,7 @@ class Travel(io.ComfyNode):
     @classmethod
     def execute(cls, vqgan: VQGANHandle, a: Canvas, b: Canvas, frames: int, there_and_back: bool) -> io.NodeOutput:
         row = travel(vqgan.module, a, b, frames, there_and_back)
-        shown = to_image(decode_canvas(vqgan.ready_for(row), row))
+        shown = to_image(vqgan.decode(row))
         return io.NodeOutput(shown, row, ui=comfy.saved_pictures(shown, cls))
 
 

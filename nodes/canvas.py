@@ -8,10 +8,10 @@ from ..core.canvas.canvas import Canvas
 from ..core.canvas.codec import empty_canvas
 from ..core.canvas.edits import Side, blend, keep_side, masked_cells, pad_unknown
 from . import sockets
-from .codes import vqgan_input
 from .host.comfy import io
 from .host.handles import VQGANHandle
 from .host.images import constant_mask, from_mask
+from .inputs import size_inputs, vqgan_input
 
 CATEGORY = "Tessera/canvas"
 MAX_CELLS = 1024  # a side
@@ -50,8 +50,7 @@ class EmptyCanvas(io.ComfyNode):
             "coordinates do. Conditions made of pictures bring their own.",
             inputs=[
                 vqgan_input(),
-                io.Int.Input("width", default=256, min=8, max=16384, step=8, tooltip="Of the new picture, pixels."),
-                io.Int.Input("height", default=256, min=8, max=16384, step=8, tooltip="Of the new picture, pixels."),
+                *size_inputs(),
             ],
             outputs=[canvas_output("All cells unknown.")],
         )

@@ -6,7 +6,6 @@ from torch import Tensor
 
 from ..core.canvas.canvas import Canvas
 from ..core.canvas.codec import (
-    decode_canvas,
     decode_latents,
     encode_canvas,
     encode_latents,
@@ -20,13 +19,9 @@ from .host import comfy
 from .host.comfy import io
 from .host.handles import VQGANHandle
 from .host.images import from_image, from_latent, to_image, to_latent, to_mask
+from .inputs import any_picture_input, vqgan_input
 
 CATEGORY = "Tessera/codes"
-
-
-def vqgan_input() -> io.Input:
-    """The VQGAN that encodes or decodes."""
-    return sockets.VQGAN.Input("vqgan", tooltip="From Load Tessera Model or Load VQGAN.")
 
 
 class EncodeCanvas(io.ComfyNode):
@@ -40,16 +35,15 @@ class EncodeCanvas(io.ComfyNode):
             category=CATEGORY,
             description="Makes a canvas of a picture of any size, all cells known: to complete it, paint parts of it "
             "anew, or look at what the codes keep of it.",
-            inputs=[vqgan_input(), io.Image.Input("image", tooltip="The picture; any size, several at once.")],
+            inputs=[vqgan_input(), any_picture_input()],
             outputs=[sockets.Canvas.Output(display_name="canvas", tooltip="Its codes.")],
         )
 
     @classmethod
     def execute(cls, vqgan: VQGANHandle, image: Tensor) -> io.NodeOutput:
         picture = from_image(image)
-        model = vqgan.ready(*picture.shape[-2:])
-        with comfy.watched(model.encoder):
-            return io.NodeOutput(encode_canvas(model, picture))
+        with comfy.Watched(vqgan.ready(*picture.shape[-2:]).encoder, len(picture)):
+            return io.NodeOutput(encode_canvas(vqgan.module, picture))
 
 
 class DecodeCanvas(io.ComfyNode):
@@ -73,7 +67,7 @@ class DecodeCanvas(io.ComfyNode):
 
     @classmethod
     def execute(cls, vqgan: VQGANHandle, canvas: Canvas) -> io.NodeOutput:
-        picture = to_image(decode_canvas(vqgan.ready_for(canvas), canvas))
+        picture = to_image(vqgan.decode(canvas))
         return io.NodeOutput(picture, to_mask(unknown_mask(canvas, vqgan.module.config.stride)))
 
 
@@ -88,14 +82,15 @@ class EncodeLatent(io.ComfyNode):
             category=CATEGORY,
             description="Encodes a picture without quantizing it, for ComfyUI's latent nodes: flip, composite, blend. "
             "These count 8 pixels a cell; count with the VQGAN's own stride, usually 16.",
-            inputs=[vqgan_input(), io.Image.Input("image", tooltip="The picture; any size, several at once.")],
+            inputs=[vqgan_input(), any_picture_input()],
             outputs=[io.Latent.Output(display_name="latent", tooltip="For Quantize, VQGAN Decode and latent nodes.")],
         )
 
     @classmethod
     def execute(cls, vqgan: VQGANHandle, image: Tensor) -> io.NodeOutput:
         picture = from_image(image)
-        latents = encode_latents(vqgan.ready(*picture.shape[-2:]), picture)
+        with comfy.Watched(vqgan.ready(*picture.shape[-2:]).encoder, len(picture)):
+            latents = encode_latents(vqgan.module, picture)
         return io.NodeOutput(to_latent(latents, picture.shape[-2:], vqgan.module.config.stride))
 
 
@@ -149,4 +144,5 @@ class DecodeLatent(io.ComfyNode):
     def execute(cls, vqgan: VQGANHandle, latent: dict[str, Any], wrap: str | None = None) -> io.NodeOutput:
         (latents, padding), wrap = from_latent(latent), wrap or "none"
         model = vqgan.ready_to_decode(tuple(latents.shape[-2:]), wrap)
-        return io.NodeOutput(to_image(decode_latents(model, latents, padding, wrap)))
+        with comfy.Watched(model.decoder, len(latents)):
+            return io.NodeOutput(to_image(decode_latents(model, latents, padding, wrap)))

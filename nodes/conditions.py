@@ -7,44 +7,17 @@ from torch import Tensor
 
 from ..core.conditions.edges import DEFAULT_EDGES, EdgeSettings, LineSource, extract_lines
 from ..core.conditions.maps import check_depth, invert, labels_from_image
-from ..core.images.resize import Fit, fit, resize, resize_labels, resize_lines
+from ..core.images.resize import fit, resize, resize_labels, resize_lines
 from ..core.prepared import PreparedCondition, prepare_image_condition, prepare_label_condition, show_condition
 from . import sockets
 from .host import comfy
 from .host.comfy import io
 from .host.handles import BundleHandle
 from .host.images import from_image, to_image
+from .inputs import condition_outputs, fit_input, guided_model_input
 
 CATEGORY = "Tessera/conditions"
 MAX_THRESHOLD = 1000.0  # of a gradient
-
-
-def model_input() -> io.Input:
-    """The model that is guided."""
-    return sockets.Bundle.Input("model", tooltip="The model to guide, from Load Tessera Model.")
-
-
-def fit_input() -> io.Input:
-    """How a picture is brought to the size of the one to be made."""
-    return io.Combo.Input(
-        "size",
-        options=list(get_args(Fit)),
-        default="square",
-        tooltip="Size of the new picture. square: the middle of yours, as large as the model was trained on. whole "
-        "picture: the shorter side as large as that. original size: as yours is; takes longest.",
-    )
-
-
-def condition_outputs() -> list[io.Output]:
-    """What every condition made of a picture gives."""
-    return [
-        sockets.Condition.Output(display_name="condition", tooltip="Guides Sample Codes."),
-        io.Image.Output(
-            display_name="seen",
-            tooltip="What the model sees: the condition picture after its own VQGAN made codes of it. What is lost "
-            "here can't guide anything.",
-        ),
-    ]
 
 
 class Edges(io.ComfyNode):
@@ -59,7 +32,7 @@ class Edges(io.ComfyNode):
             description="Lets lines guide the new picture: the edges of a photograph, a drawing, or the output of "
             "any edge detector (Canny, HED, scribble ...).",
             inputs=[
-                model_input(),
+                guided_model_input(),
                 io.Image.Input("image", tooltip="The picture that gives the lines."),
                 io.Combo.Input(
                     "picture_is",
@@ -121,7 +94,7 @@ class Depth(io.ComfyNode):
             category=CATEGORY,
             description="Lets a depth map guide the new picture, as depth estimators draw it: near is bright.",
             inputs=[
-                model_input(),
+                guided_model_input(),
                 io.Image.Input("image", tooltip="The depth map; stretched from black to white."),
                 fit_input(),
                 io.Boolean.Input(
@@ -151,7 +124,7 @@ class Segmentation(io.ComfyNode):
             description="Lets a map of labels (sky, water, tree ...) guide the new picture. The labels are those of "
             "the dataset that the model was trained on.",
             inputs=[
-                model_input(),
+                guided_model_input(),
                 io.Image.Input("image", tooltip="The label map. Without a palette its gray levels are the labels."),
                 fit_input(),
                 io.Image.Input(
@@ -196,7 +169,7 @@ class LowResolution(io.ComfyNode):
             category=CATEGORY,
             description="Lets a small picture guide a larger one, as many times larger as the model was trained for.",
             inputs=[
-                model_input(),
+                guided_model_input(),
                 io.Image.Input(
                     "image",
                     tooltip="The small picture; a large one is made small first, unless size says original size.",
@@ -225,7 +198,7 @@ class ClassLabel(io.ComfyNode):
             category=CATEGORY,
             description="Asks for a picture of a class, for models trained on labelled pictures such as ImageNet.",
             inputs=[
-                model_input(),
+                guided_model_input(),
                 io.Int.Input(
                     "label", default=0, min=0, max=1_000_000,
                     tooltip="Number of the class in the dataset that the model was trained on; ImageNet has 0 to 999.",
@@ -256,6 +229,6 @@ def guided(model: BundleHandle, kind: str, pictures: Tensor) -> tuple[PreparedCo
         cells = -(-height // model.stride) * -(-width // model.stride)
         comfy.say(f"{width}x{height} pixels will be {cells} cells; Plan Run tells beforehand how long they take")
     bundle = model.ready_for_condition(*pictures.shape[-2:])
-    with comfy.watched(bundle.condition_vqgan.encoder):
+    with comfy.Watched(bundle.condition_vqgan.encoder, len(pictures)):
         guide = prepare_image_condition(bundle, kind, pictures)
     return guide, to_image(show_condition(model.bundle, guide))

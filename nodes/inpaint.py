@@ -8,6 +8,7 @@ from .host import comfy
 from .host.comfy import io
 from .host.handles import BundleHandle
 from .host.images import channels_first, channels_last, from_mask, to_mask
+from .inputs import model_input
 
 CATEGORY = "Tessera/canvas"
 
@@ -24,7 +25,7 @@ class CropAroundMask(io.ComfyNode):
             description="Cuts the painted part out of a large picture, pixel by pixel and as large as the model paints "
             "at once, so that a small change in a photograph is made in full detail. Put Back lays it in again.",
             inputs=[
-                sockets.Bundle.Input("model", tooltip="The model that is to paint, from Load Tessera Model."),
+                model_input("The model that is to paint, from Load Tessera Model."),
                 io.Image.Input("image", tooltip="The large picture."),
                 io.Mask.Input(
                     "mask", tooltip="White is what is to be painted. Laid over the picture whatever its size."

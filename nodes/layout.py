@@ -1,14 +1,15 @@
 """A scene layout guides the picture: which objects stand where."""
 
 from ..core.canvas.codec import empty_canvas
-from ..core.conditions.layout_boxes import boxes_view, parse_boxes
+from ..core.conditions.layout import boxes_view, parse_boxes
 from ..core.prepared import prepare_layout_condition
 from . import sockets
-from .conditions import CATEGORY, model_input
+from .conditions import CATEGORY
 from .host import comfy
 from .host.comfy import io
 from .host.handles import BundleHandle
 from .host.images import to_image
+from .inputs import guided_model_input, size_inputs
 
 EXAMPLE = "0 0 0.55 1 0.45  # label left top width height\n1 0.1 0.25 0.35 0.5\n2 0.6 0.35 0.3 0.4"
 
@@ -25,14 +26,13 @@ class SceneLayout(io.ComfyNode):
             description="Lets a coarse layout guide the new picture: boxes that say which object stands where, for "
             "models trained on such scenes.",
             inputs=[
-                model_input(),
+                guided_model_input(),
                 io.String.Input(
                     "boxes", multiline=True, default=EXAMPLE,
                     tooltip="A box a line: label left top width height. The label is the number of a class of the "
                     "dataset that the model was trained on, the others are shares of the picture from 0 to 1.",
                 ),
-                io.Int.Input("width", default=256, min=8, max=16384, step=8, tooltip="Of the new picture, pixels."),
-                io.Int.Input("height", default=256, min=8, max=16384, step=8, tooltip="Of the new picture, pixels."),
+                *size_inputs(),
             ],
             outputs=[
                 sockets.Condition.Output(display_name="condition", tooltip="Guides Sample Codes."),

@@ -12,7 +12,7 @@ from .host import comfy
 from .host.comfy import io, ui
 from .host.handles import BundleHandle
 from .host.sampling import WindowChoice, plan
-from .sample import canvas_inputs, model_input, pictures_input
+from .inputs import canvas_inputs, model_input, pictures_input
 
 STRIDES = ["1", "2", "4", "8"]  # a list to choose from, since nothing between them is allowed
 

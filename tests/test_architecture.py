@@ -100,7 +100,7 @@ def test_floors_of_core_stand_in_order():
 def test_files_and_folders_stay_readable():
     assert not {name_of(p): n for p in SOURCES if (n := len(p.read_text(encoding="utf-8").splitlines())) > 400}
     folders = [path.parent for path in SOURCES if path.name != "__init__.py"]
-    assert not {name_of(folder): n for folder in set(folders) if (n := folders.count(folder)) > 18}
+    assert not {name_of(folder): n for folder in set(folders) if (n := folders.count(folder)) > 15}
 
 
 def test_imports_within_the_repository_are_relative():

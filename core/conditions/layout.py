@@ -1,4 +1,5 @@
-"""Scene layouts: which objects stand where, as prefix tokens (the paper's coarse scene layouts).
+"""Scene layouts: which objects stand where, as prefix tokens (the paper's coarse scene layouts), as text and as an
+image to look at.
 
 92 tokens: 30 times (object, top-left corner, bottom-right corner), then the picture's own two corners.
 """
@@ -8,12 +9,18 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ..geometry import Window
+from ..images.io import to_tensor
+from ..storage.door import brief
+from .maps import colorize_labels
 
 MAX_OBJECTS = 30
 PREFIX_LENGTH = 3 * MAX_OBJECTS + 2
+GROUND = (64, 64, 64)  # of the view
+COLORS = 256  # of the view: after so many labels they come again
 
 
 class Box(NamedTuple):
@@ -97,3 +104,48 @@ class LayoutCondition:
         top, bottom = max(0, window.top), min(height, window.top + window.height)
         crop = Box(0, left / width, top / height, (right - left) / width, (bottom - top) / height)
         return layout_tokens(self.boxes, self.vocabulary, crop) + self.offset
+
+
+def parse_boxes(text: str) -> list[Box]:
+    """One box a line, "label left top width height": a whole number, then shares of the picture, 0 to 1.
+
+    Numbers are separated by spaces or commas; what follows a # and empty lines are left out.
+
+    Raises:
+        ValueError: a line that is no box.
+    """
+    boxes = []
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.split("#")[0].replace(",", " ").split()
+        if not words:
+            continue
+        try:
+            label, (left, top, width, height) = int(words[0]), map(float, words[1:])
+        except ValueError:
+            raise ValueError(
+                f"line {number} of the boxes is {brief(line)!r}; write label left top width height, like "
+                "3 0.1 0.5 0.3 0.4"
+            ) from None
+        boxes.append(Box(label, left, top, width, height))
+    return boxes
+
+
+def boxes_view(boxes: list[Box], height: int, width: int) -> Tensor:
+    """The boxes with their labels' numbers, later ones over earlier ones, in shades that differ from label to label:
+    [1, 3, height, width] in -1..1."""
+    image = Image.new("RGB", (width, height), GROUND)
+    draw, font = ImageDraw.Draw(image, "RGBA"), ImageFont.load_default(max(10, min(height, width) // 14))
+    for box in boxes:
+        color = color_of(box.label)
+        left, top = round(box.left * width), round(box.top * height)
+        right, bottom = round((box.left + box.width) * width) - 1, round((box.top + box.height) * height) - 1
+        corners = (left, top, max(left, right), max(top, bottom))
+        draw.rectangle(corners, fill=(*color, 110), outline=(*color, 255), width=max(1, min(height, width) // 100))
+        draw.text((left + 6, top + 4), str(box.label), fill="white", font=font)
+    return to_tensor(image)
+
+
+def color_of(label: int) -> tuple[int, int, int]:
+    """A label's color, 0..255."""
+    shade = colorize_labels(torch.tensor([[[label % COLORS]]]), COLORS).flatten()
+    return tuple(((shade + 1) * 127.5).round().int().tolist())

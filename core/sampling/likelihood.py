@@ -1,7 +1,8 @@
 """How surprised the prior is along a canvas, for each way to slide the window: the price of going faster.
 
 The negative log-likelihood of held-out pictures' codes (section 3.2, arXiv eq. 9), each cell seen through the window
-that would predict it (section 3.2). Strides and borders show as the cells that cost more nats.
+that would predict it (section 3.2). Strides and borders show as the cells that cost more nats. By the same measure the
+likeliest of many images are chosen (the released code's rejection).
 """
 
 from collections import defaultdict
@@ -49,12 +50,44 @@ def canvas_nll(
     for visit in last.values():
         cells[visit.window].append(visit)
     indices = canvas.indices.to(device)
+    order = torch.tensor(getattr(prior, "order", None) or range(side * side), device=device)
     nll = torch.full((batch, height, width), torch.nan)
     for window, predicted in cells.items():
         codes = indices[:, window.rows(height)][:, :, window.columns(width)].flatten(1)
         prefix = Prefix.of(condition.prefix(window)).to(device)
-        logits, _ = prior.start(prefix, codes[:, :-1], last=codes.shape[1])  # [B, cells, K]
+        logits, _ = prior.start(prefix, codes[:, order][:, :-1], last=codes.shape[1])  # [B, cells, K]
+        logits = logits[:, order.argsort()]
         losses = F.cross_entropy(logits.float().transpose(1, 2), codes, reduction="none").cpu()
         for v in predicted:
             nll[:, v.row, v.column] = losses[:, (v.row - window.top) * side + v.column - window.left]
     return nll
+
+
+def mean_log_probability(state: SamplingState, was_known: Tensor) -> Tensor:
+    """Mean over the cells that were sampled, nats a cell: [B], higher is likelier; 0 where none was.
+
+    Args:
+        was_known: [B, h, w] bool, the cells that were known before.
+    """
+    sampled = (~was_known).to(state.log_probability)
+    return (state.log_probability * sampled).sum((1, 2)) / sampled.sum((1, 2)).clamp(min=1)
+
+
+def best_of(scores: Tensor, groups: int, keep: int) -> Tensor:
+    """Which of the pictures to keep, the best `keep` of each group, best first: [groups * keep] int64.
+
+    Args:
+        scores: [n * groups], of picture 0 of each group, then picture 1 of each, and so on.
+    Raises:
+        ValueError: fewer pictures than are to be kept.
+    """
+    candidates = len(scores) // groups
+    check_choice(candidates, keep)
+    order = scores.view(candidates, groups).argsort(dim=0, descending=True, stable=True)[:keep]  # [keep, groups]
+    return (order * groups + torch.arange(groups)).flatten()
+
+
+def check_choice(candidates: int, keep: int) -> None:
+    """Raise ValueError unless `keep` of so many pictures can be kept; to be asked before they are made."""
+    if not 1 <= keep <= candidates:
+        raise ValueError(f"{keep} of {candidates} pictures can't be kept; choose 1 to {candidates}")

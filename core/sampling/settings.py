@@ -1,13 +1,23 @@
-"""How codes are drawn."""
+"""How codes are drawn: the settings of a run, with a temperature map from a mask, or one of them in several values."""
 
+import dataclasses
+import math
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from ..canvas.canvas import Canvas
+from ..canvas.masks import mask_to_cells
+from ..storage.door import brief
+
+Swept = Literal["temperature", "top_k", "top_p", "min_p", "guidance"]
+
 MIN_TEMPERATURE = 1e-20  # temperatures below act like it: the most likely code wins, however close the next
 MAX_TEMPERATURE = 100.0
 MAX_GUIDANCE = 20.0
+MAX_VALUES = 32  # of a sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,3 +55,44 @@ class SamplingSettings:
             raise ValueError(f"min_p is {self.min_p}; choose a share from 0 (off) to 1")
         if not 0 <= self.guidance_scale <= MAX_GUIDANCE:
             raise ValueError(f"guidance is {self.guidance_scale}; choose 0 to {MAX_GUIDANCE:g}, 1 is off")
+
+
+def settings_for(settings: SamplingSettings, canvas: Canvas) -> SamplingSettings:
+    """Settings whose temperature map, if they have one, has one value for each cell of `canvas`."""
+    if not isinstance(settings.temperature, Tensor):
+        return settings
+    return dataclasses.replace(settings, temperature=mask_to_cells(settings.temperature, canvas))
+
+
+def painted_settings(settings: SamplingSettings, mask: Tensor, black: float, white: float) -> SamplingSettings:
+    """Settings whose temperature is painted: `black` where mask [B, H, W] is 0, `white` where it is 1, between
+    them in proportion; ValueError for temperatures out of range."""
+    return dataclasses.replace(settings, temperature=black + mask.float() * (white - black))
+
+
+def parse_values(text: str) -> list[float]:
+    """Numbers separated by commas or spaces.
+
+    Raises:
+        ValueError: none, too many, or something else than numbers.
+    """
+    try:
+        values = [float(word) for word in text.replace(",", " ").split()]
+    except ValueError:
+        raise ValueError(f"{brief(text)!r} are not all numbers; write them like 0.5, 0.8, 1") from None
+    if not all(map(math.isfinite, values)):
+        raise ValueError(f"{brief(text)!r} are not all finite numbers; write them like 0.5, 0.8, 1")
+    if not 1 <= len(values) <= MAX_VALUES:
+        raise ValueError(f"{brief(text)!r} holds {len(values)} values; write 1 to {MAX_VALUES}, like 0.5, 0.8, 1")
+    return values
+
+
+def swept_settings(settings: SamplingSettings, name: Swept, values: list[float]) -> list[SamplingSettings]:
+    """The settings once for each value; ValueError for an unknown setting or a value out of its range."""
+    if name not in get_args(Swept):
+        raise ValueError(f"{name!r} can't be swept; choose {', '.join(get_args(Swept))}")
+    if name == "top_k" and any(value != int(value) for value in values):
+        raise ValueError(f"top_k takes whole numbers, got {brief(values)}")
+    kind = int if name == "top_k" else float
+    field = "guidance_scale" if name == "guidance" else name
+    return [dataclasses.replace(settings, **{field: kind(value)}) for value in values]

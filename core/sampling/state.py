@@ -1,7 +1,8 @@
-"""A run of the sampling loop at any moment."""
+"""A run of the sampling loop at any moment, and its statistics as masks."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from ..canvas.canvas import Canvas
 from ..canvas.canvas_file import canvas_from, canvas_metadata
+from ..canvas.masks import cells_to_mask
 from ..geometry import Wrap
 from ..storage.tensors import load_tensors, save_tensors
 from .noise import check_seed
@@ -99,3 +101,16 @@ class SamplingState:
 def is_pending(draws: Tensor, known: Tensor, number: int) -> Tensor:
     """Which cells are to be drawn for the `number`-th time: known ones that never were are given, and stay."""
     return (draws < number) & (~known | (draws > 0))
+
+
+def statistics_masks(state: SamplingState, canvas: Canvas, codes: int, stride: int) -> tuple[Tensor, Tensor]:
+    """Entropy and surprise (-log p of the code drawn) of a run as masks as large as the decoded picture.
+
+    Args:
+        codes: of the codebook. Both are shares of log(codes), what a blind guess has; surprise can be above 1.
+    Returns:
+        Two [B, H, W]; 0 where cells were known before.
+    """
+    blind = math.log(max(2, codes))
+    entropy = cells_to_mask(state.entropy / blind, canvas, stride)
+    return entropy, cells_to_mask(-state.log_probability / blind, canvas, stride)

@@ -11,10 +11,9 @@ from ...core.clip.gate import Term, Tried, gate
 from ...core.clip.scoring import score_images, score_texts
 from ...core.clip.steering import steer_steps
 from ...core.prepared import PreparedCondition
+from ...core.sampling.likelihood import mean_log_probability
 from ...core.sampling.loop import sample
-from ...core.sampling.maps import settings_for
-from ...core.sampling.selection import mean_log_probability
-from ...core.sampling.settings import SamplingSettings
+from ...core.sampling.settings import SamplingSettings, settings_for
 from ...core.sampling.state import SamplingState
 from . import comfy
 from .handles import BundleHandle
@@ -92,7 +91,7 @@ def try_until(
         *what, seed = request
         sampled = run(*what, seed + first, min(together, tries - first), preview_every)
         runs.append(sampled)
-        images.append(decode_canvas(request[0].vqgan.ready_for(sampled.canvas), sampled.canvas))
+        images.append(request[0].vqgan.decode(sampled.canvas))
         return [scorers[term.name]((images[-1] + 1) / 2, sampled) for term in terms]
 
     for tried in gate(make, terms, threshold, tries, together):

@@ -15,20 +15,11 @@ from ..host import comfy
 from ..host.comfy import io
 from ..host.images import from_image, from_mask, to_image
 from ..host.painting import ClipHandle, load_clip
+from ..inputs import clip_input, prompts_input
 
 CATEGORY = "Tessera/words"
 SAME_FILE = "in the same file"
 SHOWN_CLASSES = 5
-
-
-def clip_input() -> io.Input:
-    """The CLIP that judges."""
-    return sockets.CLIP.Input("clip", tooltip="From Load CLIP.")
-
-
-def prompts_input() -> io.Input:
-    """Prompts made by nodes."""
-    return sockets.Prompts.Input("prompts", optional=True, tooltip="Further prompts, which are added to these.")
 
 
 def region_input() -> io.Input:

@@ -7,14 +7,21 @@ from torch import Tensor
 from ...core.clip.guidance import GuidanceSettings
 from ...core.clip.painting import Camera, begin_painting, restyle, story
 from ...core.clip.prompts import Prompt, parse_prompts
-from ..codes import vqgan_input
 from ..host.comfy import io
 from ..host.handles import VQGANHandle
 from ..host.images import from_image, to_image
 from ..host.painting import ClipHandle, film, make_ready
-from ..sample import seed_input
-from .clip import CATEGORY, clip_input, lines_of, prompts_input
-from .painting import SIDE, prompts_of, settings_input, steps_input, with_steps
+from ..inputs import (
+    clip_input,
+    paint_settings_input,
+    paint_size_inputs,
+    prompts_input,
+    seed_input,
+    steps_input,
+    vqgan_input,
+)
+from .clip import CATEGORY, lines_of
+from .painting import prompts_of, with_steps
 
 
 class PaintStory(io.ComfyNode):
@@ -37,8 +44,7 @@ class PaintStory(io.ComfyNode):
                     tooltip="A scene in each line, written as for Paint by Words.",
                 ),
                 io.Int.Input("frames", default=24, min=1, max=1000, tooltip="Of the whole film, shared out evenly."),
-                io.Int.Input("width", **SIDE, tooltip="Of the film, in pixels."),
-                io.Int.Input("height", **SIDE, tooltip="Of the film, in pixels."),
+                *paint_size_inputs("Of the film, in pixels."),
                 io.Int.Input(
                     "first_steps", default=60, min=1, max=10_000, tooltip="Of the first frame, which begins from noise."
                 ),
@@ -51,7 +57,7 @@ class PaintStory(io.ComfyNode):
                     "down", default=0.0, min=-0.5, max=0.5, step=0.005, tooltip="Share of the height, each frame."
                 ),
                 io.Float.Input("turn", default=0.0, min=-180.0, max=180.0, step=0.5, tooltip="Degrees, each frame."),
-                settings_input(),
+                paint_settings_input(),
             ],
             outputs=[io.Image.Output(display_name="frames", tooltip="The film, frame by frame.")],
         )  # fmt: skip
@@ -111,7 +117,7 @@ class RestyleFilm(io.ComfyNode):
                     tooltip="How much of the picture before goes into the next one's beginning: less flicker.",
                 ),
                 prompts_input(),
-                settings_input(),
+                paint_settings_input(),
             ],
             outputs=[io.Image.Output(display_name="pictures", tooltip="The pictures, made up to whole cells.")],
         )  # fmt: skip

@@ -6,24 +6,29 @@ from typing import get_args
 from torch import Tensor
 
 from ...core.canvas.canvas import Canvas
-from ...core.canvas.codec import decode_canvas
 from ...core.canvas.masks import mask_to_cells
 from ...core.clip.cutouts import CutoutSettings, Kind
 from ...core.clip.guidance import GuidanceSettings
 from ...core.clip.painting import begin_painting, from_canvas
 from ...core.clip.prompts import Prompt, parse_prompts
 from .. import sockets
-from ..codes import vqgan_input
 from ..host import comfy
 from ..host.comfy import io
 from ..host.handles import VQGANHandle
 from ..host.images import from_mask, to_image
 from ..host.painting import ClipHandle, paint
-from ..sample import seed_input
-from .clip import CATEGORY, clip_input, prompts_input
+from ..inputs import (
+    clip_input,
+    paint_settings_input,
+    paint_size_inputs,
+    prompts_input,
+    seed_input,
+    steps_input,
+    vqgan_input,
+)
+from .clip import CATEGORY
 
 DEFAULT = GuidanceSettings()
-SIDE = {"default": 256, "min": 32, "max": 4096, "step": 16}
 
 
 class PaintSettings(io.ComfyNode):
@@ -83,16 +88,6 @@ class PaintSettings(io.ComfyNode):
         )
 
 
-def settings_input() -> io.Input:
-    """How a picture is led."""
-    return sockets.Painting.Input("settings", optional=True, tooltip="From Paint Settings.")
-
-
-def steps_input(default: int, what: str) -> io.Input:
-    """How long it is led."""
-    return io.Int.Input("steps", default=default, min=1, max=10_000, tooltip=what)
-
-
 class PaintByWords(io.ComfyNode):
     """A picture by words."""
 
@@ -114,8 +109,7 @@ class PaintByWords(io.ComfyNode):
                     tooltip="What to paint, in English or Spanish. A vertical bar separates prompts, a number after "
                     "a colon is a weight. With further prompts it may be empty.",
                 ),
-                io.Int.Input("width", **SIDE, tooltip="Of a new picture, in pixels; of a canvas its own counts."),
-                io.Int.Input("height", **SIDE, tooltip="Of a new picture, in pixels; of a canvas its own counts."),
+                *paint_size_inputs("Of a new picture, in pixels; of a canvas its own counts."),
                 steps_input(DEFAULT.steps, "100 to 300; most happens in the first 100."),
                 io.Int.Input(
                     "preview_every", default=5, min=0, max=10_000,
@@ -129,7 +123,7 @@ class PaintByWords(io.ComfyNode):
                 sockets.CLIP.Input(
                     "second_clip", optional=True, tooltip="Another CLIP that leads too: fewer tricks, better pictures."
                 ),
-                settings_input(),
+                paint_settings_input(),
             ],
             outputs=[
                 io.Image.Output(display_name="picture", tooltip="The finished picture."),
@@ -167,7 +161,7 @@ class PaintByWords(io.ComfyNode):
             vqgan, [one for one in (clip, second_clip) if one], prompts_of(text, prompts), begin, size,
             with_steps(settings, steps), preview_every, free,
         )  # fmt: skip
-        picture = to_image(decode_canvas(vqgan.ready_for(painted), painted))
+        picture = to_image(vqgan.decode(painted))
         return io.NodeOutput(picture, painted, ui=comfy.saved_pictures(picture, cls))
 
 

@@ -6,12 +6,13 @@ from ...core.conditions.text import TextFeatures
 from ...core.images.resize import fit
 from ...core.prepared import PreparedCondition, prepare_control, prepare_text_condition
 from .. import sockets
-from ..conditions import CATEGORY, fit_input, model_input
+from ..conditions import CATEGORY
 from ..host import comfy
 from ..host.comfy import io, ui
 from ..host.encoders import encode_prompt, missing_encoder, text_encoders
 from ..host.handles import BundleHandle
 from ..host.images import from_image, from_mask
+from ..inputs import filename_prefix_input, fit_input, guided_model_input
 
 SUFFIX = ".prompt.safetensors"
 
@@ -64,7 +65,7 @@ class Prompt(io.ComfyNode):
             category=CATEGORY,
             description="Lets a prompt guide the picture, for models that follow prompts: LlamaGen's text models and "
             "ControlAR. Guidance in Sampling Settings says how closely; 4 to 8 is usual.",
-            inputs=[model_input(), sockets.Text.Input("text", tooltip="From Encode Prompt or Load Prompt.")],
+            inputs=[guided_model_input(), sockets.Text.Input("text", tooltip="From Encode Prompt or Load Prompt.")],
             outputs=[sockets.Condition.Output(display_name="condition", tooltip="Guides Sample Codes.")],
         )
 
@@ -86,7 +87,7 @@ class SavePrompt(io.ComfyNode):
             "without the text encoder, on another machine too.",
             inputs=[
                 sockets.Text.Input("text", tooltip="From Encode Prompt."),
-                io.String.Input("filename_prefix", default="tessera/prompt", tooltip="Folder and start of the name."),
+                filename_prefix_input("tessera/prompt"),
             ],
             outputs=[],
             is_output_node=True,
@@ -145,7 +146,7 @@ class Control(io.ComfyNode):
             "Takes what preprocessor nodes make as it is: canny, HED, line art, depth or segments, as the model "
             "learned.",
             inputs=[
-                model_input(),
+                guided_model_input(),
                 sockets.Condition.Input("condition", tooltip="From Prompt."),
                 io.Image.Input(
                     "image",

@@ -9,11 +9,12 @@ from ...core.conditions.sketch import WORDS, Sketch, show_sketch, sketch_inputs
 from ...core.images.resize import fit, resize, resize_lines
 from ...core.prepared import check_kind, prepare_sketch
 from .. import sockets
-from ..conditions import CATEGORY, fit_input, model_input
+from ..conditions import CATEGORY
 from ..host import comfy
 from ..host.comfy import io
 from ..host.handles import BundleHandle
 from ..host.images import from_image, from_mask, to_image
+from ..inputs import fit_input, guided_model_input
 
 ANY = "any"
 
@@ -30,7 +31,7 @@ class SketchNode(io.ComfyNode):
             description="Asks for a picture by words, a style, lines and colors, in any combination: for models that "
             "were trained on sketches. Guidance in Sampling Settings says how closely all of it is followed.",
             inputs=[
-                model_input(),
+                guided_model_input(),
                 io.String.Input(
                     "words",
                     default="",

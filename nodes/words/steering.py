@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from ...core.canvas.canvas import Canvas
-from ...core.canvas.codec import decode_canvas
 from ...core.clip.gate import Term, Tried
 from ...core.images.io import to_pil, to_tensor
 from ...core.images.sheet import labeled_tiles
@@ -18,8 +17,8 @@ from ..host.images import from_image, to_image
 from ..host.painting import ClipHandle
 from ..host.sampling import WindowChoice
 from ..host.steering import steer, try_until
-from ..sample import canvas_inputs, model_input, preview_input, seed_input
-from .clip import CATEGORY, clip_input
+from ..inputs import canvas_inputs, clip_input, model_input, preview_input, seed_input
+from .clip import CATEGORY
 
 
 class SteerByWords(io.ComfyNode):
@@ -64,7 +63,7 @@ class SteerByWords(io.ComfyNode):
         settings: SamplingSettings | None = None,
     ) -> io.NodeOutput:
         painted, scores = steer(model, clip, text, condition, canvas, settings, seed, particles, preview_every)
-        made = decode_canvas(model.vqgan.ready_for(painted), painted)
+        made = model.vqgan.decode(painted)
         strip = labeled_tiles([f"{score:.3f}" for score in scores.tolist()], to_pil(made))
         picture, best = to_image(made[:1]), painted.pick(torch.tensor([0]))
         return io.NodeOutput(picture, best, to_image(to_tensor(strip)), ui=comfy.saved_pictures(picture, cls))

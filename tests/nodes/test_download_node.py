@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from tessera.downloads.catalogue import read_catalogue
-from tessera.nodes import downloads
+from tessera.nodes import loaders
 from tessera.nodes.host import comfy as adapter
 from tessera.nodes.host.published import open_published
 from tessera.tests.core.checkpoints.original_layout import fill, vqgan_shapes, write_lightning
@@ -54,15 +54,15 @@ def test_cancel_keeps_what_has_arrived_and_no_file_under_its_name(published, hos
 
 
 def test_every_entry_of_the_catalogue_is_offered_by_what_it_paints(host):
-    options = downloads.DownloadModel.define_schema().inputs[0].options
+    options = loaders.DownloadModel.define_schema().inputs[0].options
     assert len(options) == len(read_catalogue())
     assert any(option.startswith("drin - ") and "depth" in option for option in options)
-    assert downloads.DownloadModel.validate_inputs("drin - in other words") is True
-    assert "choose one from the list" in downloads.DownloadModel.validate_inputs("nonsense")
+    assert loaders.DownloadModel.validate_inputs("drin - in other words") is True
+    assert "choose one from the list" in loaders.DownloadModel.validate_inputs("nonsense")
 
 
 def test_a_model_without_an_address_says_what_to_do_by_hand(host):
     adapter.register_model_folders()
-    made = downloads.DownloadModel.execute("drin", False)
+    made = loaders.DownloadModel.execute("drin", False)
     assert "https://k00.fr/39jcugc5" in made[0].message
     assert "drin.ckpt and drin.yaml" in made[0].message

@@ -17,7 +17,7 @@ from tessera.core.sampling.loop import sample
 from tessera.core.sampling.noise import DRAW, cell_keys, gumbel
 from tessera.core.sampling.settings import SamplingSettings
 from tessera.core.sampling.windows import Sliding
-from tessera.nodes import canvas_files, compare, loaders, picture_files
+from tessera.nodes import canvas_files, compare, loaders
 from tessera.nodes import sample as sampling
 from tessera.nodes.host import comfy as adapter
 from tessera.nodes.host import images as pictures
@@ -237,17 +237,17 @@ def test_saved_canvas_is_listed_and_loaded_and_nothing_beside_it(host):
 def test_saved_picture_carries_its_canvas_and_the_workflow(host, make_bundle):
     vqgan = handle_of(make_bundle("none").vqgan)
     canvas = Canvas.filled(torch.arange(8).view(2, 2, 2))
-    picture_files.SavePicture.hidden.prompt = {"1": "a"}
+    canvas_files.SavePicture.hidden.prompt = {"1": "a"}
     image = torch.rand(2, 8, 8, 3)
-    saved = picture_files.SavePicture.execute(vqgan, image, canvas, "p/q").ui.results
+    saved = canvas_files.SavePicture.execute(vqgan, image, canvas, "p/q").ui.results
     assert [result["filename"] for result in saved] == ["q_00001_.png", "q_00002_.png"]
     path = host.base / "output" / "p" / "q_00002_.png"
     assert Image.open(path).info["prompt"] == '{"1": "a"}'
     name = "p/q_00002_.png [output]"
-    assert picture_files.LoadCanvasOfPicture.validate_inputs(name) is True
-    assert picture_files.LoadCanvasOfPicture.execute(name, vqgan)[0].indices.tolist() == [[[4, 5], [6, 7]]]
+    assert canvas_files.LoadCanvasOfPicture.validate_inputs(name) is True
+    assert canvas_files.LoadCanvasOfPicture.execute(name, vqgan)[0].indices.tolist() == [[[4, 5], [6, 7]]]
     with pytest.raises(ValueError, match="1 pictures and a canvas of 2"):
-        picture_files.SavePicture.execute(vqgan, image[:1], canvas, "p/q")
+        canvas_files.SavePicture.execute(vqgan, image[:1], canvas, "p/q")
 
 
 def test_a_saved_picture_can_be_painted_again_from_what_it_tells(host, make_bundle):
@@ -257,8 +257,8 @@ def test_a_saved_picture_can_be_painted_again_from_what_it_tells(host, make_bund
     picture, painted = sampling.SampleCodes.execute(
         model, 5, 2, 0, None, half, SamplingSettings(temperature=0.7, top_k=9), window
     ).args[:2]
-    picture_files.SavePicture.execute(model.vqgan, picture, painted, "p/q")
-    canvas, text = picture_files.LoadCanvasOfPicture.execute("p/q_00002_.png [output]", model.vqgan).args
+    canvas_files.SavePicture.execute(model.vqgan, picture, painted, "p/q")
+    canvas, text = canvas_files.LoadCanvasOfPicture.execute("p/q_00002_.png [output]", model.vqgan).args
     told = json.loads(text)
     assert told.pop("prior") == weights_fingerprint(model.bundle.prior)
     assert told.pop("draw") == DRAW

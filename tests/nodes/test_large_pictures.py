@@ -8,6 +8,7 @@ import torch
 from tessera.core.autoencoders import strip_decoder
 from tessera.core.canvas.canvas import Canvas
 from tessera.core.canvas.codec import decode_canvas, encode_latents
+from tessera.core.sampling import schedule
 from tessera.core.sampling.loop import sample
 from tessera.core.sampling.settings import SamplingSettings
 from tessera.nodes import canvas as canvas_nodes
@@ -118,6 +119,20 @@ def test_plan_counts_what_the_run_then_does_and_changes_nothing(model, host):
     assert min(seconds, megabytes) > 0
 
 
+def test_cancel_is_heard_while_the_order_of_cells_is_worked_out(model, host, monkeypatch):
+    monkeypatch.setattr(schedule, "HEARS", 4)
+    canvas = Canvas.empty(1, 6, 9)
+    for work in (
+        lambda: sliding.PlanRun.execute(model, 1, canvas=canvas),
+        lambda: sampling.SampleCodes.execute(model, 5, 1, 0, canvas=canvas),
+    ):
+        host.interrupted_after = 3
+        with pytest.raises(adapter.Interrupted):
+            work()
+        assert host.updates == []
+    assert not unfinished.kept
+
+
 def test_node_says_where_it_decodes_in_strips_and_asks_for_the_room_they_take(model, host, monkeypatch):
     canvas = Canvas.filled(torch.arange(6).view(1, 2, 3))
     whole = codec.DecodeCanvas.execute(model.vqgan, canvas)[0]
@@ -154,13 +169,13 @@ def test_picture_that_ends_within_a_cell_is_refused_before_anything_is_painted(m
 
 
 def test_saved_files_keep_the_wrap(model, host):
-    from tessera.nodes import picture_files
+    from tessera.nodes import canvas_files
 
     picture, canvas = sampling.SampleCodes.execute(model, 5, 1, 0, sliding=window(wrap="x")).args[:2]
     canvas_files.SaveCanvas.execute(canvas, "a")
     assert canvas_files.LoadCanvas.execute("a_00001_.canvas.safetensors [output]")[0].wrap == "x"
-    picture_files.SavePicture.execute(model.vqgan, picture, canvas, "b")
-    back = picture_files.LoadCanvasOfPicture.execute("b_00001_.png [output]", model.vqgan)[0]
+    canvas_files.SavePicture.execute(model.vqgan, picture, canvas, "b")
+    back = canvas_files.LoadCanvasOfPicture.execute("b_00001_.png [output]", model.vqgan)[0]
     assert back.wrap == "x"
     assert torch.equal(pictures.to_image(decode_canvas(model.bundle.vqgan, back)), picture)
 

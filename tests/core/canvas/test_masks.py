@@ -5,9 +5,8 @@ import torch
 
 from tessera.core.canvas.canvas import Canvas
 from tessera.core.canvas.masks import cells_to_mask, mask_to_cells
-from tessera.core.sampling.maps import settings_for, statistics_masks
-from tessera.core.sampling.settings import SamplingSettings
-from tessera.core.sampling.state import SamplingState
+from tessera.core.sampling.settings import SamplingSettings, settings_for
+from tessera.core.sampling.state import SamplingState, statistics_masks
 
 
 def test_cell_has_the_share_of_it_that_is_painted():

@@ -5,7 +5,7 @@ import torch
 
 from tessera.core.canvas.canvas import Canvas
 from tessera.core.conditions.base import TokenCondition
-from tessera.core.conditions.controlled import ControlledCondition
+from tessera.core.conditions.control import ControlledCondition
 from tessera.core.conditions.label import ClassCondition
 from tessera.core.conditions.text import TextCondition
 from tessera.core.geometry import Window

@@ -5,10 +5,9 @@ from PIL import Image
 from tessera.core.canvas.canvas import Canvas
 from tessera.core.images.metrics import check_alike, code_agreement
 from tessera.core.images.sheet import contact_sheet, labeled_sheet, labeled_tiles
-from tessera.core.sampling.selection import best_of, mean_log_probability
-from tessera.core.sampling.settings import SamplingSettings
+from tessera.core.sampling.likelihood import best_of, mean_log_probability
+from tessera.core.sampling.settings import SamplingSettings, parse_values, swept_settings
 from tessera.core.sampling.state import SamplingState
-from tessera.core.sampling.sweep import parse_values, swept_settings
 
 
 def test_values_are_read_with_commas_or_spaces():

@@ -17,12 +17,12 @@ from tessera.core.autoencoders.vqgan_file import save_vqgan
 from tessera.core.canvas.canvas import Canvas
 from tessera.core.canvas.canvas_file import load_canvas, save_canvas
 from tessera.core.checkpoints.taming_yaml import read_yaml
-from tessera.core.conditions.layout_boxes import parse_boxes
+from tessera.core.conditions.layout import parse_boxes
 from tessera.core.images.io import open_image
 from tessera.core.inspection import inspect_model
 from tessera.core.loading import load, load_vqgan
 from tessera.core.provenance import KEY, read_note, write_note
-from tessera.core.sampling.sweep import parse_values
+from tessera.core.sampling.settings import parse_values
 from tessera.core.storage.door import brief
 
 DOORS = (load_vqgan, load, inspect_model, load_canvas, read_note, open_image, read_yaml)
