@@ -39,10 +39,9 @@ def model(host, tmp_path):
         )
     )  # fmt: skip
     encoder = SketchEncoder(SketchConfig(width=32, layers=2))
-    for part in (prior, encoder):
-        for parameter in part.parameters():
-            if parameter.ndim > 1:
-                torch.nn.init.normal_(parameter, std=0.4)
+    for name, parameter in (*prior.named_parameters(), *encoder.named_parameters()):
+        if parameter.ndim > 1:  # strong enough for each token to count
+            torch.nn.init.normal_(parameter, std=0.02 if "edges" in name or "colors" in name else 0.3)
     register_model_folders()
     path = tmp_path / "models" / "vq_transformer" / "sketch.safetensors"
     path.parent.mkdir(parents=True)
@@ -74,7 +73,8 @@ def test_each_part_that_is_asked_for_changes_the_picture(model):
     ]
     made = [codes(model, condition) for condition in asked]
     assert all(canvas.shape == (1, 4, 6) for canvas in made)
-    assert not any(torch.equal(made[0], other) for other in made[1:4])
+    changed = [int((made[0] != other).sum()) for other in made[1:4]]
+    assert all(changed), changed
     assert torch.equal(made[0], made[4])  # nothing is colored: no color is asked for
 
 
@@ -83,8 +83,8 @@ def test_english_and_spanish_words_are_the_same_and_what_is_not_known_is_said(mo
 
     said = []
     monkeypatch.setattr(comfy, "say", said.append)
-    english, spanish = (codes(model, ask(model, words)[0]) for words in ("a red strawberry", "fresa, red"))
-    assert torch.equal(english, spanish)
+    english, spanish = (ask(model, words)[0].condition for words in ("a red strawberry", "fresa, red"))
+    assert torch.equal(english.tokens, spanish.tokens)
     assert said == []
     ask(model, "strawbery xylophone")
     assert said == ["strawbery is taken for strawberry; unknown to this model and left out: xylophone"]
