@@ -44,7 +44,6 @@ class SketchNode(io.ComfyNode):
                     tooltip=f"A style by the name it has in the model, or {ANY}. A name it does not know is answered "
                     "with those it knows.",
                 ),
-                io.Image.Input("lines", optional=True, tooltip="A picture that gives the lines."),
                 io.Combo.Input(
                     "lines_are",
                     options=list(get_args(LineSource)),
@@ -52,13 +51,14 @@ class SketchNode(io.ComfyNode):
                     tooltip="photograph: edges are found in it. lines: bright on black, as edge detectors draw them. "
                     "drawing: dark strokes on a light ground.",
                 ),
+                fit_input(),
+                io.Image.Input("lines", optional=True, tooltip="A picture that gives the lines."),
                 io.Image.Input(
                     "colors",
                     optional=True,
                     tooltip="A picture that gives the colors, two cells by two: a few blobs do.",
                 ),
                 io.Mask.Input("colored", optional=True, tooltip="Where its colors count; without a mask everywhere."),
-                fit_input(),
             ],
             outputs=[
                 sockets.Condition.Output(display_name="condition", tooltip="Guides Sample Codes."),

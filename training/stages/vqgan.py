@@ -26,9 +26,10 @@ from ...core.loading import load_vqgan
 from ...core.storage.model_file import check_shapes
 from ..config.runs import VQGANLossConfig, VQGANRun
 from ..data.drawings import load_drawings, read_captions
-from ..data.folder import ImageViews, input_and_target, load_split
+from ..data.folder import ImageViews, input_and_target
+from ..data.pictures import open_pictures
 from ..data.scenes import Painter, WholeDrawings
-from ..data.stream import endless, once
+from ..data.stream import once
 from ..engine.distributed import combined, rank_and_world, synchronized_once
 from ..engine.ema import make_ema
 from ..engine.lock import locked_folder
@@ -334,15 +335,12 @@ def train_vqgan_in(folder: Path, run: VQGANRun, accelerator: Accelerator) -> boo
         drawings, held_out = load_named_drawings(run)
         task = VQGANTask(run, held_out, Painter(drawings.to(accelerator.device), run.scenes))
         return train(task, lambda start: itertools.repeat({}), run.loop, folder, accelerator)  # painted in the step
-    train_set, held_out = load_split(run.data)
-    task = VQGANTask(run, ImageViews(held_out, run.data, run.loop.seed, augment=False))
-    views = ImageViews(train_set, run.data, run.loop.seed, augment=True)
+    pictures = open_pictures(run.data, run.loop.seed, run.output)
+    task = VQGANTask(run, pictures.held_out)
+    task.extra_state |= pictures.state()
 
     def stream(start: int) -> Any:
-        return endless(
-            views, run.loop.seed, run.loop.batch, start, run.data.workers,
-            accelerator.process_index, accelerator.num_processes,
-        )  # fmt: skip
+        return pictures.batches(start, run.loop.batch, task.extra_state)
 
     return train(task, stream, run.loop, folder, accelerator)
 
