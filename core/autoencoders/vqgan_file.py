@@ -53,7 +53,8 @@ def codes_fingerprint(model: FirstStage) -> str:
     decides = {
         n: t.half() for n, t in vqgan_part(model)[1].items() if not n.startswith(("decoder.", "post_quant_conv."))
     }
-    return fingerprint(model.config.normalize_codes, *(part for pair in sorted(decides.items()) for part in pair))
+    rule = [model.config.normalize_codes, *(["product"] if model.config.codebook == "product" else [])]
+    return fingerprint(*rule, *(part for pair in sorted(decides.items()) for part in pair))
 
 
 def save_vqgan(path: str | Path, model: FirstStage, **metadata: Any) -> None:

@@ -183,11 +183,11 @@ def test_training_starts_from_a_released_checkpoint_of_its_shape(vqgan_file):
 def test_a_prior_is_trained_on_the_stages_of_a_released_transformer(transformer_file):
     from types import SimpleNamespace
 
-    from tessera.training.config.runs import DataConfig, PriorConditionConfig, PriorRun
+    from tessera.training.config.runs import DataConfig, GuideConfig, PriorRun
     from tessera.training.stages.prior import load_stages
 
     run = PriorRun(output="out", data=DataConfig(folder="x", size=32), vqgan=str(transformer_file),
-                   condition=PriorConditionConfig(kind="edges", vqgan=str(transformer_file)))  # fmt: skip
+                   condition=GuideConfig(kind="edges", vqgan=str(transformer_file)))  # fmt: skip
     vqgan, condition = load_stages(run, SimpleNamespace(device="cpu"))
     assert (vqgan.config.image_channels, condition.config.image_channels) == (3, 1)
 
@@ -209,10 +209,10 @@ def test_the_catalogue_is_in_order():
     files = {file for published in catalogue.values() for file in published.files}
     assert len(files) == len({file.name for file in files})  # a tokenizer that several models share is one file
     for published in catalogue.values():
-        assert published.kind in ("vqgan", "bundle")
+        assert published.kind in ("vqgan", "bundle", "clip")
         assert published.page.startswith("https://")
         assert published.license
-        assert "stride" in published.config
+        assert ("embed_dim" if published.kind == "clip" else "stride") in published.config
         for file in published.files:
             assert all(address.startswith("https://") for address in file.addresses)
             assert not file.sha256 or re.fullmatch("[0-9a-f]{64}", file.sha256)
