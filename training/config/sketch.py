@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from .runs import LoopConfig, expand_home
+from .paths import expand_home
+from .runs import LoopConfig
 from .scenes import SceneConfig
 
 
