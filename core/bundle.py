@@ -26,6 +26,7 @@ from .geometry import Window
 from .prefix import Prefix
 from .priors.any_order import AnyOrderLlama
 from .priors.llama import Llama
+from .priors.snail.pixelsnail import PixelSnail
 from .priors.transformer import Transformer
 from .sampling.loop import sample
 from .sampling.settings import SamplingSettings
@@ -51,7 +52,7 @@ class Bundle:
     """Models that belong together; `condition_vqgan` for conditions that are pictures, None for the others."""
 
     vqgan: VQGAN
-    prior: Transformer | Llama | AnyOrderLlama
+    prior: Transformer | Llama | AnyOrderLlama | PixelSnail
     condition_config: ConditionConfig
     condition_vqgan: VQGAN | None = None
     control: ControlAREncoder | SketchEncoder | None = None  # what adds to the prior's stream cell by cell

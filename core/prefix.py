@@ -54,3 +54,21 @@ class Prefix:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Prefix:
         return Prefix(*(None if part is None else change(part) for part in (self.tokens, self.mask, self.per_cell)))
+
+
+def check_tokens(prefix: Prefix, length: int, vocab_size: int) -> None:
+    """Raise ValueError unless a prefix is `length` tokens of the vocabulary and nothing else."""
+    tokens = prefix.tokens
+    if tokens.is_floating_point() or prefix.mask is not None or prefix.per_cell is not None:
+        raise ValueError("this prior takes tokens as its prefix, not vectors, a mask or something added per cell")
+    if prefix.length != length:
+        raise ValueError(
+            f"the condition gives {len(prefix)} prefixes of {prefix.length} tokens, the prior takes {length}; "
+            "use the condition that the prior was trained with"
+        )
+    outside = tokens[(tokens < 0) | (tokens >= vocab_size)]
+    if len(outside):
+        raise ValueError(
+            f"the condition holds token {int(outside[0])}, the prior knows 0 to {vocab_size - 1}; "
+            "use the condition VQGAN of the same bundle"
+        )

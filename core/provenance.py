@@ -11,7 +11,6 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor, nn
 
-from .autoencoders.vqgan import VQGAN
 from .canvas.canvas import Canvas
 from .geometry import Wrap
 from .sampling.noise import DRAW
@@ -94,9 +93,9 @@ def read_note(path: str | Path) -> Note:
         raise ValueError(f"{path.name} holds a canvas that can't be read ({problem}); choose another file") from error
 
 
-def check_vqgan(note: Note, vqgan: VQGAN, name: str) -> None:
-    """Raise ValueError unless these weights decoded the picture called `name`."""
-    if weights_fingerprint(vqgan) != note.vqgan:
+def check_vqgan(note: Note, vqgan: str, name: str) -> None:
+    """Raise ValueError unless weights of this fingerprint decoded the picture called `name`."""
+    if vqgan != note.vqgan:
         raise ValueError(
             f"{name} was decoded by another VQGAN, whose fingerprint begins with {note.vqgan[:8]}; "
             "use that one, or decode its codes with any by leaving the VQGAN out"

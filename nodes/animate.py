@@ -3,7 +3,6 @@
 from torch import Tensor
 
 from ..core.canvas.canvas import Canvas
-from ..core.canvas.codec import decode_canvas
 from ..core.canvas.frames import MAX_FRAMES, even_steps, rolled_frames, travel
 from ..core.prepared import PreparedCondition
 from ..core.sampling.settings import SamplingSettings, swept_settings
@@ -80,7 +79,7 @@ class AnimateTemperature(io.ComfyNode):
         )
         runs = sweep(model, condition, canvas, each, sliding, seed, 1, preview_every)
         every = runs[0].canvas.join([other.canvas for other in runs[1:]])
-        shown = to_image(decode_canvas(model.vqgan.ready_for(every), every))
+        shown = to_image(model.vqgan.decode(every))
         finish(*runs)
         return io.NodeOutput(shown, every, ui=comfy.finished_pictures(shown, cls))
 
@@ -113,7 +112,7 @@ class Travel(io.ComfyNode):
     @classmethod
     def execute(cls, vqgan: VQGANHandle, a: Canvas, b: Canvas, frames: int, there_and_back: bool) -> io.NodeOutput:
         row = travel(vqgan.module, a, b, frames, there_and_back)
-        shown = to_image(decode_canvas(vqgan.ready_for(row), row))
+        shown = to_image(vqgan.decode(row))
         return io.NodeOutput(shown, row, ui=comfy.saved_pictures(shown, cls))
 
 

@@ -6,7 +6,7 @@ from ..core.canvas.canvas import Canvas
 from ..core.canvas.canvas_file import load_canvas, save_canvas
 from ..core.canvas.canvas_view import canvas_view
 from ..core.images.io import to_pil
-from ..core.provenance import KEY, check_vqgan, read_note, weights_fingerprint, write_note
+from ..core.provenance import KEY, check_vqgan, read_note, write_note
 from . import sockets
 from .host import comfy, resume
 from .host.comfy import io, ui
@@ -145,11 +145,8 @@ class SavePicture(io.ComfyNode):
 
     @classmethod
     def execute(cls, vqgan: VQGANHandle, image: Tensor, canvas: Canvas, filename_prefix: str) -> io.NodeOutput:
-        mark, canvas = (
-            weights_fingerprint(vqgan.module),
-            canvas if comfy.keeps_metadata() else canvas.with_provenance(()),
-        )
-        notes = [write_note(canvas, number, mark) for number in range(len(canvas.indices))]
+        canvas = canvas if comfy.keeps_metadata() else canvas.with_provenance(())
+        notes = [write_note(canvas, number, vqgan.fingerprint) for number in range(len(canvas.indices))]
         return io.NodeOutput(ui=comfy.save_pictures(to_pil(from_image(image)), filename_prefix, KEY, notes, cls))
 
 
@@ -195,5 +192,5 @@ class LoadCanvasOfPicture(io.ComfyNode):
     def execute(cls, file: str, vqgan: VQGANHandle | None = None) -> io.NodeOutput:
         note = read_note(comfy.file_between(file, ".png"))
         if vqgan is not None:
-            check_vqgan(note, vqgan.module, file)
+            check_vqgan(note, vqgan.fingerprint, file)
         return io.NodeOutput(note.canvas, note.canvas.provenance[0])

@@ -6,7 +6,6 @@ from torch import Tensor
 
 from ..core.canvas.canvas import Canvas
 from ..core.canvas.codec import (
-    decode_canvas,
     decode_latents,
     encode_canvas,
     encode_latents,
@@ -43,9 +42,8 @@ class EncodeCanvas(io.ComfyNode):
     @classmethod
     def execute(cls, vqgan: VQGANHandle, image: Tensor) -> io.NodeOutput:
         picture = from_image(image)
-        model = vqgan.ready(*picture.shape[-2:])
-        with comfy.watched(model.encoder):
-            return io.NodeOutput(encode_canvas(model, picture))
+        with comfy.Watched(vqgan.ready(*picture.shape[-2:]).encoder, len(picture)):
+            return io.NodeOutput(encode_canvas(vqgan.module, picture))
 
 
 class DecodeCanvas(io.ComfyNode):
@@ -69,7 +67,7 @@ class DecodeCanvas(io.ComfyNode):
 
     @classmethod
     def execute(cls, vqgan: VQGANHandle, canvas: Canvas) -> io.NodeOutput:
-        picture = to_image(decode_canvas(vqgan.ready_for(canvas), canvas))
+        picture = to_image(vqgan.decode(canvas))
         return io.NodeOutput(picture, to_mask(unknown_mask(canvas, vqgan.module.config.stride)))
 
 
@@ -91,7 +89,8 @@ class EncodeLatent(io.ComfyNode):
     @classmethod
     def execute(cls, vqgan: VQGANHandle, image: Tensor) -> io.NodeOutput:
         picture = from_image(image)
-        latents = encode_latents(vqgan.ready(*picture.shape[-2:]), picture)
+        with comfy.Watched(vqgan.ready(*picture.shape[-2:]).encoder, len(picture)):
+            latents = encode_latents(vqgan.module, picture)
         return io.NodeOutput(to_latent(latents, picture.shape[-2:], vqgan.module.config.stride))
 
 
@@ -145,4 +144,5 @@ class DecodeLatent(io.ComfyNode):
     def execute(cls, vqgan: VQGANHandle, latent: dict[str, Any], wrap: str | None = None) -> io.NodeOutput:
         (latents, padding), wrap = from_latent(latent), wrap or "none"
         model = vqgan.ready_to_decode(tuple(latents.shape[-2:]), wrap)
-        return io.NodeOutput(to_image(decode_latents(model, latents, padding, wrap)))
+        with comfy.Watched(model.decoder, len(latents)):
+            return io.NodeOutput(to_image(decode_latents(model, latents, padding, wrap)))

@@ -8,7 +8,6 @@ from torch import Tensor
 from ..core.autoencoders.usage import codebook_usage
 from ..core.canvas.atlas import Order, code_counts, codebook_atlas
 from ..core.canvas.canvas import Canvas
-from ..core.canvas.codec import decode_canvas
 from ..core.images.io import to_pil, to_tensor
 from ..core.images.metrics import check_alike, code_agreement, perceptual_comparison, psnr, ssim
 from ..core.images.sheet import labeled_sheet, labeled_tiles
@@ -74,7 +73,7 @@ class SweepSettings(io.ComfyNode):
         each = swept_settings(settings or DEFAULT_SETTINGS, setting, numbers)
         runs = sweep(model, condition, canvas, each, sliding, seed, pictures, preview_every)
         every = runs[0].canvas.join([other.canvas for other in runs[1:]])
-        made = decode_canvas(model.vqgan.ready_for(every), every)
+        made = model.vqgan.decode(every)
         sheet = labeled_sheet([f"{setting} {number:g}" for number in numbers], to_pil(made))
         shown = to_image(to_tensor(sheet))
         finish(*runs)
@@ -128,9 +127,9 @@ class BestOf(io.ComfyNode):
         scores = mean_log_probability(sampled.state, sampled.start.known)
         best = sampled.canvas.pick(best_of(scores, len(scores) // candidates, keep))
         order = scores.argsort(descending=True, stable=True)
-        ranked = to_pil(decode_canvas(model.vqgan.ready_for(sampled.canvas), sampled.canvas.pick(order)))
+        ranked = to_pil(model.vqgan.decode(sampled.canvas.pick(order)))
         sheet = labeled_tiles([f"{score:.3f}" for score in scores[order].tolist()], ranked)
-        picture = to_image(decode_canvas(model.bundle.vqgan, best))
+        picture = to_image(model.vqgan.decode(best))
         finish(sampled)
         return io.NodeOutput(picture, best, to_image(to_tensor(sheet)), ui=comfy.finished_pictures(picture, cls))
 

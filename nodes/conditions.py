@@ -229,6 +229,6 @@ def guided(model: BundleHandle, kind: str, pictures: Tensor) -> tuple[PreparedCo
         cells = -(-height // model.stride) * -(-width // model.stride)
         comfy.say(f"{width}x{height} pixels will be {cells} cells; Plan Run tells beforehand how long they take")
     bundle = model.ready_for_condition(*pictures.shape[-2:])
-    with comfy.watched(bundle.condition_vqgan.encoder):
+    with comfy.Watched(bundle.condition_vqgan.encoder, len(pictures)):
         guide = prepare_image_condition(bundle, kind, pictures)
     return guide, to_image(show_condition(model.bundle, guide))

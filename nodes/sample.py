@@ -3,7 +3,6 @@
 from torch import Tensor
 
 from ..core.canvas.canvas import Canvas
-from ..core.canvas.codec import decode_canvas
 from ..core.prepared import PreparedCondition
 from ..core.sampling.settings import SamplingSettings, painted_settings
 from ..core.sampling.state import statistics_masks
@@ -148,7 +147,7 @@ class SampleCodes(io.ComfyNode):
         sliding: WindowChoice | None = None,
     ) -> io.NodeOutput:
         sampled = run(model, condition, canvas, settings, sliding, seed, pictures, preview_every)
-        made = decode_canvas(model.vqgan.ready_for(sampled.canvas), sampled.canvas)
+        made = model.vqgan.decode(sampled.canvas)
         picture, config = to_image(made), model.bundle.vqgan.config
         entropy, surprise = statistics_masks(sampled.state, sampled.canvas, config.codebook_size, config.stride)
         trace = save_trace(sampled, made, model.bundle.vqgan)

@@ -1,13 +1,32 @@
-"""Makes this checkout importable as `tessera`, installed or not, and lets torchvision import beside any torch."""
+"""Makes this checkout importable as `tessera`, installed or not, lets torchvision import beside any torch, and says in
+how many processes tests run."""
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests are small: threads, here and in commands they start, only wait
 
 import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
+MAX_PROCESSES = 8  # each takes about a gigabyte
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A process a core for the whole suite; none besides this one where files are named."""
+    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MAX_PROCESSES) if cores > 1 else 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first, so that processes end together."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def import_checkout() -> None:

@@ -19,8 +19,9 @@ CODES_TILE, LATENTS_TILE = 2048, 512
 GROUP = 32  # codes; the minimum of each group comes first, since a place costs much more to find than a value
 
 
-def nearest_code(latents: Tensor, codes: Tensor) -> Tensor:
-    """Index of the nearest code for each latent (arXiv eq. 2), the first one on ties.
+def nearest_code(latents: Tensor, codes: Tensor, product: bool = False) -> Tensor:
+    """Index of the nearest code for each latent (arXiv eq. 2), the first one on ties; with `product` of the code whose
+    product with it is largest.
 
     |z|^2 is the same for every code and left out; the distances are made and used tile by tile, so memory
     stays the same however large N and K are. Inside autocast, too, they are as exact as the arguments: with fewer
@@ -33,10 +34,10 @@ def nearest_code(latents: Tensor, codes: Tensor) -> Tensor:
         [N] int64 in 0..K-1.
     """
     with exact_float32(latents.device):
-        return torch.cat([nearest_in_tiles(tile, codes) for tile in latents.split(LATENTS_TILE)])
+        return torch.cat([nearest_in_tiles(tile, codes, product) for tile in latents.split(LATENTS_TILE)])
 
 
-def nearest_in_tiles(latents: Tensor, codes: Tensor) -> Tensor:
+def nearest_in_tiles(latents: Tensor, codes: Tensor, product: bool = False) -> Tensor:
     """`nearest_code` for one tile of latents, [n, D] -> [n]."""
     everyone = torch.arange(len(latents), device=latents.device)
     best = torch.full_like(latents[:, 0], math.inf)
@@ -44,7 +45,7 @@ def nearest_in_tiles(latents: Tensor, codes: Tensor) -> Tensor:
     for start in range(0, len(codes), CODES_TILE):
         tile = codes[start : start + CODES_TILE]  # [k, D]
         group = math.gcd(len(tile), GROUP)
-        half_norms = tile.square().sum(1, keepdim=True) * 0.5
+        half_norms = tile.square().sum(1, keepdim=True) * (0 if product else 0.5)
         distances = torch.addmm(half_norms, tile, latents.t(), alpha=-1)  # [k, n], |e|^2/2 - z.e
         distances = distances.view(-1, group, len(latents))
         smallest, groups = distances.amin(1).min(0)  # [n]

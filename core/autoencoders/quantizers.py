@@ -48,6 +48,7 @@ class VectorQuantizer(nn.Module):
 
     Args:
         normalize: compare directions only: latents and codes on the unit sphere.
+        product: the code with the largest product instead of the nearest one (IBQ, arXiv:2412.02692); for use only.
         ema: the codes follow the latents by moving average (call `ema_update` after each training step), and the
             codebook term of the loss is left out.
     """
@@ -58,11 +59,12 @@ class VectorQuantizer(nn.Module):
         dim: int,
         *,
         normalize: bool = False,
+        product: bool = False,
         ema: bool = False,
         losses: QuantizerLosses = QuantizerLosses(),
     ):
         super().__init__()
-        self.size, self.normalize, self.ema, self.losses = size, normalize, ema, losses
+        self.size, self.normalize, self.product, self.ema, self.losses = size, normalize, product, ema, losses
         self.embedding = nn.Embedding(size, dim)
         nn.init.uniform_(self.embedding.weight, -1 / size, 1 / size)
         if ema:
@@ -92,7 +94,7 @@ class VectorQuantizer(nn.Module):
         batch, _, height, width = latents.shape
         with torch.no_grad():
             # float32: in half precision the order of close distances is lost
-            indices = nearest_code(as_rows(latents).float(), self.codes.float())
+            indices = nearest_code(as_rows(latents).float(), self.codes.float(), self.product)
         indices = indices.view(batch, height, width)
         codes = F.embedding(indices, self.codes).movedim(-1, 1).to(latents.dtype)
         loss = self.losses.commitment_weight * F.mse_loss(latents, codes.detach())

@@ -35,7 +35,7 @@ class VQGANConfig:
     patch_size: int = 1  # pixel-unshuffle factor before the first convolution; 1 in every released model
     codebook_size: int = 1024  # K
     code_dim: int = 256  # D
-    codebook: Literal["nearest", "ema", "gumbel"] = "nearest"
+    codebook: Literal["nearest", "ema", "gumbel", "product"] = "nearest"  # "product": IBQ's, see VectorQuantizer
     normalize_codes: bool = False  # compare directions only: latents and codes on the unit sphere
     norm_groups: int = 32  # of every GroupNorm; 32 in every released model
 
@@ -61,8 +61,8 @@ class VQGANConfig:
                 f"{len(self.channel_mult)} levels of {self.blocks_per_level} blocks are too many; choose at most "
                 f"{MAX_LEVELS} of {MAX_BLOCKS}"
             )
-        if self.codebook not in ("nearest", "ema", "gumbel"):
-            raise ValueError(f"codebook '{self.codebook}' is unknown; use nearest, ema or gumbel")
+        if self.codebook not in ("nearest", "ema", "gumbel", "product"):
+            raise ValueError(f"codebook '{self.codebook}' is unknown; use nearest, ema, gumbel or product")
         positive = ("image_channels", "blocks_per_level", "latent_channels", "patch_size", "codebook_size", "code_dim")
         for name in positive:
             if getattr(self, name) < 1:
@@ -145,7 +145,8 @@ def build_quantizer(config: VQGANConfig, losses: QuantizerLosses) -> VectorQuant
     size, dim = config.codebook_size, config.code_dim
     if config.codebook == "gumbel":
         return GumbelQuantizer(size, dim, config.latent_channels, losses=losses)
-    return VectorQuantizer(size, dim, normalize=config.normalize_codes, ema=config.codebook == "ema", losses=losses)
+    kind, normalize = config.codebook, config.normalize_codes
+    return VectorQuantizer(size, dim, normalize=normalize, product=kind == "product", ema=kind == "ema", losses=losses)
 
 
 class VQGAN(nn.Module):

@@ -1,7 +1,8 @@
 """ControlAR's files (Apache-2.0): a whole LlamaGen-XL guided by text, with what looks at a control image.
 
-DINOv2 has the names that transformers gave it in 2024. The multi-resolution files were trained on a base grid of 48
-cells a side, which is read off a tensor that is otherwise of no use.
+DINOv2 has the names that transformers gave it in 2024. Its layers are counted in the file: edge_base and depth_base are
+as large as with eleven of DINOv2-base's twelve, to the digit that their page prints. The multi-resolution files were
+trained on a base grid of 48 cells a side, which is read off a tensor that is otherwise of no use.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from .tensor_names import Rules, Source, count, map_names
 
 CONTROL = "condition_mlp.cap_proj.fc1.weight"  # a name that only these files have
 GRID = "condition_mlp.uncond_embedding"  # all zeros; one row a cell
-MULTI_GRID = 48  # of the multi-resolution files
+BASE_GRID, MULTI_GRID = 32, 48  # cells a side; the latter of the multi-resolution files
 BLOCK = r"adapter\.model\.encoder\.layer\.(\d+)\."
 
 DINO_RULES: Rules = [
@@ -77,9 +78,11 @@ def plan_controlar(source: Source) -> tuple[ModelPlan, ModelPlan]:
 
 
 def grid_of(source: Source) -> int:
-    """Cells a side of the base grid: 32, or 48 of the multi-resolution files."""
-    rows = (*source.shapes.get(GRID, ()), 0)[0]
+    """Cells a side of the base grid: 32, or 48 of the multi-resolution files; their names tell where it is left out."""
+    if GRID not in source.shapes:
+        return MULTI_GRID if "_MR" in source.name else BASE_GRID
+    rows = (*source.shapes[GRID], 0)[0]
     side = int(rows**0.5)
     if not side or side * side != rows:
-        raise ValueError(f"{source.name} lacks {GRID}, or has a broken one; fetch it again")
+        raise ValueError(f"{source.name} has a broken {GRID}; fetch it again")
     return side

@@ -14,6 +14,7 @@ import logging
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -25,9 +26,11 @@ from ..bundle_file import make_bundle
 from ..conditions.config import ConditionConfig, ConditionKind
 from ..conditions.kinds import KINDS
 from ..conditions.layout import PREFIX_LENGTH as LAYOUT_LENGTH
+from ..priors.orders import ORDERS, Order, order_of_cells
 from ..priors.transformer import Transformer, TransformerConfig
 from ..storage.door import check_numbers
 from ..storage.model_file import build_empty, check_shapes, config_from, in_precision
+from .ibq import AveragedSource, is_ibq
 from .reader import Checkpoint
 from .taming_yaml import ModelYaml, branch, check_agreement, heads_of_yaml, kind_of_yaml, start_token
 from .tensor_names import (
@@ -45,7 +48,6 @@ logger = logging.getLogger("tessera")
 
 RELEASED_HEADS = 16  # of every released transformer; the tensors don't show it
 RELEASED_CLASSES = 1000  # of the released class-conditional transformer
-IBQ_BLOCKS = 4  # a level
 WINDOW = 16  # cells a side, of every released transformer
 FIRST_STAGE, CONDITION_STAGE, TRANSFORMER = "first_stage_model.", "cond_stage_model.", "transformer."
 
@@ -104,33 +106,15 @@ def plan_vqgan(checkpoint: Checkpoint, prefix: str = "", model: ModelYaml | None
     source = Source(checkpoint, prefix)
     parts = vqgan_parts(source)
     config = vqgan_config({n: part.shape for n, part in parts.items()}, source.name, is_llamagen_tokenizer(source))
-    refuse_look_alikes(checkpoint, config, model)
+    plain = config.codebook == "nearest" and not config.normalize_codes
+    if plain and is_ibq(checkpoint, config.blocks_per_level, model):
+        parts = vqgan_parts(AveragedSource(checkpoint, prefix))
+        config = replace(config, codebook="product")
     if model:
         check_vqgan_yaml(model, model.params, config, source.name)
     parts = keep_used_codes(source, parts)
     kept = next(part.shape[0] for n, part in parts.items() if n.startswith("codebook.") and n.endswith(".weight"))
     return ModelPlan(VQGAN, config_from(VQGANConfig, {**vars(config), "codebook_size": kept}, source.name), parts)
-
-
-def refuse_look_alikes(checkpoint: Checkpoint, config: VQGANConfig, model: ModelYaml | None) -> None:
-    """Refuse IBQ's tokenizers (SEED-Voken): their tensors are named and shaped like taming's, but they choose the code
-    with the largest product, not the nearest one, so they would open and give wrong codes.
-
-    Neither family says what it is. Taming's and latent diffusion's code can't run under Lightning 2, which IBQ's was
-    written for; and IBQ's networks have four blocks a level, those of all releases two. A YAML of taming's decides.
-
-    Raises:
-        ValueError: one of the signs, and no YAML that says otherwise.
-    """
-    if model is not None or is_llamagen_tokenizer(Source(checkpoint, "")):
-        return
-    newer = re.match(r"[2-9]|\d\d", checkpoint.lightning) is not None
-    named = re.search(r"(?:^|[^a-z])ibq(?:[^a-z]|$)", checkpoint.path.name, re.IGNORECASE) is not None
-    if newer or named or config.blocks_per_level == IBQ_BLOCKS:
-        raise ValueError(
-            f"{checkpoint.path.name} looks like a tokenizer of IBQ (SEED-Voken), which quantizes otherwise and is not "
-            f"known here; if it is one of taming transformers, put its YAML beside it as {checkpoint.path.stem}.yaml"
-        )
 
 
 def vqgan_config(shapes: dict[str, tuple[int, ...]], name: str, normalize_codes: bool = False) -> VQGANConfig:
@@ -209,13 +193,20 @@ def refuse_unknown(checkpoint: Checkpoint, params: dict) -> None:
     if unknown:
         more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
         raise ValueError(f"{name} holds tensors that are not known here: {', '.join(unknown[:3])}{more}")
-    order = "permuter.forward_shuffle_idx"
-    if order in checkpoint.shapes:
-        places = checkpoint.read(order).flatten()
-        if not torch.equal(places.long(), torch.arange(len(places))):
-            raise ValueError(f"{name} makes its cells in an order of its own (permuter), here they go row by row")
+    if read_order(checkpoint) is None:
+        raise ValueError(f"{name} makes its cells in an order of its own (permuter), not one of {', '.join(ORDERS)}")
     if isinstance(size := params.get("downsample_cond_size"), int) and size > -1:
         raise ValueError(f"{name} shrinks its condition pictures to {size} pixels (downsample_cond_size), unknown here")
+
+
+def read_order(checkpoint: Checkpoint) -> Order | None:
+    """In which order a checkpoint makes its cells; None for one that is not known."""
+    places = "permuter.forward_shuffle_idx"
+    if places not in checkpoint.shapes:
+        return "row"
+    if checkpoint.shapes[places] != (WINDOW**2,):
+        return None
+    return order_of_cells(checkpoint.read(places).long().tolist(), WINDOW)
 
 
 def plan_transformer(source: Source, model: ModelYaml | None, codes: int, prefix_length: int) -> ModelPlan:
@@ -242,6 +233,7 @@ def plan_transformer(source: Source, model: ModelYaml | None, codes: int, prefix
         "prefix_length": prefix_length,
         "window": WINDOW,
         "unmasked": read_unmasked(source),
+        "order": read_order(source.checkpoint),
     }
     config = config_from(TransformerConfig, values, name)
     if length < config.context - 1:

@@ -18,13 +18,14 @@ MAX_YAML_BYTES = 256 * 2**10  # bytes; released ones have 2 to 10 thousand
 MAX_DEPTH = 50  # levels of nesting
 MAX_DIGITS = 40  # digits
 NUMBERS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
-LOOK_ALIKES = {"IBQ": "IBQ", "Open_MAGVIT2": "Open-MAGVIT2"}  # word of a class's name -> the family
+LOOK_ALIKES = {"Open_MAGVIT2": "Open-MAGVIT2"}  # word of a class's name -> the family
+IBQ = "src.IBQ.models.ibqgan.IBQ"
 ModelKind = Literal["vqgan", "transformer"]
 TARGETS: dict[ModelKind, set[str]] = {
     "vqgan": {
         "taming.models.vqgan.VQModel", "taming.models.vqgan.GumbelVQ", "taming.models.vqgan.VQSegmentationModel",
         "taming.models.vqgan.VQNoDiscModel", "taming.models.vqgan.EMAVQ",
-        "ldm.models.autoencoder.VQModel", "ldm.models.autoencoder.VQModelInterface",
+        "ldm.models.autoencoder.VQModel", "ldm.models.autoencoder.VQModelInterface", IBQ,
     },
     "transformer": {"taming.models.cond_transformer.Net2NetTransformer"},
 }  # fmt: skip
@@ -82,12 +83,13 @@ def read_yaml(path: str | Path) -> ModelYaml:
         raise ValueError(f"{path.name} is not plain YAML: {brief(error, 200)}; fetch it again") from error
     model = branch(tree, "model") or branch(tree)
     refuse_look_alike(path.name, model.get("target"), model.get("class_path"))
-    target = model.get("target")
-    if not isinstance(target, str) or "params" not in model:
+    target = model.get("target") or model.get("class_path")  # as Lightning's own command line writes it
+    params = "params" if "params" in model else "init_args"
+    if not isinstance(target, str) or params not in model:
         raise ValueError(f"{path.name} describes no model; give the YAML that came with the checkpoint")
     if not any(target in known for known in TARGETS.values()):
         raise ValueError(f"{path.name} has target {target[:80]!r}, which is not known here; choose another checkpoint")
-    return ModelYaml(path.name, target, branch(model, "params"))
+    return ModelYaml(path.name, target, branch(model, params))
 
 
 def refuse_look_alike(name: str, *classes: Any) -> None:

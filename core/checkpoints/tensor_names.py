@@ -85,9 +85,13 @@ class Source:
         self.checkpoint, self.prefix, self.name = checkpoint, prefix, checkpoint.path.name
         self.shapes = {n.removeprefix(prefix): s for n, s in checkpoint.shapes.items() if n.startswith(prefix)}
 
+    def stored(self, name: str) -> str:
+        """The name, below the prefix, of the tensor that counts as `name`."""
+        return name
+
     def read(self, name: str) -> Tensor:
         """One tensor, in float32 if it is of floating point."""
-        return in_float32(self.checkpoint.read(self.prefix + name))
+        return in_float32(self.checkpoint.read(self.prefix + self.stored(name)))
 
     def weight(self, name: str) -> TensorSource:
         """A tensor as weights of a model.
@@ -95,7 +99,7 @@ class Source:
         Raises:
             ValueError: of whole numbers or truth values; and when it is read, not finite.
         """
-        place = self.checkpoint.places[self.prefix + name]
+        place = self.checkpoint.places[self.prefix + self.stored(name)]
         if not place.dtype.is_floating_point:
             raise ValueError(f"{self.name}: {name} holds {str(place.dtype)[6:]}, weights are of floating point")
 

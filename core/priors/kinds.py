@@ -8,6 +8,7 @@ from torch import nn
 
 from .any_order import AnyOrderLlama
 from .llama import Llama, LlamaConfig
+from .snail.pixelsnail import PixelSnail, PixelSnailConfig
 from .transformer import Transformer, TransformerConfig
 
 
@@ -22,6 +23,7 @@ PRIOR_KINDS = {
     "transformer": PriorKind(Transformer, TransformerConfig),
     "llama": PriorKind(Llama, LlamaConfig),
     "any-order": PriorKind(AnyOrderLlama, LlamaConfig),
+    "pixelsnail": PriorKind(PixelSnail, PixelSnailConfig),
 }
 
 

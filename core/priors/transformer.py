@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..prefix import Prefix
+from ..prefix import Prefix, check_tokens
 from .blocks import Block
 from .kv_cache import KVCache, SharedPast
+from .orders import Order, cells_in_order, check_order
 from .token_decoder import TransformerDecoder
 
 WORK_COPIES = 16  # of the residual stream while a window is evaluated
@@ -38,6 +39,7 @@ class TransformerConfig:
     window: int = 16  # cells per side
     unmasked: int = 0  # the first so many tokens see each other both ways (released: n_unmasked)
     dropout: float = 0.0
+    order: Order = "row"  # in which the cells of a window are predicted
 
     def __post_init__(self):
         for name in ("layers", "width", "heads", "codebook_size", "prefix_length", "window"):
@@ -53,6 +55,7 @@ class TransformerConfig:
             raise ValueError(f"unmasked is {self.unmasked}; choose 0 to prefix_length {self.prefix_length}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; choose 0 (off) to below 1")
+        check_order(self.order, self.window)
 
     @property
     def context(self) -> int:
@@ -103,10 +106,18 @@ class Transformer(nn.Module):
 
         Args:
             prefix: [B, P] int64, or [1, P]: worked out once for all.
-            cells: [B, n] int64 in 0..K-1, row by row; the last one is predicted but not looked at.
+            cells: [B, n] int64 in 0..K-1, row by row; the last one is predicted but not looked at. All of a window
+                where their order is another.
         Returns:
-            [B, n, K].
+            [B, n, K], row by row.
         """
+        if self.order is not None:
+            order = torch.tensor(self.order, device=cells.device)
+            return self._logits(prefix, cells[:, order])[:, order.argsort()]
+        return self._logits(prefix, cells)
+
+    def _logits(self, prefix: Tensor, cells: Tensor) -> Tensor:
+        """`forward` of cells in the order in which they are predicted."""
         length, seen = prefix.shape[1], cells[:, :-1]
         if len(prefix) == len(cells):
             x = self._run_blocks(torch.cat([prefix, seen], 1), 0, [None] * len(self.blocks))[:, length - 1 :]
@@ -147,6 +158,12 @@ class Transformer(nn.Module):
         return self.config.codebook_size
 
     @property
+    def order(self) -> tuple[int, ...] | None:
+        """The cells' numbers, row by row, in the order in which `start` and the decoder count them; None is as they
+        are numbered."""
+        return None if self.config.order == "row" else cells_in_order(self.config.order, self.window)
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.pos_emb.device
@@ -158,20 +175,7 @@ class Transformer(nn.Module):
 
     def check_prefix(self, prefix: Prefix) -> None:
         """Raise ValueError for a prefix of another length, or with tokens that are not in the vocabulary."""
-        tokens, config = prefix.tokens, self.config
-        if tokens.is_floating_point() or prefix.mask is not None or prefix.per_cell is not None:
-            raise ValueError("this prior takes tokens as its prefix, not vectors, a mask or something added per cell")
-        if prefix.length != config.prefix_length:
-            raise ValueError(
-                f"the condition gives {len(prefix)} prefixes of {prefix.length} tokens, the prior takes "
-                f"{config.prefix_length}; use the condition that the prior was trained with"
-            )
-        outside = tokens[(tokens < 0) | (tokens >= config.vocab_size)]
-        if len(outside):
-            raise ValueError(
-                f"the condition holds token {int(outside[0])}, the prior knows 0 to {config.vocab_size - 1}; "
-                "use the condition VQGAN of the same bundle"
-            )
+        check_tokens(prefix, self.config.prefix_length, self.config.vocab_size)
 
     def cache_bytes(self, cells: int, sharing: int = 1) -> int:
         """What the cache of one sequence takes, its prefix shared by `sharing` of them."""

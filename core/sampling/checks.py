@@ -17,7 +17,9 @@ from .windows import EXACT, Sliding
 def check_inputs(prior: Prior, condition: Condition, state: SamplingState, sliding: Sliding = EXACT) -> None:
     """Raise ValueError where canvas, condition and prior don't belong together."""
     batch, height, width = state.indices.shape
-    if getattr(prior, "whole_canvas", False):
+    if getattr(prior, "order", None) is not None:
+        _check_one_window(prior, height, width, state.wrap)
+    elif getattr(prior, "whole_canvas", False):
         _check_whole(prior, height, width, state.wrap)
     else:
         _check_sliding(prior, width, sliding, state.wrap)
@@ -45,6 +47,14 @@ def _check_whole(prior: Prior, height: int, width: int, wrap: Wrap) -> None:
         raise ValueError(
             f"this prior sees a whole canvas of at most {prior.window**2} cells at once, unwrapped; the canvas has "
             f"{height}x{width} cells and wraps {wrap!r}"
+        )
+
+
+def _check_one_window(prior: Prior, height: int, width: int, wrap: Wrap) -> None:
+    if (height, width) != (prior.window, prior.window) or wrap != "none":
+        raise ValueError(
+            f"this prior draws cells in an order that fits {prior.window}x{prior.window} of them, unwrapped; the "
+            f"canvas has {height}x{width} cells and wraps {wrap!r}"
         )
 
 

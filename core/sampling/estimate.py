@@ -18,7 +18,7 @@ from .checks import check_inputs, first_prefix
 from .lookahead import CHOICES
 from .loop import SamplingRun
 from .rounds import rounds_of_run
-from .schedule import Group, Segment, make_groups, max_cached_windows, right_padding
+from .schedule import Group, Heard, Segment, make_groups, max_cached_windows, right_padding
 from .settings import SamplingSettings
 from .state import SamplingState
 from .windows import EXACT, Sliding
@@ -54,12 +54,17 @@ class Throughput:
 
 @torch.inference_mode()
 def estimate_run(
-    prior: Prior, condition: Condition, canvas: Canvas, settings: SamplingSettings, sliding: Sliding = EXACT
+    prior: Prior,
+    condition: Condition,
+    canvas: Canvas,
+    settings: SamplingSettings,
+    sliding: Sliding = EXACT,
+    heard: Heard = bool,
 ) -> RunEstimate:
     """Look ahead; the arguments are those of the run, and nothing of it is done. Errors as `sample_steps`."""
     state = SamplingState.start(canvas, 0)
     check_inputs(prior, condition, state, sliding)
-    rounds, (images, _, width) = rounds_of_run(prior, condition, state, sliding), canvas.indices.shape
+    rounds, (images, _, width) = rounds_of_run(prior, condition, state, sliding, heard), canvas.indices.shape
     groups = make_groups(rounds, width, width + right_padding(width, prior.window, canvas.wrap), prior.device)
     if not groups:
         return RunEstimate(0, 0, 0, 0.0, 0)

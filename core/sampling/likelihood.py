@@ -50,11 +50,13 @@ def canvas_nll(
     for visit in last.values():
         cells[visit.window].append(visit)
     indices = canvas.indices.to(device)
+    order = torch.tensor(getattr(prior, "order", None) or range(side * side), device=device)
     nll = torch.full((batch, height, width), torch.nan)
     for window, predicted in cells.items():
         codes = indices[:, window.rows(height)][:, :, window.columns(width)].flatten(1)
         prefix = Prefix.of(condition.prefix(window)).to(device)
-        logits, _ = prior.start(prefix, codes[:, :-1], last=codes.shape[1])  # [B, cells, K]
+        logits, _ = prior.start(prefix, codes[:, order][:, :-1], last=codes.shape[1])  # [B, cells, K]
+        logits = logits[:, order.argsort()]
         losses = F.cross_entropy(logits.float().transpose(1, 2), codes, reduction="none").cpu()
         for v in predicted:
             nll[:, v.row, v.column] = losses[:, (v.row - window.top) * side + v.column - window.left]

@@ -32,7 +32,7 @@ from .logits import apply_guidance, draw, warp
 from .lookahead import Lookahead
 from .noise import cell_keys, gumbel
 from .rounds import rounds_of_run
-from .schedule import Group, make_groups, right_padding
+from .schedule import Group, Heard, make_groups, right_padding
 from .settings import SamplingSettings
 from .state import Progress, SamplingState, is_pending
 from .trace import SamplingTrace
@@ -50,6 +50,7 @@ def sample_steps(
     sliding: Sliding = EXACT,
     trace: SamplingTrace | None = None,
     lookahead: int = 0,
+    heard: Heard = bool,
 ) -> Iterator[Progress]:
     """Decide the unknown cells, each from the window around it; one event a draw.
 
@@ -62,13 +63,14 @@ def sample_steps(
     Args:
         trace: takes what the model expects at each cell of the first image.
         lookahead: most cells to evaluate at a time; 0 chooses. The codes don't depend on it.
+        heard: called while the order of a large canvas is worked out, before the first event; may raise to end it.
     Raises:
         ValueError: codes or a condition that don't fit the prior, guidance of a prior that has not learned to do
             without its condition, a temperature map of another size, a stride of more than half a window, or a
             canvas that wraps top to bottom only and is narrower than the window.
     """
     check_inputs(prior, condition, state, sliding)
-    rounds, width = rounds_of_run(prior, condition, state, sliding), state.indices.shape[2]
+    rounds, width = rounds_of_run(prior, condition, state, sliding, heard), state.indices.shape[2]
     groups = make_groups(rounds, width, width + right_padding(width, prior.window, state.wrap), prior.device)
     run = SamplingRun(prior, condition, state, settings, trace, lookahead)
     total = sum(group.cells for group in groups)

@@ -17,7 +17,7 @@ import numpy as np
 from ..conditions.base import Condition
 from ..geometry import Window, Wrap
 from ..priors.base import Prior
-from .schedule import Segment, schedule
+from .schedule import Heard, Segment, schedule
 from .state import SamplingState
 from .windows import Sliding, Visit
 
@@ -59,13 +59,25 @@ def any_order_segments(state: SamplingState, side: int, wrap: Wrap) -> list[Orde
     return segments
 
 
-def rounds_of_run(prior: Prior, condition: Condition, state: SamplingState, sliding: Sliding) -> list[list[Segment]]:
+def rounds_of_run(
+    prior: Prior, condition: Condition, state: SamplingState, sliding: Sliding, heard: Heard = bool
+) -> list[list[Segment]]:
     """What is left to do of a run by a prior of any kind, in rounds."""
     if getattr(prior, "any_order", False):
         return [[segment] for segment in any_order_segments(state, prior.window, state.wrap)]
+    if (order := getattr(prior, "order", None)) is not None:
+        return [[segment] for segment in fixed_order_segments(state, order)]
     if getattr(prior, "whole_canvas", False):
         return [[segment] for segment in whole_canvas_segments(state)]
-    return schedule(prior, condition, state, sliding)
+    return schedule(prior, condition, state, sliding, heard)
+
+
+def fixed_order_segments(state: SamplingState, order: tuple[int, ...]) -> list[OrderedSegment]:
+    """What is left to do of a canvas of one window, by a prior that has one order: cells in that order."""
+    left, width = set(state.pending(1).any(0).flatten().cpu().nonzero().flatten().tolist()), state.indices.shape[2]
+    numbers, window = tuple(cell for cell in order if cell in left), Window(0, 0, *state.indices.shape[1:])
+    visits = tuple(Visit(*divmod(number, width), 1, window) for number in numbers)
+    return [OrderedSegment(visits, numbers=numbers, order=order)] if visits else []
 
 
 def whole_canvas_segments(state: SamplingState) -> list[Segment]:

@@ -8,10 +8,11 @@ other. What there is to wait for is read off the windows themselves.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +25,9 @@ from .checks import first_prefix
 from .state import SamplingState
 from .windows import Sliding, Visit, visits
 
+Heard = Callable[[], object]  # called now and then during long work, which it may end by raising
+Item = TypeVar("Item")
+HEARS = 512  # steps of working out the order; some milliseconds
 MAX_CACHE_BYTES = 2**30  # of windows kept for the row below
 
 
@@ -72,7 +76,7 @@ def split_segments(draws: Iterable[Visit], height: int, width: int) -> list[Segm
     return [Segment(tuple(group)) for _, group in groupby(draws, alike)]
 
 
-def schedule_rounds(work: list[Segment], height: int, width: int, max_parallel: int) -> list[list[Segment]]:
+def schedule_rounds(work: Iterable[Segment], height: int, width: int, max_parallel: int) -> list[list[Segment]]:
     """Spread segments over rounds; those of one round don't depend on one another, and `max_parallel` share one.
 
     A segment comes after those that draw what it sees, and after those that saw what it draws anew.
@@ -182,7 +186,9 @@ def make_groups(
     return made
 
 
-def schedule(prior: Prior, condition: Condition, state: SamplingState, sliding: Sliding) -> list[list[Segment]]:
+def schedule(
+    prior: Prior, condition: Condition, state: SamplingState, sliding: Sliding, heard: Heard = bool
+) -> list[list[Segment]]:
     """What is left to do of a run, in rounds."""
     batch, height, width = state.indices.shape
     padded_width = width + right_padding(width, prior.window, state.wrap)
@@ -194,10 +200,19 @@ def schedule(prior: Prior, condition: Condition, state: SamplingState, sliding: 
             return visit.row < last
         return pending[visit.pass_number][visit.row][visit.column]
 
-    left = (visit for visit in visits(height, padded_width, prior.window, sliding, state.wrap) if is_left(visit))
-    work = split_segments(left, height, padded_width)
+    every = visits(height, padded_width, prior.window, sliding, state.wrap)
+    left = (visit for visit in hearing(every, heard) if is_left(visit))
+    work = hearing(split_segments(left, height, padded_width), heard)
     rounds = schedule_rounds(work, height, padded_width, sliding.rows or _rows_at_once(prior.device, sliding))
     return mark_cached(rounds, max_cached_windows(prior, condition, batch))
+
+
+def hearing(items: Iterable[Item], heard: Heard) -> Iterator[Item]:
+    """The same items; every `HEARS` of them `heard` is called."""
+    for number, item in enumerate(items, 1):
+        if number % HEARS == 0:
+            heard()
+        yield item
 
 
 def right_padding(width: int, side: int, wrap: Wrap) -> int:

@@ -6,9 +6,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from itertools import count
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import comfy.cli_args
 import comfy.model_management
 import comfy.utils
 import folder_paths
+import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import ComfyExtension, io, ui
 from comfy_execution.graph_utils import ExecutionBlocker as Blocked
@@ -24,13 +23,14 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from server import PromptServer
 from torch import Tensor, bfloat16, device, dtype, float16, float32, nn
+from torch.overrides import TorchFunctionMode
 
 from ...core.storage.atomic import atomic_write
 from ...core.storage.door import brief
 
 logger = logging.getLogger("tessera")
 
-__all__ = ["Blocked", "ComfyExtension", "Interrupted", "ModelPatcher", "Progress", "io", "ui"]
+__all__ = ["Blocked", "ComfyExtension", "Interrupted", "ModelPatcher", "Progress", "Watched", "io", "ui"]
 
 VQGAN_FOLDER, PRIOR_FOLDER, CLIP_FOLDER = "vqgan", "vq_transformer", "tessera_clip"
 TEXT_FOLDER = "text_encoders"  # of ComfyUI
@@ -39,6 +39,7 @@ PACK = Path(__file__).parent.parent.parent
 OWN_MODELS, ASSETS = PACK / "models", PACK / "assets"
 EXTENSIONS = {".safetensors", ".ckpt", ".pt", ".pth", ".bin"}
 MAX_LISTED = 500  # files of one folder in a combo
+PATIENCE = 0.5  # seconds of a decoding before it has a bar
 FRESH = 3.0  # seconds that a list of files is good for
 OUTPUT = " [output]"  # marks names of files in the output folder, as ComfyUI does
 
@@ -207,6 +208,11 @@ def new_temporary_file(prefix: str, suffix: str) -> Path:
     return Path(folder) / f"{name}_{number:05}_{suffix}"
 
 
+def stop_if_cancelled() -> None:
+    """Raise Interrupted where Cancel was pressed."""
+    comfy.model_management.throw_exception_if_processing_interrupted()
+
+
 class Progress:
     """Bar, preview pictures and cancel for a loop: call `step` after each step.
 
@@ -226,7 +232,7 @@ class Progress:
 
     def step(self, done: int, total: int, picture: Callable[[], Image.Image] | None = None) -> None:
         """Tell how far the loop is; `picture` is called when it is time to show one. Raises Interrupted on cancel."""
-        comfy.model_management.throw_exception_if_processing_interrupted()
+        stop_if_cancelled()
         last = done == total
         done, total = self.share * total + done, self.shares * total
         self.bar = self.bar or comfy.utils.ProgressBar(total)
@@ -258,20 +264,32 @@ def saved_pictures(images: Tensor, node: type) -> ui.PreviewImage:
     return ui.PreviewImage(images, cls=node)
 
 
-@contextmanager
-def watched(module: nn.Module) -> Iterator[None]:
-    """Bar and cancel while a module works through its layers once, however large the picture is."""
-    layers, bar, done = [m for m in module.modules() if isinstance(m, nn.Conv2d)], Progress(), count(1)
+class Watched(TorchFunctionMode):
+    """Cancel, and after `PATIENCE` a bar, while a module's convolutions work through pictures one after the other, in
+    whole layers or strip by strip."""
 
-    def step(*_: object) -> None:
-        bar.step(min(next(done), len(layers)), len(layers))
+    def __init__(self, module: nn.Module, pictures: int = 1):
+        super().__init__()
+        self.layers = [part.weight for part in module.modules() if isinstance(part, nn.Conv2d)]
+        self.total, self.finished, self.seen = pictures * len(self.layers), 0, set[int]()
+        self.bar, self.start = Progress(), time.monotonic()
 
-    hooks = [layer.register_forward_pre_hook(step) for layer in layers]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+    def __torch_function__(
+        self, function: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if function is torch.conv2d:
+            stop_if_cancelled()
+            self.count(args[1])
+        return function(*args, **(kwargs or {}))
+
+    def count(self, weight: Tensor) -> None:
+        """A layer is at work; the first one comes again with the next picture."""
+        if weight is self.layers[0] and len(self.seen) > 1:
+            self.finished += len(self.layers)
+            self.seen.clear()
+        self.seen.add(id(weight))
+        if time.monotonic() - self.start > PATIENCE:
+            self.bar.step(min(self.finished + len(self.seen), self.total), self.total)
 
 
 def finished_pictures(images: Tensor, node: type, **files: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TypeVar
 from weakref import WeakValueDictionary
 
 import torch
+from torch import Tensor, nn
 
 from ...core import loading
 from ...core.autoencoders.strip_decoder import codec_memory, decode_memory, needs_strips
@@ -17,6 +18,7 @@ from ...core.autoencoders.vqgan import VQGAN
 from ...core.bundle import Bundle
 from ...core.canvas import atlas
 from ...core.canvas.canvas import Canvas
+from ...core.canvas.codec import decode_canvas
 from ...core.geometry import Wrap
 from ...core.provenance import weights_fingerprint
 from ...core.sampling.estimate import sampling_memory
@@ -28,10 +30,16 @@ LARGE_FILE = 10**9  # bytes
 
 @dataclass(frozen=True, eq=False)
 class VQGANHandle:
-    """A VQGAN, ready to be put on the device."""
+    """A VQGAN, ready to be put on the device. `name` changes with the file it came from."""
 
     module: VQGAN
     patcher: comfy.ModelPatcher
+    name: str = ""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of its weights."""
+        return _fingerprint_once(self.name, self.module)
 
     def ready(self, height: int, width: int) -> VQGAN:
         """On the device, with room to encode or decode a picture of so many pixels."""
@@ -50,6 +58,11 @@ class VQGANHandle:
             needed = decode_memory(self.module.config, *size, True) / 2**20
             comfy.say(f"Decoding {width}x{height} pixels in strips, {needed:.0f} MB at most")
         return self.module
+
+    def decode(self, canvas: Canvas) -> Tensor:
+        """The pictures of a canvas, as `decode_canvas`, with a bar and cancel."""
+        with comfy.Watched(self.ready_for(canvas).decoder, len(canvas.indices)):
+            return decode_canvas(self.module, canvas)
 
     def decoding_memory(self, size: tuple[int, int]) -> int:
         """Bytes with which a picture of so many cells can be decoded, one way or the other."""
@@ -85,7 +98,7 @@ class BundleHandle:
     @cached_property
     def prior_fingerprint(self) -> str:
         """Of the weights that paint."""
-        return weights_fingerprint(self.bundle.prior)
+        return _fingerprint_once(f"{self.name} prior {self.bundle.prior.dtype}", self.bundle.prior)
 
     def ready_to_sample(self, canvas: Canvas, guided: bool = False, memory: int | None = None) -> Bundle:
         """Prior and decoder on the device, with room to sample a canvas and show it.
@@ -117,9 +130,19 @@ class BundleHandle:
         return self.ready_for_condition(self.side, self.side) if free else self.bundle
 
 
-def handle_of(vqgan: VQGAN) -> VQGANHandle:
+def handle_of(vqgan: VQGAN, name: str = "") -> VQGANHandle:
     """A handle for a VQGAN."""
-    return VQGANHandle(vqgan, comfy.patcher_of(vqgan))
+    return VQGANHandle(vqgan, comfy.patcher_of(vqgan), name)
+
+
+_fingerprints: dict[str, str] = {}  # of weights, by file, its time and size, and the part of it
+
+
+def _fingerprint_once(name: str, module: nn.Module) -> str:
+    """Of a module's weights; those of a file, whose name is not empty, are looked at once."""
+    if not name or name not in _fingerprints:
+        _fingerprints[name] = weights_fingerprint(module)
+    return _fingerprints[name]
 
 
 Handle = TypeVar("Handle", BundleHandle, VQGANHandle)
@@ -148,10 +171,10 @@ def _load_bundle(name: str) -> BundleHandle:
     with torch.inference_mode(False):  # ComfyUI's inference mode would mark the weights for ever
         path = comfy.model_path(comfy.PRIOR_FOLDER, name)
         bundle = loading.load(path, prior_dtype=_prior_dtype(path))
-    vqgan, condition = handle_of(bundle.vqgan), None
+    fingerprint = comfy.model_fingerprint(comfy.PRIOR_FOLDER, name)
+    vqgan, condition = handle_of(bundle.vqgan, f"{fingerprint} vqgan"), None
     if bundle.condition_vqgan is not None:  # one module has one handle, or ComfyUI would move it twice
         condition = vqgan if bundle.condition_vqgan is bundle.vqgan else handle_of(bundle.condition_vqgan)
-    fingerprint = comfy.model_fingerprint(comfy.PRIOR_FOLDER, name)
     control = None if bundle.control is None else comfy.patcher_of(bundle.control)
     return BundleHandle(fingerprint, bundle, vqgan, comfy.patcher_of(bundle.prior), condition, control)
 
@@ -166,4 +189,5 @@ def _prior_dtype(path: Path) -> torch.dtype:
 
 def _load_vqgan(name: str) -> VQGANHandle:
     with torch.inference_mode(False):
-        return handle_of(loading.load_vqgan(comfy.model_path(comfy.VQGAN_FOLDER, name)))
+        vqgan = loading.load_vqgan(comfy.model_path(comfy.VQGAN_FOLDER, name))
+    return handle_of(vqgan, f"{comfy.model_fingerprint(comfy.VQGAN_FOLDER, name)} vqgan")

@@ -19,7 +19,6 @@ from ...core.clip.model import ClipModel
 from ...core.clip.painting import Frame, estimate_step, guidance_memory, painted_canvas
 from ...core.clip.prompts import Prompt
 from ...core.images.io import to_pil
-from ...core.provenance import weights_fingerprint
 from ...core.storage.fingerprint import fingerprint
 from . import comfy
 from .handles import VQGANHandle
@@ -79,7 +78,7 @@ def paint(
     """
     module, models = make_ready(vqgan, clips, size)
     start = begin(module)
-    names = [weights_fingerprint(module), *(clip.name for clip in clips)]
+    names = [vqgan.fingerprint, *(clip.name for clip in clips)]
     key = fingerprint(*names, *prompts, start.z, start.generator, settings, free)
     state = _cancelled.pop(key, start)
     left = settings.steps - state.step

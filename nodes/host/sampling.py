@@ -84,7 +84,7 @@ def run(
     trace = before.trace if before else blank_trace(bundle, start)
     large = max(start.size) > bundle.prior.window or wrap != "none"
     if large:
-        plan = estimate_run(bundle.prior, condition, state.canvas, settings, sliding)
+        plan = estimate_run(bundle.prior, condition, state.canvas, settings, sliding, comfy.stop_if_cancelled)
         comfy.say(plan.summary())
         model.ready_to_sample(start, guided, plan.memory)
     remark, left = _remark(model, guide, start), int((~start.known & (state.draws == 0)).sum())
@@ -92,7 +92,7 @@ def run(
         comfy.say(remark or f"Painting {left} cells")
     bar, started = bar or comfy.Progress(), time.monotonic()
 
-    steps = sample_steps(bundle.prior, condition, state, settings, sliding, trace)
+    steps = sample_steps(bundle.prior, condition, state, settings, sliding, trace, heard=comfy.stop_if_cancelled)
     try:
         for step in steps:
             due = preview_every and (step.done % preview_every == 0 or step.done == step.total)
@@ -159,7 +159,8 @@ def plan(
     sliding, wrap = _window_for(window, canvas)
     condition, start = beginning(model, guide, canvas, wrap, pictures)
     bundle = model.ready_to_sample(start, settings is not None and settings.guidance_scale != 1)
-    return estimate_run(bundle.prior, condition, start, settings_for(settings or SamplingSettings(), start), sliding)
+    settings = settings_for(settings or SamplingSettings(), start)
+    return estimate_run(bundle.prior, condition, start, settings, sliding, comfy.stop_if_cancelled)
 
 
 def _window_for(window: WindowChoice | None, canvas: Canvas | None) -> WindowChoice:

@@ -91,7 +91,7 @@ def try_until(
         *what, seed = request
         sampled = run(*what, seed + first, min(together, tries - first), preview_every)
         runs.append(sampled)
-        images.append(decode_canvas(request[0].vqgan.ready_for(sampled.canvas), sampled.canvas))
+        images.append(request[0].vqgan.decode(sampled.canvas))
         return [scorers[term.name]((images[-1] + 1) / 2, sampled) for term in terms]
 
     for tried in gate(make, terms, threshold, tries, together):

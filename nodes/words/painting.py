@@ -6,7 +6,6 @@ from typing import get_args
 from torch import Tensor
 
 from ...core.canvas.canvas import Canvas
-from ...core.canvas.codec import decode_canvas
 from ...core.canvas.masks import mask_to_cells
 from ...core.clip.cutouts import CutoutSettings, Kind
 from ...core.clip.guidance import GuidanceSettings
@@ -162,7 +161,7 @@ class PaintByWords(io.ComfyNode):
             vqgan, [one for one in (clip, second_clip) if one], prompts_of(text, prompts), begin, size,
             with_steps(settings, steps), preview_every, free,
         )  # fmt: skip
-        picture = to_image(decode_canvas(vqgan.ready_for(painted), painted))
+        picture = to_image(vqgan.decode(painted))
         return io.NodeOutput(picture, painted, ui=comfy.saved_pictures(picture, cls))
 
 

@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from ...core.canvas.canvas import Canvas
-from ...core.canvas.codec import decode_canvas
 from ...core.clip.gate import Term, Tried
 from ...core.images.io import to_pil, to_tensor
 from ...core.images.sheet import labeled_tiles
@@ -64,7 +63,7 @@ class SteerByWords(io.ComfyNode):
         settings: SamplingSettings | None = None,
     ) -> io.NodeOutput:
         painted, scores = steer(model, clip, text, condition, canvas, settings, seed, particles, preview_every)
-        made = decode_canvas(model.vqgan.ready_for(painted), painted)
+        made = model.vqgan.decode(painted)
         strip = labeled_tiles([f"{score:.3f}" for score in scores.tolist()], to_pil(made))
         picture, best = to_image(made[:1]), painted.pick(torch.tensor([0]))
         return io.NodeOutput(picture, best, to_image(to_tensor(strip)), ui=comfy.saved_pictures(picture, cls))

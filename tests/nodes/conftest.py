@@ -42,8 +42,9 @@ def host(tmp_path, monkeypatch):
     monkeypatch.setattr(HOST.state, "updates", [])
     monkeypatch.setattr(HOST.state, "loaded", [])
     monkeypatch.setattr(HOST.state, "said", [])
-    from tessera.nodes.host import resume
+    from tessera.nodes.host import handles, resume
 
+    monkeypatch.setattr(handles, "_fingerprints", {})
     resume.kept.clear()
     resume.finished.clear()
     monkeypatch.setattr(sys.modules["folder_paths"], "models_dir", str(tmp_path / "models"))

@@ -8,6 +8,7 @@ import torch
 from tessera.core.autoencoders import strip_decoder
 from tessera.core.canvas.canvas import Canvas
 from tessera.core.canvas.codec import decode_canvas, encode_latents
+from tessera.core.sampling import schedule
 from tessera.core.sampling.loop import sample
 from tessera.core.sampling.settings import SamplingSettings
 from tessera.nodes import canvas as canvas_nodes
@@ -116,6 +117,20 @@ def test_plan_counts_what_the_run_then_does_and_changes_nothing(model, host):
     assert host.updates[-1][:2] == (cells, cells)
     assert 0 < windows < cells
     assert min(seconds, megabytes) > 0
+
+
+def test_cancel_is_heard_while_the_order_of_cells_is_worked_out(model, host, monkeypatch):
+    monkeypatch.setattr(schedule, "HEARS", 4)
+    canvas = Canvas.empty(1, 6, 9)
+    for work in (
+        lambda: sliding.PlanRun.execute(model, 1, canvas=canvas),
+        lambda: sampling.SampleCodes.execute(model, 5, 1, 0, canvas=canvas),
+    ):
+        host.interrupted_after = 3
+        with pytest.raises(adapter.Interrupted):
+            work()
+        assert host.updates == []
+    assert not unfinished.kept
 
 
 def test_node_says_where_it_decodes_in_strips_and_asks_for_the_room_they_take(model, host, monkeypatch):

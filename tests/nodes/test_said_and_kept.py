@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import os
 
 import pytest
 import torch
 from PIL import Image
 
+from tessera.core.autoencoders import strip_decoder
 from tessera.core.bundle_file import save_bundle
 from tessera.core.canvas.canvas import Canvas
 from tessera.nodes import canvas_files, codes, conditions, layout
@@ -116,16 +118,42 @@ def test_what_may_surprise_is_said(host, make_bundle, canvas, line):
     assert any(line in text for text in said(host))
 
 
-def test_cancel_stops_an_encoding_between_two_layers(model, host):
-    host.interrupted_after = 2
-    with pytest.raises(adapter.Interrupted):
-        codes.EncodeCanvas.execute(model.vqgan, torch.rand(1, 64, 64, 3))
-    host.interrupted_after = None
-    host.updates.clear()
-    canvas = codes.EncodeCanvas.execute(model.vqgan, torch.rand(1, 64, 64, 3))[0]
-    assert canvas.size == (16, 16)
-    assert host.updates[-1][0] == host.updates[-1][1]
-    assert not model.bundle.vqgan.encoder.conv_in._forward_pre_hooks
+@pytest.mark.parametrize("way", ["whole", "strips"])
+def test_cancel_stops_encoding_and_decoding_between_two_layers(model, host, monkeypatch, way):
+    monkeypatch.setattr(adapter, "PATIENCE", -1)
+    if way == "strips":
+        monkeypatch.setattr(strip_decoder, "MIN_STRIP_MEMORY", 0)
+    pictures = torch.rand(2, 64, 64, 3)
+    canvas = codes.EncodeCanvas.execute(model.vqgan, pictures)[0]
+    latent = codes.EncodeLatent.execute(model.vqgan, pictures)[0]
+    for work in (
+        lambda: codes.EncodeCanvas.execute(model.vqgan, pictures),
+        lambda: codes.EncodeLatent.execute(model.vqgan, pictures),
+        lambda: codes.DecodeCanvas.execute(model.vqgan, canvas),
+        lambda: codes.DecodeLatent.execute(model.vqgan, latent),
+    ):
+        host.interrupted_after = 4
+        with pytest.raises(adapter.Interrupted):
+            work()
+        host.interrupted_after = None
+        host.updates.clear()
+        work()
+        steps = [update[0] for update in host.updates]
+        assert steps == sorted(steps)
+        assert steps[-1] == host.updates[-1][1]
+
+
+def test_weights_of_a_file_are_hashed_once(host, make_bundle, monkeypatch):
+    hashed = []
+    monkeypatch.setattr(handles, "weights_fingerprint", lambda module: hashed.append(module) or str(len(hashed)))
+    path = host.base / "models" / "vq_transformer" / "a.safetensors"
+    adapter.register_model_folders()
+    save_bundle(path, make_bundle("edges"))
+    first, again = (opened.vqgan.fingerprint + opened.prior_fingerprint for opened in
+                    (handles.open_bundle("a.safetensors") for _ in range(2)))  # fmt: skip
+    assert (first, again, len(hashed)) == ("12", "12", 2)
+    os.utime(path, (1, 1))
+    assert handles.open_bundle("a.safetensors").vqgan.fingerprint == "3"
 
 
 def test_a_large_condition_says_first_how_many_cells_it_will_be(host, make_bundle):

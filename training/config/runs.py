@@ -9,6 +9,7 @@ from typing import Any, Literal
 from ...core.autoencoders.quantizers import QuantizerLosses
 from ...core.autoencoders.vqgan import VQGANConfig
 from ...core.clip.encoder import CLIPConfig
+from ...core.priors.orders import Order
 
 CHANNELS = {"color": 3, "edges": 1}  # of a view
 MIN_DISCRIMINATOR_SIZE = 24  # pixels; its last map would have none of a smaller view
@@ -122,6 +123,8 @@ class VQGANRun:
             raise ValueError(f"blend is {self.blend}; choose a share above 0 and up to 1, such as 0.5")
         if self.blend < 1 and not (self.start_from and self.learn == "decoder"):
             raise ValueError(f"blend is {self.blend}; it needs learn: decoder and start_from, to blend with")
+        if self.model.codebook == "product" and self.learn == "all":
+            raise ValueError("codebook product (IBQ's) can't be trained here; choose nearest, or learn: decoder")
         if self.data.size % self.model.stride:
             raise ValueError(
                 f"data.size {self.data.size} is not a multiple of {self.model.stride}, the stride of model; choose "
@@ -142,11 +145,15 @@ class VQGANRun:
 
 @dataclass(frozen=True, kw_only=True)
 class PriorModelConfig:
-    """The transformer's free sizes; vocabulary and lengths follow from the VQGANs."""
+    """The prior's free sizes; vocabulary and lengths follow from the VQGANs."""
 
-    layers: int = 8
+    kind: Literal["transformer", "pixelsnail"] = "transformer"
+    layers: int = 8  # of PixelSNAIL, in each block
     width: int = 256
-    heads: int = 8
+    heads: int = 8  # of the transformer
+    order: Order = "row"  # of the transformer: how it goes through the cells of a window
+    blocks: int = 4  # of PixelSNAIL, each with one attention
+    kernel: int = 5  # of PixelSNAIL, the width of its convolutions
     dropout: float = 0.0
 
 

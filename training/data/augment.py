@@ -10,6 +10,7 @@ from PIL import Image, ImageColor
 from ..config.runs import DataConfig
 
 FIRM_WIDTH = 3  # pixels, of the lines a VQGAN of edges learns to draw: a near miss of a thinner one would count as two
+MAX_FLOATS = 4_000_000  # pixels of a picture that become floats as they are, 64 MB
 PITCH = (0.9, 1.3)  # range from one neighbor to the next, in shares of their size
 
 
@@ -77,6 +78,8 @@ def background_color(background: str, rng: np.random.Generator | None) -> np.nda
 def overlay(view: np.ndarray, picture: Image.Image, scale: float, center: np.ndarray, flip: bool) -> np.ndarray:
     """View [H, W, 3] in 0..1 with a picture on it, `scale` times as large, its middle at `center` (x, y in pixels)."""
     has_alpha = picture.mode == "RGBA"
+    if picture.width * picture.height > MAX_FLOATS:
+        picture, scale, center = visible_part(picture, scale, center, view.shape[1::-1], flip)
     rgba = np.asarray(picture.convert("RGBA"), dtype=np.float32) / 255
     rgba[..., :3] *= rgba[..., 3:]  # premultiplied, or resampling bleeds hidden colors into the outline
     height, width = rgba.shape[:2]
@@ -89,6 +92,22 @@ def overlay(view: np.ndarray, picture: Image.Image, scale: float, center: np.nda
     border = cv2.BORDER_CONSTANT if has_alpha else cv2.BORDER_REPLICATE
     rgba = cv2.warpAffine(rgba, matrix, view.shape[1::-1], flags=cv2.INTER_LINEAR, borderMode=border)
     return rgba[..., :3] + (1 - rgba[..., 3:]) * view
+
+
+def visible_part(
+    picture: Image.Image, scale: float, center: np.ndarray, size: tuple[int, int], flip: bool
+) -> tuple[Image.Image, float, np.ndarray]:
+    """What of a huge picture shows in a view of `size` (width, height), shrunk by a whole number to two to four pixels
+    for one of the view; with it, `scale` and `center` of `overlay`. So its numbers never become floats all at once."""
+    factor, margin = max(1, min(int(0.5 / scale), *picture.size)), 2 + 2 / scale
+    signs, sides, whole = np.array([-1 if flip else 1, 1]), np.array(size), np.array(picture.size)
+    ends = whole / 2 + np.stack([-center, sides - center]) / (signs * scale)  # of the view, in pixels of the picture
+    first = np.clip(np.floor(ends.min(0) - margin), 0, whole - factor).astype(int)
+    last = np.clip(np.ceil(ends.max(0) + margin), first + factor, whole).astype(int)
+    last = first + (last - first) // factor * factor
+    center = center + signs * scale * ((first + last) / 2 - whole / 2)
+    box = (*first.tolist(), *last.tolist())
+    return picture.reduce(factor, box) if factor > 1 else picture.crop(box), scale * factor, center
 
 
 def shift_hue(view: np.ndarray, hue: float) -> np.ndarray:

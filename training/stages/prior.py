@@ -1,4 +1,4 @@
-"""The second stage: train a transformer to predict the codes of pictures (section 3.2, arXiv eq. 9)."""
+"""The second stage: train a prior to predict the codes of pictures (section 3.2, arXiv eq. 9)."""
 
 import dataclasses
 import logging
@@ -17,7 +17,8 @@ from ...core.bundle_file import save_prior, stage_fingerprints
 from ...core.conditions.config import ConditionConfig
 from ...core.conditions.kinds import null_prefix
 from ...core.loading import load_condition_vqgan, load_vqgan
-from ...core.priors.transformer import Transformer, TransformerConfig, cell_loss, corrupt
+from ...core.priors.snail.pixelsnail import PixelSnail
+from ...core.priors.transformer import Transformer, cell_loss, corrupt
 from ...core.storage.model_file import check_shapes
 from ..config.runs import PriorRun
 from ..data.codes import CodeDataset, cached_codes
@@ -30,6 +31,7 @@ from ..engine.loop import make_accelerator, train
 from ..engine.state import state_path
 from ..engine.update import descend
 from .figures import sample_grid
+from .prior_models import Codes, build_model
 from .transfer import starting_weights
 
 logger = logging.getLogger("tessera")
@@ -58,20 +60,13 @@ class PriorTask:
         cells, prefix_length = train_set.cells.shape[-1], max(1, train_set.condition.shape[-1])
         self.codes = vqgan.config.codebook_size
         condition_codes = condition_vqgan.config.codebook_size if condition_vqgan else 1
-        config = TransformerConfig(
-            **dataclasses.asdict(run.model),
-            codebook_size=self.codes,
-            vocab_size=self.codes + condition_codes,
-            prefix_length=prefix_length,
-            window=math.isqrt(cells),
+        model = build_model(
+            run.model, Codes(self.codes, self.codes + condition_codes, prefix_length, math.isqrt(cells))
         )
-        model = Transformer(config)
         if start is not None:
             shapes = {name: tuple(tensor.shape) for name, tensor in start.items()}
             check_shapes(model, shapes, run.start_from or "the prior")
             model.load_state_dict(start)
-        else:
-            model.init_grid_positions()
         self.modules: dict[str, nn.Module] = {"model": model}
         groups = model.decay_groups(run.weight_decay)
         self.optimizers = {"model": torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True)}
@@ -176,7 +171,9 @@ def prefix_of(batch: dict[str, Tensor], codes: int) -> Tensor:
 
 
 @torch.inference_mode()
-def held_out_nll(prior: Transformer, held_out: CodeDataset, batch: int, prefix: Tensor | None = None) -> float:
+def held_out_nll(
+    prior: Transformer | PixelSnail, held_out: CodeDataset, batch: int, prefix: Tensor | None = None
+) -> float:
     """Mean negative log-likelihood over all held-out cells, nats per code; after `prefix` [1, P], if given, in place
     of their own. Processes that train together take a share each."""
     device, codes = prior.device, prior.codebook_size

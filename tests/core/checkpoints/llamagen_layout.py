@@ -86,9 +86,9 @@ def dino_shapes(layers: int = 2) -> Shapes:
     return shapes | norm("layernorm", DINO)
 
 
-def control_shapes(grid: int = 6, width: int = 128) -> Shapes:
+def control_shapes(grid: int = 6, width: int = 128, dino_layers: int = 2) -> Shapes:
     """A whole ControlAR file."""
-    shapes = text_shapes(width=width) | prefixed("adapter.model", dino_shapes())
+    shapes = text_shapes(width=width) | prefixed("adapter.model", dino_shapes(dino_layers))
     for name, into in (("adapter_mlp", DINO), ("condition_mlp.cap_proj", width)):
         shapes |= {f"{name}.fc1.weight": (width, into), f"{name}.fc2.weight": (width, width)}
     for i in range(3):

@@ -180,6 +180,17 @@ def control_prefixes(controlled, strength: float) -> Prefix:
     return prefix
 
 
+@pytest.mark.parametrize(("name", "window"), [("edge_base", 32), ("depth_MR", 48)])
+def test_layers_of_dinov2_are_counted_and_a_grid_left_out_is_told_by_the_name(tmp_path, name, window):
+    shapes = control_shapes(dino_layers=3)
+    del shapes["condition_mlp.uncond_embedding"], shapes["condition_embeddings.weight"]
+    save_file(fill_llama(shapes), tmp_path / f"{name}.safetensors")
+    prior, control = plan_controlar(source_of(tmp_path / f"{name}.safetensors"))
+    assert control.config.dino_layers == 3
+    assert (prior.config.window, prior.config.whole_canvas) == (window, name == "depth_MR")
+    materialize(control, name)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("strength", [0.0, 0.6, 1.0])
 def test_controlled_logits_are_the_original_s(controlled, strength):

@@ -11,6 +11,7 @@ from tessera.core.autoencoders.vqgan import VQGANConfig
 from tessera.core.bundle_file import save_bundle
 from tessera.core.geometry import Window
 from tessera.core.loading import load, load_vqgan
+from tessera.core.priors.orders import cells_in_order
 from tessera.core.priors.transformer import TransformerConfig
 from tessera.tests.core.checkpoints.opening_files import STAGE, YAML, same, transformer, write, yaml_of_transformer
 from tessera.tests.core.checkpoints.original_layout import vqgan_shapes
@@ -106,10 +107,12 @@ def test_queries_keys_and_values_are_joined_in_this_order(tmp_path):
         assert torch.equal(getattr(prior.blocks[0].attn.qkv, kind), torch.cat(parts))
 
 
-def test_row_by_row_is_the_only_order_known(tmp_path):
+def test_the_order_of_cells_is_read_and_one_that_is_none_of_the_originals_refused(tmp_path):
     order = torch.arange(256)
     places = {"permuter.forward_shuffle_idx": order, "permuter.backward_shuffle_idx": order}
     assert load(write(tmp_path / "a.ckpt", transformer(512) | places)).condition_config.kind == "coordinates"
+    places["permuter.forward_shuffle_idx"] = torch.tensor(cells_in_order("spiral-in", 16))
+    assert load(write(tmp_path / "s.ckpt", transformer(512) | places)).prior.config.order == "spiral-in"
     places["permuter.forward_shuffle_idx"] = order.flip(0)
     with pytest.raises(ValueError, match=r"b\.ckpt makes its cells in an order of its own \(permuter\)"):
         load(write(tmp_path / "b.ckpt", transformer(512) | places))

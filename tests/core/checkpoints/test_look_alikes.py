@@ -17,7 +17,6 @@ from tessera.tests.core.checkpoints.diffusers_layout import diffusers_shapes
 from tessera.tests.core.checkpoints.original_layout import fill
 
 SHAPE = {"channels": 32, "channel_mult": (1, 1), "attention_levels": (), "latent_channels": 8, "codebook_size": 16}
-YAML = "model:\n  target: {}\n  params: {{n_embed: 16}}\n"
 
 
 def vqgan(blocks: int = 1) -> VQGAN:
@@ -63,31 +62,6 @@ def test_two_tensors_of_one_name_are_refused(tmp_path):
     torch.save(state | prefixed("module.", state), tmp_path / "x.ckpt")
     with pytest.raises(ValueError, match=r"x\.ckpt .*two of its tensors have one name"):
         load_vqgan(tmp_path / "x.ckpt")
-
-
-@pytest.mark.parametrize(
-    ("name", "blocks", "other_entries"),
-    [("last.ckpt", 1, {"pytorch-lightning_version": "2.1.0"}), ("IBQ_16384.ckpt", 1, {}), ("last.ckpt", 4, {})],
-)
-def test_tokenizers_of_ibq_are_refused_by_name_unless_a_yaml_says_that_they_are_tamings(
-    tmp_path, name, blocks, other_entries
-):
-    path = tmp_path / name
-    torch.save({"state_dict": released(vqgan(blocks)), **other_entries}, path)
-    with pytest.raises(ValueError, match=rf"{name} looks like a tokenizer of IBQ"):
-        load_vqgan(path)
-    with pytest.raises(ValueError, match="IBQ"):
-        inspect_model(path)
-    path.with_suffix(".yaml").write_text(YAML.format("taming.models.vqgan.VQModel"))
-    assert load_vqgan(path).config.blocks_per_level == blocks
-    path.with_suffix(".yaml").write_text(YAML.format("src.IBQ.models.ibqgan.IBQ"))
-    with pytest.raises(ValueError, match="describes a model of IBQ"):
-        load_vqgan(path)
-    path.with_suffix(".yaml").write_text(
-        "model:\n  class_path: src.IBQ.models.ibqgan.IBQ\n  init_args: {n_embed: 16}\n"
-    )
-    with pytest.raises(ValueError, match="describes a model of IBQ"):
-        load_vqgan(path)
 
 
 @pytest.mark.parametrize("kind", [torch.int64, torch.int8, torch.bool])
