@@ -8,8 +8,8 @@ arXiv eq. 4, with sg the stop-gradient and beta the commitment weight; x is the 
 
     L_VQ = |x - G(z_q)|^2 + |sg(z) - z_q|^2 + beta |sg(z_q) - z|^2
 
-The last two terms are the quantizer's `loss`. The first is the reconstruction loss of `training/stages/vqgan.py`, L1 and
-LPIPS in the paper's models.
+The last two terms are the quantizer's `loss`. The first is the reconstruction loss of `training/stages/vqgan.py`, which
+is L1 and LPIPS in the paper's models.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""CLIP: an image tower and a text tower into one space, where a picture lies near the words that describe it.
+"""CLIP: an image tower and a text tower into one space, where an image lies near the words that describe it.
 
     image --patches--> blocks --class token--> projection --+
                                                             +--> unit vectors, compared by their cosine

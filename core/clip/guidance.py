@@ -1,12 +1,12 @@
-"""Guided synthesis: a picture of codes that comes nearer to its prompts with every step.
+"""Guided synthesis: an image of codes that comes nearer to its prompts with every step.
 
-    z --nearest codes, straight through--> decoder --> picture --views--> CLIP --> spherical distances to the prompts
+    z --nearest codes, straight through--> decoder --> image --views--> CLIP --> spherical distances to the prompts
     ^                                                                                        |
     +------------------- Adam, held within the codebook's range <------ gradient ------------+
 
 VQGAN and CLIP stay as they are; only z, a latent for each cell, is learned (Crowson et al. 2022, arXiv:2204.08583).
 Because z is quantized at every step, every step is a canvas. The gradient is worked out in two parts: that of the
-views with respect to the picture, a few views at a time, then that of the picture with respect to z. So memory does
+views with respect to the image, a few views at a time, then that of the image with respect to z. So memory does
 not grow with the number of views.
 """
 
@@ -33,7 +33,7 @@ MAX_STEPS = 100_000
 
 @dataclass(frozen=True, kw_only=True)
 class GuidanceSettings:
-    """How a picture is guided. ValueError for values out of range.
+    """How an image is guided. ValueError for values out of range.
 
     learning_rate: Adam's, in standard deviations of the codebook, so that one value serves every VQGAN.
     average: decay of the average of z that is shown and returned; 0 shows z itself.
@@ -210,7 +210,7 @@ class _ClampWithGradient(torch.autograd.Function):
 
 
 def decode_with_gradient(vqgan: VQGAN, codes: Tensor) -> Tensor:
-    """Codes [1, D, h, w] -> picture [1, 3, H, W] in 0..1."""
+    """Codes [1, D, h, w] -> image [1, 3, H, W] in 0..1."""
     return _ClampWithGradient.apply((vqgan.decode(codes) + 1) / 2)
 
 

@@ -1,4 +1,4 @@
-"""What guidance minimizes: the spherical distances between the views of a picture and its prompts.
+"""What guidance minimizes: the spherical distances between the views of an image and its prompts.
 
     d(u, v) = 2 arcsin(|u - v| / 2)^2, half the squared angle between unit vectors
 
@@ -27,16 +27,16 @@ VIEWS_AT_ONCE = 8
 class Target(NamedTuple):
     """A prompt as one CLIP sees it."""
 
-    vectors: Tensor  # [m, E] unit: one for words, one for each view of a picture
+    vectors: Tensor  # [m, E] unit: one for words, one for each view of an image
     weight: float
     stop: float
-    region: Tensor | None  # [H, W] of the canvas' picture
+    region: Tensor | None  # [H, W] of the canvas' image
 
 
 def encode_prompts(
     model: ClipModel, prompts: Sequence[Prompt], cutouts: CutoutSettings, size: tuple[int, int]
 ) -> list[Target]:
-    """Prompts as a CLIP sees them, for a picture of size (height, width)."""
+    """Prompts as a CLIP sees them, for an image of size (height, width)."""
     targets = []
     with torch.no_grad():
         for prompt in prompts:
@@ -49,7 +49,7 @@ def encode_prompts(
 
 
 def prompt_vectors(model: ClipModel, prompt: Prompt, cutouts: CutoutSettings) -> Tensor:
-    """Unit vectors of a prompt, [m, E]: one for words and noise, one for each view of a picture."""
+    """Unit vectors of a prompt, [m, E]: one for words and noise, one for each view of an image."""
     clip = model.clip
     if prompt.text:
         return clip.encode_text(model.tokenizer([prompt.text]).to(clip.device))

@@ -1,4 +1,4 @@
-"""Several pictures as one."""
+"""Several images as one."""
 
 import math
 
@@ -23,10 +23,10 @@ def tile_images(images: Tensor, gap: int = 4) -> Tensor:
 
 
 def repeat_image(images: Tensor, across: int, down: int) -> Tensor:
-    """Each picture beside and below itself, as a texture on a wall: [B, C, H, W] -> [B, C, down * H, across * W].
+    """Each image beside and below itself, as a texture on a wall: [B, C, H, W] -> [B, C, down * H, across * W].
 
     Raises:
-        ValueError: more pixels than a picture may have, or none.
+        ValueError: more pixels than an image may have, or none.
     """
     height, width = images.shape[-2:]
     check_size(f"{across}x{down} times a picture of {width}x{height}", across * width, down * height)

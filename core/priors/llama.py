@@ -4,7 +4,7 @@
 
 No biases, no learned positions: a query and a key are turned by the row and column of their cell, so only the distance
 between two cells counts. Tensor names are those of the released files. A prefix token is an embedding row, or a text
-feature through a small MLP; what controls a picture cell by cell (ControlAR, arXiv 2410.02705) is added to the stream
+feature through a small MLP; what controls an image cell by cell (ControlAR, arXiv 2410.02705) is added to the stream
 before some of the blocks, at the position that predicts the cell.
 """
 

@@ -1,4 +1,4 @@
-"""What the model expected at each cell of one picture, small enough to keep of every run and to send to a page.
+"""What the model expected at each cell of one image, small enough to keep of every run and to send to a page.
 
 A cell's distribution over K codes, before warping, is kept as its most likely codes, each as it is, and the rest in
 order of probability as a few groups, each with the mean of its log-probabilities. Groups are the longer the

@@ -203,7 +203,7 @@ class VQGANTask:
 
     def kept(self) -> VQGAN:
         """The averaged weights; of a blend, on the way to them from those it started from. Half-way an adversary's
-        crispness costs few artefacts (network interpolation, Wang et al. 2018, section 3.4 of ESRGAN)."""
+        crispness costs few artifacts (network interpolation, Wang et al. 2018, section 3.4 of ESRGAN)."""
         if not self.start:
             return self.averaged.module
         model = copy.deepcopy(self.averaged.module)
