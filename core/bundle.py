@@ -24,13 +24,13 @@ from .conditions.text import TextFeatures
 from .conditions.vocabulary import Vocabulary
 from .geometry import Window
 from .prefix import Prefix
-from .priors.any_order import AnyOrderLlama
+from .priors.kinds import PriorModule
 from .priors.llama import Llama
-from .priors.snail.pixelsnail import PixelSnail
-from .priors.transformer import Transformer
 from .sampling.loop import sample
 from .sampling.settings import SamplingSettings
 from .sampling.windows import EXACT, Sliding
+
+Control = ControlAREncoder | SketchEncoder
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ class Bundle:
     """Models that belong together; `condition_vqgan` for conditions that are pictures, None for the others."""
 
     vqgan: VQGAN
-    prior: Transformer | Llama | AnyOrderLlama | PixelSnail
+    prior: PriorModule
     condition_config: ConditionConfig
     condition_vqgan: VQGAN | None = None
-    control: ControlAREncoder | SketchEncoder | None = None  # what adds to the prior's stream cell by cell
+    control: Control | None = None  # what adds to the prior's stream cell by cell
     vocabulary: Vocabulary | None = None  # the styles and words of a sketch
 
     def __post_init__(self):
@@ -129,6 +129,7 @@ class Bundle:
     @property
     def null_text(self) -> Tensor:
         """What a prior of prompts was trained with in place of a text, [1, P, F]."""
+        assert isinstance(self.prior, Llama)  # as all priors of prompts are
         return self.prior.cls_embedding.uncond_embedding.detach().float().cpu().unsqueeze(0)
 
     @cached_property
@@ -136,6 +137,7 @@ class Bundle:
         """What a prior trained with condition dropout was given instead of its condition; computed once."""
         if self.condition_config.kind == "class":
             return TokenCondition(torch.tensor([[self.condition_config.offset + self.condition_config.labels]]))
+        assert self.condition_vqgan is not None  # of all other kinds that can be left out
         side = self.prior.config.window * self.vqgan.config.stride
         return TokenCondition(null_prefix(self.condition_vqgan, side) + self.condition_config.offset)
 

@@ -31,7 +31,7 @@ class PatchDiscriminator(nn.Module):
     def features(self, image: Tensor) -> list[Tensor]:
         """Activations after each LeakyReLU, from fine to coarse; compared by the feature-matching loss."""
         found = []
-        for module in self.main[:-1]:
+        for module in list(self.main)[:-1]:
             image = module(image)
             if isinstance(module, nn.LeakyReLU):
                 found.append(image)

@@ -103,8 +103,8 @@ class Canvas:
         canvas."""
         self._check_inside(top, left, height, width)
         part = (slice(None), slice(top, top + height), slice(left, left + width))
-        reaches = (top + height == self.size[0], left + width == self.size[1])
-        padding = tuple(share if last else 0.0 for share, last in zip(self.padding, reaches, strict=True))
+        bottom, right = self.padding
+        padding = (bottom if top + height == self.size[0] else 0.0, right if left + width == self.size[1] else 0.0)
         wrap = wrap_of(self.wraps("width") and width == self.size[1], self.wraps("height") and height == self.size[0])
         return Canvas(self.indices[part].clone(), self.known[part].clone(), padding, wrap, self.provenance)
 
@@ -177,4 +177,6 @@ def check_wrap(wrap: Wrap, padding: tuple[float, float]) -> None:
 
 def wrap_of(width: bool, height: bool) -> Wrap:
     """The name of wrapping at the two ends of the width, of the height, of both or neither."""
-    return {(False, False): "none", (True, False): "x", (False, True): "y", (True, True): "both"}[width, height]
+    if width and height:
+        return "both"
+    return "x" if width else "y" if height else "none"

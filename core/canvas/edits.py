@@ -81,6 +81,6 @@ def blend(vqgan: VQGAN, a: Canvas, b: Canvas, amount: Tensor) -> Canvas:
     for canvas in (a, b):
         check_indices(canvas.indices, len(codes))
     rows = [F.embedding(canvas.indices, codes).movedim(-1, 1) for canvas in (a, b)]  # [B, D, h, w] each
-    mixed = nearest_code(as_rows(torch.lerp(*rows, share.expand_as(rows[0]))), codes).view(a.indices.shape)
+    mixed = nearest_code(as_rows(torch.lerp(rows[0], rows[1], share.expand_as(rows[0]))), codes).view(a.indices.shape)
     indices = torch.where(a.known & b.known, mixed, torch.where(a.known, a.indices, b.indices))
     return a.with_cells(indices, a.known | b.known)

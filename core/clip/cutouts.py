@@ -101,7 +101,7 @@ def coverage(views: Views, mask: Tensor) -> Tensor:
     """How much of each view's square lies in a region: mask [H, W] in 0..1 -> [n] in 0..1."""
     size = 32
     plain = views._replace(maps=torch.eye(3, device=mask.device).repeat(len(views.maps), 1, 1))
-    grid = _view_grid(plain, *mask.shape, size)
+    grid = _view_grid(plain, mask.shape[0], mask.shape[1], size)
     planes = mask.expand(len(grid), 1, *mask.shape)
     return F.grid_sample(planes, grid, padding_mode="zeros", align_corners=False).mean((1, 2, 3))
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -83,7 +83,7 @@ class GuidanceState:
 
     def clone(self) -> GuidanceState:
         """The same, sharing no memory."""
-        return GuidanceState(**{n: v.clone() if isinstance(v, Tensor) else v for n, v in vars(self).items()})
+        return replace(self, **{n: v.clone() for n, v in vars(self).items() if isinstance(v, Tensor)})
 
 
 class GuidanceEvent(NamedTuple):
@@ -165,11 +165,11 @@ def _step(run: _Run, state: GuidanceState) -> GuidanceEvent:
     losses, loss = [], 0.0
     for model, targets in zip(run.models, run.targets, strict=True):
         clip = model.clip
-        views = draw_views(settings.cutouts, *leaf.shape[2:], clip.config.image_size, generator)
+        views = draw_views(settings.cutouts, leaf.shape[2], leaf.shape[3], clip.config.image_size, generator)
         each, total = add_gradient(clip, leaf, views, targets, settings.normalize)
         losses, loss = losses or each, loss + total
-    image.backward(leaf.grad)
-    gradient = z.grad + _pulls(z.detach(), state, codes.mean(0).view(1, -1, 1, 1), settings)
+    (gradient,) = torch.autograd.grad(image, z, leaf.grad)
+    gradient = gradient + _pulls(z.detach(), state, codes.mean(0).view(1, -1, 1, 1), settings)
     if run.kept is not None:
         gradient = gradient.masked_fill(run.kept, 0)
     _adam(state, gradient, settings.learning_rate * float(codes.std()))
@@ -204,7 +204,8 @@ class _ClampWithGradient(torch.autograd.Function):
         return x.clamp(0, 1)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx, *gradients):
+        (gradient,) = gradients
         (x,) = ctx.saved_tensors
         return gradient * (gradient * (x - x.clamp(0, 1)) >= 0)
 

@@ -56,8 +56,9 @@ def prompt_vectors(model: ClipModel, prompt: Prompt, cutouts: CutoutSettings) ->
     if prompt.noise is not None:
         generator = torch.Generator().manual_seed(prompt.noise)
         return F.normalize(torch.randn(1, clip.config.embed_dim, generator=generator), dim=1).to(clip.device)
+    assert prompt.image is not None  # a prompt is one of the three
     image, side = prompt.image.to(clip.device), clip.config.image_size
-    views = draw_views(cutouts, *image.shape[2:], side, torch.Generator().manual_seed(0))
+    views = draw_views(cutouts, image.shape[2], image.shape[3], side, torch.Generator().manual_seed(0))
     taken = (views.part(i, i + VIEWS_AT_ONCE, clip.device) for i in range(0, cutouts.count, VIEWS_AT_ONCE))
     return torch.cat([clip.encode_image(take_views(image, part, side)) for part in taken])
 
@@ -83,7 +84,8 @@ def add_gradient(
             (_signed_distance(seen, target) * share[start:stop]).sum()
             for target, share in zip(targets, shares, strict=True)
         ]
-        sum(part * (abs(target.weight) / scale) for part, target in zip(parts, targets, strict=True)).backward()
+        scaled = [part * (abs(target.weight) / scale) for part, target in zip(parts, targets, strict=True)]
+        torch.stack(scaled).sum().backward()
         losses = [loss + float(part.detach()) for loss, part in zip(losses, parts, strict=True)]
     return losses, sum(loss * abs(t.weight) / scale for loss, t in zip(losses, targets, strict=True))
 

@@ -197,6 +197,7 @@ def _frame(vqgan, models, prompts, state, settings, number) -> Iterator[Frame]:
     for event in guide_steps(vqgan, models, prompts, state, settings):
         if event.step < event.steps:
             yield Frame(number, event, None)
+    assert event is not None  # there is at least one step
     with torch.no_grad():
         canvas = painted_canvas(vqgan, event.state, settings)
         image = vqgan.decode_indices(canvas.indices.to(state.z.device)).clamp(-1, 1)

@@ -37,7 +37,7 @@ def open_image(path: str | Path) -> Image.Image:
         raise ValueError(f"{path} is too large: {error}; scale it down first") from error
     except (UnidentifiedImageError, OSError, SyntaxError, EOFError) as error:
         raise ValueError(f"{path} can't be read as a picture ({brief(error)}); use a PNG, JPEG or WebP file") from error
-    if picture.getextrema()[3][0] == 255:  # opaque everywhere: whether there is a fourth channel says nothing
+    if picture.getchannel("A").getextrema()[0] == 255:  # opaque: whether there is a fourth channel says nothing
         return picture.convert("RGB")
     if (depth := packed_floats(np.asarray(picture))) is not None:
         return Image.fromarray(gray_bytes(depth, path)).convert("RGB")

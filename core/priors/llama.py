@@ -300,5 +300,7 @@ def control_of(per_cell: Tensor | None, first: int, end: int) -> Tensor | None:
 def repeat_rows(prefix: Prefix, rows: int) -> Prefix:
     """Each row of the prefix as often as it takes to be `rows`."""
     each = rows // len(prefix)
-    parts = (prefix.tokens, prefix.mask, prefix.per_cell)
-    return prefix if each == 1 else Prefix(*(None if t is None else t.repeat_interleave(each, 0) for t in parts))
+    if each == 1:
+        return prefix
+    added = (None if part is None else part.repeat_interleave(each, 0) for part in (prefix.mask, prefix.per_cell))
+    return Prefix(prefix.tokens.repeat_interleave(each, 0), *added)

@@ -8,12 +8,13 @@ import contextlib
 from collections.abc import Iterator
 
 import torch
-from torch import nn
+
+from .base import Prior
 
 SMALL = 2**24  # parameters; a model of fewer decodes with one thread
 
 
-def is_small(prior: nn.Module) -> bool:
+def is_small(prior: Prior) -> bool:
     """Whether a prior decodes with one thread, wherever its weights are."""
     return sum(parameter.numel() for parameter in prior.parameters()) < SMALL
 

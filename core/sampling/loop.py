@@ -178,15 +178,15 @@ class SamplingRun:
         numbers = group.numbers[:, start : start + count]  # [G, m]
         logits = self._logits(group, windows, start, count)  # [G * B, m, K]
         temperature = _rows(self.temperature[:, numbers]).unsqueeze(2)
-        noise = noise(start, count)
-        drawn = _images(draw(warp(logits, self.settings, temperature), noise), len(numbers))  # [B, G, m]
+        gumbels = noise(start, count)
+        drawn = _images(draw(warp(logits, self.settings, temperature), gumbels), len(numbers))  # [B, G, m]
         guesses = self.board[:, numbers]
         pending = self._pending(group, numbers)
         codes = torch.where(pending, drawn, guesses)
         self.board[:, numbers] = codes
         decided = _count_decided(codes == guesses) if count > 1 else 1
         first = slice(None, decided)
-        self._record(group, start, codes[..., first], pending[..., first], logits[:, first], noise[:, first])
+        self._record(group, start, codes[..., first], pending[..., first], logits[:, first], gumbels[:, first])
         return decided
 
     def _logits(self, group: Group, windows: OpenWindows, start: int, count: int) -> Tensor:
@@ -195,7 +195,7 @@ class SamplingRun:
         logits = windows.evaluate(end, end - first + 1)  # [C, G * B, last, K]
         if end - first + 1 > count:  # known cells lie between them
             logits = logits.index_select(2, group.places_at[start : start + count] - first)
-        return logits[0] if len(logits) == 1 else apply_guidance(*logits, self.settings.guidance_scale)
+        return logits[0] if len(logits) == 1 else apply_guidance(logits[0], logits[1], self.settings.guidance_scale)
 
     def _record(self, group: Group, start: int, codes: Tensor, pending: Tensor, logits: Tensor, noise: Tensor) -> None:
         """Note codes [B, G, n] where the draw was still to be made, and the statistics of logits [G * B, n, K]."""

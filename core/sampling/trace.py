@@ -59,7 +59,8 @@ class SamplingTrace:
         wide = [F.pad(getattr(self, name), (0, 0, 0, columns)) for name in names]
         for name, tensor in zip(names, wide, strict=True):
             setattr(self, name, tensor[:, : self.codes.shape[1]])
-        return SamplingTrace(*wide, self.counts)
+        codes, log_probabilities, noise = wide
+        return SamplingTrace(codes, log_probabilities, noise, self.counts)
 
     @cached_property
     def members(self) -> tuple[Tensor, Tensor]:
