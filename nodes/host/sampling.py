@@ -193,7 +193,8 @@ def plan(request: SamplingRequest) -> RunEstimate:
 def preview(vqgan: VQGAN, canvas: Canvas) -> Image.Image:
     """The first pictures of a canvas as far as they are known."""
     some = canvas.pick(torch.arange(min(SHOWN, len(canvas.indices))))
-    return to_pil(tile_images(decode_canvas(vqgan, some.with_cells(some.indices.cpu(), some.known.cpu()))))[0]
+    shown = decode_canvas(vqgan, some.with_cells(some.indices.cpu(), some.known.cpu()))
+    return to_pil(tile_images(shown, gap=4))[0]
 
 
 def sweep(request: SamplingRequest, settings: list[SamplingSettings], preview_every: int) -> list[Sampled]:
