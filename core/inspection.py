@@ -93,7 +93,7 @@ def inspect_model(
 def _inspect_llamagen(checkpoint: Checkpoint, vqgan: str | Path | None, window: int | None) -> ModelInfo:
     """A transformer of LlamaGen's family together with its tokenizer's file."""
     plan = plan_llamagen(checkpoint, window)
-    tokenizer = inspect_model(vqgan or find_tokenizer(checkpoint.path, plan.condition))
+    tokenizer = inspect_model(find_tokenizer(checkpoint.path, plan.condition, vqgan))
     plans = {"prior": plan.prior} | ({"control": plan.control} if plan.control else {})
     for part in plans.values():
         build_checked(part, checkpoint.path.name)

@@ -72,7 +72,7 @@ def load(
     Args:
         vqgan: the file of a LlamaGen transformer's tokenizer, where it doesn't lie beside it under its own name.
         window: cells a side that a LlamaGen transformer was trained on, where its file's name doesn't tell.
-        prior_dtype: of the prior's weights, where it is one of these; others stay in float32.
+        prior_dtype: of the prior's weights; first stages stay in float32.
     """
     if is_native(path):
         return load_bundle(path, prior_dtype)
@@ -81,7 +81,7 @@ def load(
         return load_llamagen(checkpoint, vqgan, window, on_read, prior_dtype)
     if not holds_transformer(checkpoint):
         raise ValueError(f"{checkpoint.path.name} holds no transformer; choose another file")
-    return released_bundle(checkpoint, yaml_of(checkpoint, config, "transformer"), on_read=on_read)
+    return released_bundle(checkpoint, yaml_of(checkpoint, config, "transformer"), None, on_read, prior_dtype)
 
 
 def has_llama_prior(path: str | Path) -> bool:
@@ -101,7 +101,7 @@ def load_llamagen(
 ) -> Bundle:
     """A transformer of LlamaGen's family, with its tokenizer; arguments as `load`."""
     plan, name = plan_llamagen(checkpoint, window), checkpoint.path.name
-    tokenizer = load_vqgan(vqgan or find_tokenizer(checkpoint.path, plan.condition), on_read=on_read)
+    tokenizer = load_vqgan(find_tokenizer(checkpoint.path, plan.condition, vqgan), on_read=on_read)
     control = materialize(plan.control, name, on_read) if plan.control else None
     prior = materialize(plan.prior, name, on_read, prior_dtype)
     return make_bundle(name, tokenizer, prior, plan.condition, control=control)

@@ -1,11 +1,13 @@
 """Nodes that load models, those of others among them, and fetch these when asked to."""
 
+from typing import get_args
+
 from ..core.images.io import open_image, to_tensor
 from ..downloads.catalogue import read_catalogue
 from . import sockets
 from .host import comfy
 from .host.comfy import io, ui
-from .host.handles import open_bundle, open_vqgan
+from .host.handles import Precision, open_bundle, open_vqgan
 from .host.images import to_image
 from .host.published import open_published
 
@@ -31,7 +33,15 @@ class LoadBundle(io.ComfyNode):
                     options=comfy.model_files(comfy.PRIOR_FOLDER),
                     tooltip="A file of models/vq_transformer, or one that comes with Tessera. Press R after you put "
                     "new ones there.",
-                )
+                ),
+                io.Combo.Input(
+                    "precision",
+                    options=list(get_args(Precision)),
+                    default="auto",
+                    optional=True,
+                    tooltip="Of the prior's weights. bf16 takes half the memory and is faster on most cards; codes "
+                    "differ a little. auto: large newer models as ComfyUI keeps diffusion models, others float32.",
+                ),
             ],
             outputs=[
                 sockets.Bundle.Output(display_name="model", tooltip="The whole model, for conditions and sampling."),
@@ -44,12 +54,12 @@ class LoadBundle(io.ComfyNode):
         return comfy.missing_model(comfy.PRIOR_FOLDER, file) or True
 
     @classmethod
-    def fingerprint_inputs(cls, file: str) -> str:
-        return comfy.model_fingerprint(comfy.PRIOR_FOLDER, file)
+    def fingerprint_inputs(cls, file: str, precision: Precision | None = None) -> str:
+        return f"{comfy.model_fingerprint(comfy.PRIOR_FOLDER, file)} {precision or 'auto'}"
 
     @classmethod
-    def execute(cls, file: str) -> io.NodeOutput:
-        model = open_bundle(file)
+    def execute(cls, file: str, precision: Precision | None = None) -> io.NodeOutput:
+        model = open_bundle(file, precision or "auto")
         return io.NodeOutput(model, model.vqgan)
 
 

@@ -51,13 +51,25 @@ def condition_of(config: LlamaConfig) -> ConditionConfig:
     return ConditionConfig(kind="class", offset=config.codebook_size, labels=labels, unconditional=True)
 
 
-def find_tokenizer(path: Path, condition: ConditionConfig) -> Path:
-    """The tokenizer's file, beside a transformer's or in the folder vqgan beside its folder.
+def find_tokenizer(path: Path, condition: ConditionConfig, given: str | Path | None = None) -> Path:
+    """The tokenizer's file: the one given, or that beside a transformer's or in the folder vqgan beside its folder.
+
+    Nothing in the files tells the two tokenizers apart, so their names do.
 
     Raises:
-        FileNotFoundError: neither has it.
+        FileNotFoundError: none is given, and neither place has it.
+        ValueError: the one given is called as the other one is.
     """
-    name = TEXT_TOKENIZER if condition.kind == "text" else CLASS_TOKENIZER
+    name, other = TEXT_TOKENIZER, CLASS_TOKENIZER
+    if condition.kind != "text":
+        name, other = other, name
+    if given is not None:
+        if other in Path(given).name:
+            raise ValueError(
+                f"{Path(given).name} is by its name not the tokenizer of {path.name}, whose codes it would decode to "
+                f"noise; give {name}.pt, or rename the file if it is that one"
+            )
+        return Path(given)
     for folder in (path.parent, path.parent / "vqgan", path.parent.parent / "vqgan"):
         for ending in ENDINGS:
             if (folder / f"{name}{ending}").is_file():

@@ -85,6 +85,7 @@ def released_bundle(
     model: ModelYaml | None,
     kind: ConditionKind | None = None,
     on_read: OnRead | None = None,
+    prior_dtype: torch.dtype = torch.float32,
 ) -> Bundle:
     """First stage, condition and transformer of a Net2NetTransformer checkpoint.
 
@@ -92,12 +93,13 @@ def released_bundle(
         model: the YAML beside it, or None.
         kind: of the condition, where neither YAML nor shapes tell.
         on_read: as for `materialize`.
+        prior_dtype: of the transformer's weights.
     Raises:
         ValueError: as `released_vqgan`; the kind of condition can't be told; or it needs what is not known here.
     """
     plan, name = plan_bundle(checkpoint, model, kind), checkpoint.path.name
     condition_vqgan = materialize(plan.condition_vqgan, name, on_read) if plan.condition_vqgan else None
-    vqgan, prior = (materialize(part, name, on_read) for part in (plan.vqgan, plan.prior))
+    vqgan, prior = materialize(plan.vqgan, name, on_read), materialize(plan.prior, name, on_read, prior_dtype)
     return make_bundle(name, vqgan, prior, plan.condition, condition_vqgan)
 
 

@@ -1,6 +1,7 @@
 """Pictures in and out: files, tensors, and sizes that fit the stride."""
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -14,33 +15,44 @@ MAX_PIXELS = 64_000_000  # pixels; beyond that a picture is refused before it is
 
 
 def open_image(path: str | Path) -> Image.Image:
-    """Open a picture file as RGB, or as RGBA where a pixel of it is transparent, turned as its camera says.
-
-    Gray of more than 8 bits is brought to 8 (`gray_bytes`), and depth packed into RGBA is unpacked (`packed_floats`).
+    """Open a picture file; see `unpack_image`.
 
     Raises:
         ValueError: not a picture, broken, empty, larger than MAX_PIXELS, or with numbers that are not finite.
         FileNotFoundError: no such file.
     """
     path = existing_file(path, "a picture file")
+    return unpack_image(path, path)
+
+
+def unpack_image(file: Path | BinaryIO, name: str | Path) -> Image.Image:
+    """A picture file, or its bytes, as RGB, or as RGBA where a pixel of it is transparent, turned as its camera says.
+
+    Gray of more than 8 bits is brought to 8 (`gray_bytes`), and depth packed into RGBA is unpacked (`packed_floats`).
+
+    Args:
+        name: what messages call it.
+    Raises:
+        ValueError: not a picture, broken, empty, larger than MAX_PIXELS, or with numbers that are not finite.
+    """
     try:
-        with Image.open(path) as picture:
-            check_size(path, *picture.size)
+        with Image.open(file) as picture:
+            check_size(name, *picture.size)
             has_alpha = "A" in picture.getbands() or "transparency" in picture.info
             picture = ImageOps.exif_transpose(picture)
             if picture.mode[0] in "IF":  # Pillow's own conversion clips at 255
-                return Image.fromarray(gray_bytes(np.asarray(picture), path)).convert("RGB")
+                return Image.fromarray(gray_bytes(np.asarray(picture), name)).convert("RGB")
             if not has_alpha:
                 return picture.convert("RGB")
             picture = picture.convert("RGBA")
     except Image.DecompressionBombError as error:
-        raise ValueError(f"{path} is too large: {error}; scale it down first") from error
+        raise ValueError(f"{name} is too large: {error}; scale it down first") from error
     except (UnidentifiedImageError, OSError, SyntaxError, EOFError) as error:
-        raise ValueError(f"{path} can't be read as a picture ({brief(error)}); use a PNG, JPEG or WebP file") from error
+        raise ValueError(f"{name} can't be read as a picture ({brief(error)}); use a PNG, JPEG or WebP file") from error
     if picture.getchannel("A").getextrema()[0] == 255:  # opaque: whether there is a fourth channel says nothing
         return picture.convert("RGB")
     if (depth := packed_floats(np.asarray(picture))) is not None:
-        return Image.fromarray(gray_bytes(depth, path)).convert("RGB")
+        return Image.fromarray(gray_bytes(depth, name)).convert("RGB")
     return picture
 
 

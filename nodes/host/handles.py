@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 from weakref import WeakValueDictionary
 
 import torch
@@ -26,6 +26,8 @@ from . import comfy
 
 CONTROL_BYTES = 1500  # a pixel, while DINOv2 looks at it
 LARGE_FILE = 10**9  # bytes
+Precision = Literal["auto", "bf16", "float32"]
+DTYPES = {"bf16": torch.bfloat16, "float32": torch.float32}
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +100,7 @@ class BundleHandle:
     @cached_property
     def prior_fingerprint(self) -> str:
         """Of the weights that paint."""
-        return _fingerprint_once(f"{self.name} prior {self.bundle.prior.dtype}", self.bundle.prior)
+        return _fingerprint_once(f"{self.name} prior", self.bundle.prior)
 
     def ready_to_sample(self, canvas: Canvas, guided: bool = False, memory: int | None = None) -> Bundle:
         """Prior and decoder on the device, with room to sample a canvas and show it.
@@ -150,9 +152,10 @@ Handle = TypeVar("Handle", BundleHandle, VQGANHandle)
 _open: WeakValueDictionary[str, BundleHandle | VQGANHandle] = WeakValueDictionary()
 
 
-def open_bundle(name: str) -> BundleHandle:
+def open_bundle(name: str, precision: Precision = "auto") -> BundleHandle:
     """Load a bundle, or a released transformer, from the model folders, once; errors as `loading.load`."""
-    return _once(f"bundle {comfy.model_fingerprint(comfy.PRIOR_FOLDER, name)}", lambda: _load_bundle(name))
+    key = f"bundle {comfy.model_fingerprint(comfy.PRIOR_FOLDER, name)} {precision}"
+    return _once(key, lambda: _load_bundle(name, precision))
 
 
 def open_vqgan(name: str) -> VQGANHandle:
@@ -167,21 +170,25 @@ def _once(key: str, load: Callable[[], Handle]) -> Handle:
     return handle
 
 
-def _load_bundle(name: str) -> BundleHandle:
+def _load_bundle(name: str, precision: Precision) -> BundleHandle:
     with torch.inference_mode(False):  # ComfyUI's inference mode would mark the weights for ever
         path = comfy.model_path(comfy.PRIOR_FOLDER, name)
-        bundle = loading.load(path, prior_dtype=_prior_dtype(path))
+        bundle = loading.load(path, prior_dtype=_prior_dtype(path, precision))
     fingerprint = comfy.model_fingerprint(comfy.PRIOR_FOLDER, name)
     vqgan, condition = handle_of(bundle.vqgan, f"{fingerprint} vqgan"), None
     if bundle.condition_vqgan is not None:  # one module has one handle, or ComfyUI would move it twice
         condition = vqgan if bundle.condition_vqgan is bundle.vqgan else handle_of(bundle.condition_vqgan)
     control = None if bundle.control is None else comfy.patcher_of(bundle.control)
-    return BundleHandle(fingerprint, bundle, vqgan, comfy.patcher_of(bundle.prior), condition, control)
+    return BundleHandle(
+        f"{fingerprint} {bundle.prior.dtype}", bundle, vqgan, comfy.patcher_of(bundle.prior), condition, control
+    )
 
 
-def _prior_dtype(path: Path) -> torch.dtype:
-    """What large priors are kept in: as ComfyUI keeps diffusion models on this device. Small ones, and those of 2021,
-    stay in float32."""
+def _prior_dtype(path: Path, precision: Precision) -> torch.dtype:
+    """What a prior is kept in. Where that is left open, large ones are kept as ComfyUI keeps diffusion models on this
+    device; small ones, and those of 2021, in float32."""
+    if precision != "auto":
+        return DTYPES[precision]
     if path.stat().st_size < LARGE_FILE or not loading.has_llama_prior(path):
         return torch.float32
     return comfy.weights_dtype(path.stat().st_size // 4)

@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 
+from tessera.core.bundle_file import save_bundle
 from tessera.core.canvas.canvas import Canvas
 from tessera.core.canvas.codec import decode_canvas, encode_canvas
 from tessera.core.canvas.edits import blend
@@ -13,7 +14,7 @@ from tessera.core.prepared import prepare_image_condition
 from tessera.core.provenance import weights_fingerprint
 from tessera.core.sampling.loop import sample
 from tessera.core.sampling.settings import SamplingSettings
-from tessera.nodes import canvas, codes, conditions
+from tessera.nodes import canvas, codes, conditions, loaders
 from tessera.nodes import sample as sampling
 from tessera.nodes.host import comfy as adapter
 from tessera.nodes.host.handles import BundleHandle, handle_of
@@ -97,3 +98,27 @@ def test_everything_runs_in_half_precision(make_bundle, dtype):
     near = decode_canvas(whole.vqgan, start)
     assert (decode_canvas(bundle.vqgan, start).float() - near).abs().max() < 0.2
     assert len(weights_fingerprint(bundle.prior)) == 64
+
+
+def test_precision_of_a_prior_can_be_chosen_and_memory_follows(host, make_bundle):
+    adapter.register_model_folders()
+    save_bundle(host.base / "models" / "vq_transformer" / "a.safetensors", make_bundle("none"))
+    opened = {name: loaders.LoadBundle.execute("a.safetensors", name)[0] for name in ("auto", "bf16", "float32")}
+    kept = {name: model.bundle.prior.dtype for name, model in opened.items()}
+    assert kept == {"auto": torch.float32, "bf16": torch.bfloat16, "float32": torch.float32}
+    assert {weight.dtype for weight in opened["bf16"].bundle.vqgan.parameters()} == {torch.float32}
+    assert len({model.name for model in opened.values()}) == 2
+    start = Canvas.empty(2, 4, 4)
+    asked = []
+    for name in ("bf16", "float32"):
+        for scale in (1.0, 2.0):
+            opened[name].ready_to_sample(start, scale != 1)
+            asked.append(host.loaded[-1][1])
+    room = opened["bf16"].vqgan.decoding_memory(start.size)
+    half, half_guided, whole, whole_guided = (memory - room for memory in asked)
+    assert (whole, half_guided, whole_guided) == (2 * half, 2 * half, 4 * half)
+    painted = sampling.SampleCodes.execute(opened["bf16"], 5, 1, 0)[1]
+    assert painted.known.all()
+    assert loaders.LoadBundle.fingerprint_inputs("a.safetensors") != loaders.LoadBundle.fingerprint_inputs(
+        "a.safetensors", "bf16"
+    )

@@ -1,8 +1,8 @@
-"""Measure a trained stage on the held-out pictures: the figures of a model card.
+"""Measure a trained stage on the held-out pictures, or made pictures beside real ones: the figures of a model card.
 
 vqgan: PSNR (dB), SSIM, the share of the codes used. prior: nats per code, beside what knowing only the
 frequencies of the codes (unigram) or nothing at all (uniform) would give; and of samples, how far two seeds differ
-and how well they keep to what guides them.
+and how well they keep to what guides them. pictures: FID, KID, precision and recall of what `generate` made.
 """
 
 import argparse
@@ -23,8 +23,17 @@ SAMPLED_IMAGES = 256  # held-out drawings that the figures of samples are taken 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("stage", choices=("vqgan", "prior"), help="what the YAML file trains")
-    parser.add_argument("config", type=file_path, help="the YAML file of the run: names the pictures and the split")
+    parser.add_argument(
+        "stage", choices=("vqgan", "prior", "pictures"), help="what the YAML file trains; or pictures, to compare them"
+    )
+    parser.add_argument(
+        "config", type=file_path,
+        help="the YAML file of the run: names the pictures and the split; or the folder that `generate` wrote",
+    )  # fmt: skip
+    parser.add_argument("--reference", default="", help="real pictures: a folder, or the address of shards")
+    parser.add_argument("--size", type=int, default=256, help="pixels at which pictures are compared (default 256)")
+    parser.add_argument("--batch", type=int, default=64, help="pictures at once that are compared (default 64)")
+    parser.add_argument("--inception", type=file_path, help="file of the Inception weights of torch-fidelity")
     parser.add_argument(
         "--bundle",
         type=file_path,
@@ -42,11 +51,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the figures; 0 when done."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    if args.stage == "vqgan":
+    sheet = None
+    if args.stage == "pictures":
+        from ..stages.fidelity import compare_pictures
+
+        if not args.reference:
+            raise ValueError("--reference is missing; name the real pictures to compare with")
+        figures = compare_pictures(str(args.config), args.reference, args.size, args.batch, args.inception)
+    elif args.stage == "vqgan":
         figures, sheet = measure_vqgan(load_config(VQGANRun, args.config, args.set), args.bundle)
     else:
         figures, sheet = measure_prior(load_config(PriorRun, args.config, args.set), args.bundle)
-    if args.sheet:
+    if args.sheet and sheet is not None:
         from ...core.images.io import to_pil
         from ..engine.plots import save_image
 
@@ -62,13 +78,12 @@ def run(args: argparse.Namespace) -> int:
 def measure_vqgan(run: VQGANRun, bundle: Path | None) -> tuple[dict[str, float], Tensor]:
     """Figures of `vqgan.evaluate_vqgan` and a strip of reconstructions."""
     from ...core.loading import load_condition_vqgan, load_vqgan
-    from ..data.folder import ImageViews, load_split
+    from ..data.pictures import open_pictures
     from ..stages.vqgan import evaluate_vqgan, reconstruction_strip
 
     open_stage = load_condition_vqgan if run.data.picture == "edges" and bundle else load_vqgan
     model = open_stage(bundle or Path(run.output) / "vqgan.safetensors")
-    _, held_out = load_split(run.data)
-    views = ImageViews(held_out, run.data, run.loop.seed, augment=False)
+    views = open_pictures(run.data, run.loop.seed, run.output).held_out
     return evaluate_vqgan(model, views, run.loop.batch), reconstruction_strip(model, views)
 
 

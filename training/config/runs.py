@@ -25,10 +25,11 @@ def expand_home(config: Any, *names: str) -> None:
 class DataConfig:
     """Which pictures, and how a training view of one is made."""
 
-    folder: str  # searched with its sub-folders
+    folder: str  # searched with its sub-folders; or shards: a folder or address with manifest.json, a pattern of .tar
     size: int = 256  # pixels per side of a training view
     picture: Literal["color", "edges"] = "color"  # what a VQGAN learns to encode
     validation: float = 0.08  # share of the drawings held out
+    max_validation: int = 2000  # pictures that a validation looks at, however many are held out
     variants: str = ""  # regular expression; names equal after removing it are variants of one drawing
     backgrounds: tuple[str, ...] = ("#ffffff",)  # colors behind transparency, or "random"
     flip: bool = True
@@ -39,12 +40,16 @@ class DataConfig:
     edge_low: tuple[float, float] = (50.0, 150.0)  # range of Canny's lower threshold; upper is twice it
     edge_blur: tuple[float, float] = (0.6, 1.6)  # range of sigma in pixels
     edge_width: tuple[int, int] = (1, 1)  # range in pixels of the lines as given; wide ones are as drawn by hand
+    buffer: int = 500  # pictures of a shard that are shuffled among themselves
     workers: int = 0  # loader processes
 
     def __post_init__(self):
         expand_home(self, "folder")
         if not 0 < self.validation < 1:
             raise ValueError(f"data.validation is {self.validation}; choose a share between 0 and 1, such as 0.08")
+        for name in ("max_validation", "buffer"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"data.{name} is {getattr(self, name)}; at least one picture is needed")
         if self.size < 16:
             raise ValueError(f"data.size is {self.size}; pictures of at least 16 pixels are needed")
         if not 0 <= self.neighbors <= 1:

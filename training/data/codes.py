@@ -20,6 +20,7 @@ from ...core.storage.tensors import load_tensors, save_tensors
 from ..config.runs import PriorConditionConfig, PriorRun
 from ..engine.distributed import combined, gathered, rank_and_world
 from .folder import ImageViews, path_below
+from .index import PictureIndex
 
 logger = logging.getLogger("tessera")
 
@@ -73,12 +74,20 @@ def save_codes(path: Path, cells: Tensor, condition: Tensor, fingerprint: str) -
 def describe(views: ImageViews, number: int, run: PriorRun, vqgan: VQGAN, condition_vqgan: VQGAN | None) -> str:
     """All that decides the codes, as text: a cache made from something else is not used."""
     how = dataclasses.asdict(views.config)
-    for name in ("folder", "picture", "validation", "variants", "workers"):  # these change no view
+    for name in (
+        "folder",
+        "picture",
+        "validation",
+        "max_validation",
+        "variants",
+        "buffer",
+        "workers",
+    ):  # these change no view
         del how[name]
     facts = {
         "encoded": "in float32",  # older caches were encoded in the precision of training: not the codes of use
         "data": how,
-        "pictures": fingerprint_pictures(views),
+        "pictures": fingerprint_pictures(views, run.output),
         "seed": views.seed,
         "views": number,
         "augment": views.augment,
@@ -88,15 +97,14 @@ def describe(views: ImageViews, number: int, run: PriorRun, vqgan: VQGAN, condit
     return json.dumps(facts, sort_keys=True)
 
 
-def fingerprint_pictures(views: ImageViews) -> str:
+def fingerprint_pictures(views: ImageViews, output: str) -> str:
     """Of their paths below the folder, in order, and of what is in the files: an edited picture is another one."""
-    digest = hashlib.sha256()
+    digest, index = hashlib.sha256(), PictureIndex(output)
     for path in tqdm(views.paths, desc="comparing with the cache", unit="picture", disable=None, leave=False):
-        try:
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-        except OSError:  # gone; whoever reads it says so
-            content = "missing"
-        digest.update(f"{path_below(path, views.config).as_posix()} {content}\n".encode(errors="surrogateescape"))
+        line = f"{path_below(path, views.config).as_posix()} {index.digest(path)}\n"
+        digest.update(line.encode(errors="surrogateescape"))
+    if rank_and_world()[0] == 0:
+        index.save()
     return digest.hexdigest()
 
 

@@ -5,7 +5,7 @@ import logging
 import os
 import re
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
+from tqdm import tqdm
 
 from ...core.conditions.edges import EdgeSettings, canny_array
 from ...core.images.io import open_image
 from ..config.runs import DataConfig
+from ..engine.distributed import rank_and_world
 from .augment import FIRM_WIDTH, random_width, render_neighbors, render_view, widen
+from .index import PictureIndex
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff"}
 MIN_SIDE = 16  # pixels; smaller pictures teach nothing
@@ -41,29 +44,50 @@ def files_below(folder: Path) -> Iterator[Path]:
             yield from (here / name for name in files)
 
 
-def find_images(config: DataConfig) -> list[Path]:
+def find_images(config: DataConfig, index: PictureIndex | None = None) -> list[Path]:
     """Picture files below the folder, sorted by name. Corrupt and tiny ones are named and left out.
 
+    Args:
+        index: what is known of them already.
     Raises:
         FileNotFoundError: no such folder.
         ValueError: no usable picture in it.
     """
-    return scan_folder(config)[0]
+    return scan_folder(config, index)[0]
 
 
-def scan_folder(config: DataConfig) -> tuple[list[Path], str]:
+def scan_folder(config: DataConfig, index: PictureIndex | None = None) -> tuple[list[Path], str]:
     """`find_images`, and how many files of which other kinds there are, in words."""
     folder = Path(config.folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"data.folder {folder} is not a folder; set it to where your pictures are")
-    files = sorted(files_below(folder))
-    usable = [path for path in files if path.suffix.lower() in SUFFIXES and is_usable(path)]
-    others = Counter(path.suffix.lower() or path.name for path in files if path.suffix.lower() not in SUFFIXES)
+    files, others, index = [], Counter(), index or PictureIndex()
+    for path in files_below(folder):
+        kind = path.suffix.lower()
+        if kind in SUFFIXES:
+            files.append((path.parts, path))
+        else:
+            others[kind or path.name] += 1
+    files = [path for _, path in sorted(files)]
+    usable = [path for path in tqdm(files, desc="looking at pictures", disable=None, leave=False) if known(path, index)]
     words = ", ".join(f"{count} {kind}" for kind, count in others.most_common(5))
     if not usable:
         found = f"; it holds {words}" if words else ""
         raise ValueError(f"data.folder {folder} holds no usable picture; PNG, JPEG, WebP, BMP and TIFF are read{found}")
     return usable, words
+
+
+def known(path: Path, index: PictureIndex) -> bool:
+    """Whether a file is usable; it is opened if the index doesn't say so."""
+    try:
+        if index.knows(path):
+            return True
+        if usable := is_usable(path):
+            index.add(path)
+        return usable
+    except OSError as error:  # gone meanwhile, or a link to nothing
+        logger.warning("skipped %s: %s", path, error)
+        return False
 
 
 def is_usable(path: Path) -> bool:
@@ -83,13 +107,18 @@ def is_usable(path: Path) -> bool:
 def identity(path: Path, config: DataConfig) -> str:
     """What a drawing is called: its path below the folder, without the ending and what tells variants apart."""
     name = re.sub(config.variants, "", path.stem) if config.variants else path.stem
-    inside = path_below(path, config).parent.as_posix()
-    return name if inside == "." else f"{inside}/{name}"
+    return "/".join((*parts_below(path, config)[:-1], name))
 
 
 def path_below(path: Path, config: DataConfig) -> Path:
     """The path of a picture below the folder: the same wherever the folder lies."""
-    return path.relative_to(config.folder) if path.is_relative_to(config.folder) else Path(path.name)
+    return Path(*parts_below(path, config))
+
+
+def parts_below(path: Path, config: DataConfig) -> tuple[str, ...]:
+    """The parts of that path; pathlib's own way takes ten times as long."""
+    root = Path(config.folder).parts
+    return path.parts[len(root) :] if path.parts[: len(root)] == root else (path.name,)
 
 
 def split_images(paths: list[Path], config: DataConfig) -> tuple[list[Path], list[Path]]:
@@ -110,14 +139,25 @@ def split_images(paths: list[Path], config: DataConfig) -> tuple[list[Path], lis
     return sides
 
 
-def load_split(config: DataConfig) -> tuple[list[Path], list[Path]]:
-    """The pictures of the folder to learn from and those held out; says how many, and what was passed over."""
-    pictures, others = scan_folder(config)
+def load_split(config: DataConfig, output: str | None = None) -> tuple[list[Path], list[Path]]:
+    """The pictures of the folder to learn from and those held out, at most `max_validation`; says how many, and what
+    was passed over. What is known of the files is kept in the folder `output`, by the first of several processes."""
+    index = PictureIndex(output)
+    pictures, others = scan_folder(config, index)
+    if rank_and_world()[0] == 0:
+        index.save()
     learned, held_out = split_images(pictures, config)
+    held_out = evenly_spaced(held_out, config.max_validation)
     logger.info("%d pictures to learn from, %d held out", len(learned), len(held_out))
     if others:
         logger.info("passed over files of other kinds: %s", others)
     return learned, held_out
+
+
+def evenly_spaced(items: list, number: int) -> list:
+    """At most `number` of the items, from all over the list."""
+    number = min(len(items), number)
+    return [items[i * len(items) // number] for i in range(number)]
 
 
 class ImageViews(Dataset):
@@ -142,20 +182,9 @@ class ImageViews(Dataset):
         always `FIRM_WIDTH` wide, all in -1..1."""
         epoch, index = key
         rng = np.random.default_rng([self.seed, epoch, index])
-        if self.augment and self.config.neighbors and rng.random() < self.config.neighbors:
-            pixels = render_neighbors(lambda: self.load(rng.integers(len(self))), self.config, rng)
-        else:
-            pixels = render_view(self.load(index), self.config, rng if self.augment else None)
-        if self.augment:
-            low, blur = rng.uniform(*self.config.edge_low), rng.uniform(*self.config.edge_blur)
-            width = random_width(self.config.edge_width, rng)
-        else:
-            low, blur = sum(self.config.edge_low) / 2, sum(self.config.edge_blur) / 2
-            width = self.config.edge_width[0]
-        thin = canny_array(pixels, EdgeSettings(low=low, high=2 * low, blur=blur))
-        edges, lines = (torch.from_numpy(widen(thin, w)).unsqueeze(0) for w in (width, FIRM_WIDTH))
-        color = torch.from_numpy(pixels).permute(2, 0, 1)
-        return {"color": color / 127.5 - 1, "edges": edges / 127.5 - 1, "lines": lines / 127.5 - 1}
+        return make_views(
+            lambda: self.load(index), lambda: self.load(rng.integers(len(self))), self.config, rng, self.augment
+        )
 
     def load(self, index: int) -> Image.Image:
         """Picture `index`, or the next readable one; those that are not, or no longer there, are named once."""
@@ -168,6 +197,31 @@ class ImageViews(Dataset):
                     logger.warning("skipped %s", error)
                 self.skipped.add(path)
         raise ValueError(f"none of {len(self.paths)} pictures can be read")
+
+
+def make_views(
+    load: Callable[[], Image.Image],
+    others: Callable[[], Image.Image],
+    config: DataConfig,
+    rng: np.random.Generator,
+    augment: bool,
+) -> dict[str, Tensor]:
+    """One view of the picture that `load` gives, or of several that `others` gives one after another: see
+    `ImageViews`."""
+    if augment and config.neighbors and rng.random() < config.neighbors:
+        pixels = render_neighbors(others, config, rng)
+    else:
+        pixels = render_view(load(), config, rng if augment else None)
+    if augment:
+        low, blur = rng.uniform(*config.edge_low), rng.uniform(*config.edge_blur)
+        width = random_width(config.edge_width, rng)
+    else:
+        low, blur = sum(config.edge_low) / 2, sum(config.edge_blur) / 2
+        width = config.edge_width[0]
+    thin = canny_array(pixels, EdgeSettings(low=low, high=2 * low, blur=blur))
+    edges, lines = (torch.from_numpy(widen(thin, w)).unsqueeze(0) for w in (width, FIRM_WIDTH))
+    color = torch.from_numpy(pixels).permute(2, 0, 1)
+    return {"color": color / 127.5 - 1, "edges": edges / 127.5 - 1, "lines": lines / 127.5 - 1}
 
 
 def input_and_target(views: dict[str, Tensor], picture: str) -> tuple[Tensor, Tensor]:

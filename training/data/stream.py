@@ -26,9 +26,9 @@ class EndlessOrder(Sampler):
             if position // self.length != epoch:
                 epoch = position // self.length
                 generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-                order = torch.randperm(self.length, generator=generator).tolist()
+                order = torch.randperm(self.length, generator=generator)
             if (position - self.start) // self.batch % self.world == self.rank:
-                yield epoch, order[position % self.length]
+                yield epoch, int(order[position % self.length])
             position += 1
 
 

@@ -212,7 +212,7 @@ def stage_files(run: PriorRun) -> dict[str, str | Path]:
 
 def load_views(run: PriorRun) -> tuple[ImageViews, ImageViews]:
     """Augmented views of the pictures to learn from, plain ones of those held out."""
-    train_set, held_out = load_split(run.data)
+    train_set, held_out = load_split(run.data, run.output)
     return ImageViews(train_set, run.data, run.loop.seed, True), ImageViews(held_out, run.data, run.loop.seed, False)
 
 

@@ -24,8 +24,9 @@ from ...core.images.metrics import edge_agreement, psnr, ssim
 from ...core.loading import load_vqgan
 from ...core.storage.model_file import check_shapes
 from ..config.runs import VQGANLossConfig, VQGANRun
-from ..data.folder import ImageViews, input_and_target, load_split
-from ..data.stream import endless, once
+from ..data.folder import ImageViews, input_and_target
+from ..data.pictures import open_pictures
+from ..data.stream import once
 from ..engine.distributed import combined, rank_and_world, synchronized_once
 from ..engine.ema import make_ema
 from ..engine.lock import locked_folder
@@ -310,14 +311,11 @@ def train_vqgan(run: VQGANRun) -> bool:
 
 def train_vqgan_in(folder: Path, run: VQGANRun, accelerator: Accelerator) -> bool:
     """`train_vqgan` where nobody else writes."""
-    train_set, held_out = load_split(run.data)
-    task = VQGANTask(run, ImageViews(held_out, run.data, run.loop.seed, augment=False))
-    views = ImageViews(train_set, run.data, run.loop.seed, augment=True)
+    pictures = open_pictures(run.data, run.loop.seed, run.output)
+    task = VQGANTask(run, pictures.held_out)
+    task.extra_state |= pictures.state()
 
     def stream(start: int) -> Any:
-        return endless(
-            views, run.loop.seed, run.loop.batch, start, run.data.workers,
-            accelerator.process_index, accelerator.num_processes,
-        )  # fmt: skip
+        return pictures.batches(start, run.loop.batch, task.extra_state)
 
     return train(task, stream, run.loop, folder, accelerator)

@@ -269,6 +269,15 @@ def test_a_model_without_its_tokenizer_says_which_it_needs(released, tmp_path):
     path.rename(released / "c2i_B_256.pt")
 
 
+def test_a_file_named_as_the_other_tokenizer_is_refused(released, tmp_path):
+    own = tmp_path / "mine.pt"
+    own.symlink_to(released / "vq_ds16_t2i.pt")
+    assert load(released / "c2i_B_256.pt", vqgan=own).prior.window == 16
+    for door in (load, inspect_model):
+        with pytest.raises(ValueError, match=r"vq_ds16_t2i\.pt is by its name not the tokenizer of c2i_B_256\.pt"):
+            door(released / "c2i_B_256.pt", vqgan=released / "vq_ds16_t2i.pt")
+
+
 def test_converted_models_are_the_same(released, tmp_path):
     model = load(released / "canny_MR.safetensors")
     save_bundle(tmp_path / "model.safetensors", model)

@@ -228,3 +228,11 @@ def test_memory_holds_the_tensors_once(tmp_path, name, precision):
     models = []
     grown = peak_memory_of(lambda: models.append(load_vqgan(path)))
     assert grown < 1.2 * sum(tensor.nbytes for tensor in models[0].state_dict().values())
+
+
+def test_a_transformer_can_be_kept_in_half_precision(tmp_path):
+    path = write(tmp_path / "drin.ckpt", transformer(512, {"image_channels": 1}))
+    bundle = load(path, prior_dtype=torch.bfloat16)
+    assert {weight.dtype for weight in bundle.prior.parameters()} == {torch.bfloat16}
+    for stage in (bundle.vqgan, bundle.condition_vqgan):
+        assert {weight.dtype for weight in stage.parameters()} == {torch.float32}

@@ -1,0 +1,1 @@
+"""Tar files of pictures on any storage: written, listed, streamed, generated."""
