@@ -1,4 +1,4 @@
-"""The transformer prior: which code comes next, given a prefix and the cells before (section 3.2, arXiv eq. 9).
+"""The transformer prior: which code comes next, given a prefix and the cells before (section 3.2, arXiv eq. 9 and 10).
 
     prefix tokens, cells --embedding + position--> blocks (causal attention, MLP) --> logits over K codes
 

@@ -128,7 +128,8 @@ class VQGANTask:
     def model_loss(
         self, image: Tensor, reconstruction: Tensor, step: int, accelerator: Accelerator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Reconstruction, perceptual and adversarial terms and their values by name."""
+        """Reconstruction, perceptual and adversarial terms and their values by name: with the codebook's loss, arXiv
+        eq. 6, L_VQ + lambda L_GAN, where lambda (`adaptive_weight`) is eq. 7."""
         weights = self.run.loss
         reconstruction = reconstruction.float()
         l1 = (reconstruction - image).abs().mean()
