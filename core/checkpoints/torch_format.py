@@ -88,11 +88,20 @@ class BoundedReader:
         return data
 
 
+def refuse_other_archives(names: list[str]) -> None:
+    """Raise OtherKind for zip files of programs that keep something else in them."""
+    if any("/code/" in name for name in names):
+        raise OtherKind("it is a TorchScript program, not weights; choose the checkpoint that it was made from")
+    if names and all(name.endswith(".npy") for name in names):
+        raise OtherKind("it is an archive of numpy's; choose a torch checkpoint or safetensors")
+
+
 def zip_contents(path: Path) -> tuple[Any, Locate]:
     """torch's format since 1.6: an uncompressed zip with `data.pkl` and one entry for each storage."""
     size = path.stat().st_size
     entries: dict[str, zipfile.ZipInfo] = {}
     with path.open("rb") as file, zipfile.ZipFile(BoundedReader(file)) as archive:
+        refuse_other_archives(archive.namelist())
         for entry in archive.infolist():
             if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
                 raise ValueError(f"entry {entry.filename[:80]!r} is compressed, which torch never does")
