@@ -172,6 +172,8 @@ def locate_tensors(data: Any, locate: Locate, size: int) -> tuple[dict[str, Tens
     Raises:
         ValueError: no dictionary, or tensors that the file of `size` bytes can't hold.
     """
+    if is_module(data, "dall_e."):
+        data = module_entries(data)
     refuse_object(data)
     if not isinstance(data, dict):
         raise ValueError(f"it holds a {type(data).__name__}, not tensors by name")
@@ -187,6 +189,29 @@ def locate_tensors(data: Any, locate: Locate, size: int) -> tuple[dict[str, Tens
     if claimed > 2 * size:  # twice: a transformer's condition may be made by its first stage, stored once
         raise ValueError(f"its tensors claim {claimed} bytes, the file has {size}")
     return places, [str(k)[:80] for k in data if k != key and k not in places]
+
+
+def is_module(value: Any, package: str = "") -> bool:
+    """True for a module pickled as a whole, of a class of this package."""
+    if not isinstance(value, Call) or not isinstance(value.state, dict) or "_modules" not in value.state:
+        return False
+    named = [value.function, *(value.arguments if isinstance(value.arguments, tuple) else ())]
+    return any(isinstance(one, Global) and f"{one.module}.".startswith(package) for one in named)
+
+
+def module_entries(module: Call) -> dict[str, Any]:
+    """The parameters of a module pickled as a whole, by the names that its state dict would have."""
+    found, waiting, seen = {}, [("", module)], set()
+    while waiting:
+        prefix, value = waiting.pop()
+        if not is_module(value) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        for part in ("_parameters", "_buffers"):
+            entries = value.state.get(part)
+            found |= {f"{prefix}{name}": entry for name, entry in (entries or {}).items()}
+        waiting += [(f"{prefix}{name}.", child) for name, child in value.state["_modules"].items()]
+    return found
 
 
 def refuse_object(value: Any) -> None:

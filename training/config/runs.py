@@ -157,6 +157,8 @@ class PriorModelConfig:
     width: int = 256
     heads: int = 8  # of the transformer
     order: Order = "row"  # of the transformer: how it goes through the cells of a window
+    norm: Literal["layer", "rms"] = "layer"  # of the transformer; "rms" and "quick-gelu" are Image-GPT's
+    activation: Literal["gelu", "quick-gelu"] = "gelu"
     blocks: int = 4  # of PixelSNAIL, each with one attention
     kernel: int = 5  # of PixelSNAIL, the width of its convolutions
     dropout: float = 0.0
