@@ -20,7 +20,6 @@ bench: .venv/ready
 lint: .venv/ready
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
-	$(RUN) -m pyright
 
 clean:
 	rm -rf .venv *.egg-info build dist .pytest_cache .ruff_cache .hypothesis

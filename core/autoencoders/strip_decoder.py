@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..geometry import Wrap, cells_along
+from .base import FirstStage
 from .blocks import AttentionBlock, Level, ResidualBlock
 from .vqgan import VQGAN, Decoder, VQGANConfig
-from .vqgan_file import FirstStage
 
 CODEC_COPIES = 7  # of the finest features; measured 5.0 to 6.1, for encoder and decoder
 STRIP = 8 * 2**20  # bytes that one strip of a layer has about
