@@ -57,7 +57,7 @@ class Bundle:
     condition_config: ConditionConfig
     condition_vqgan: VQGAN | None = None
     control: Control | None = None  # what adds to the prior's stream cell by cell
-    vocabulary: Vocabulary | None = None  # the styles and words of a sketch
+    vocabulary: Vocabulary | None = None  # the styles and words of a sketch, or of captions
 
     def __post_init__(self):
         config, kind = self.prior.config, self.condition_config.kind
@@ -73,15 +73,19 @@ class Bundle:
             )
         if (kind == "text") != (getattr(config, "feature_width", 0) > 0):
             raise ValueError(f"a condition of kind {kind} does not guide this prior; use the file it was trained with")
+        if (kind == "words") and (self.vocabulary is None or self.control is not None):
+            raise ValueError("a condition of kind words needs a vocabulary and has no control")
         if (kind == "sketch") != (isinstance(self.control, SketchEncoder) and self.vocabulary is not None):
             needs = "needs a" if kind == "sketch" else "has no"
             raise ValueError(f"a condition of kind {kind} {needs} sketch encoder with a vocabulary")
         if kind == "text":
             own = 0
+        elif kind == "words":
+            own = len(self.vocabulary.words) + 1
         elif self.vocabulary is not None:
             own = self.vocabulary.rows
         elif self.condition_vqgan is not None:
-            own = self.condition_vqgan.config.codebook_size
+            own = self.condition_vqgan.config.codebook_size + (kind != "edges" and self.condition_config.unconditional)
         else:
             own = (self.condition_config.labels or 1) + (kind == "class" and self.condition_config.unconditional)
         if self.condition_config.offset + own > config.vocab_size:
@@ -92,7 +96,7 @@ class Bundle:
 
     def condition(
         self,
-        given: Tensor | list[Box] | TextFeatures | Sketch | None = None,
+        given: Tensor | list[Box] | str | list[str] | TextFeatures | Sketch | None = None,
         canvas_size: tuple[int, int] | None = None,
     ) -> Condition:
         """What guides a sample.
@@ -101,10 +105,10 @@ class Bundle:
             given: by kind. "edges": [B, 1 or 3, H, W] in -1..1, white lines on black. "depth": [B, 1 or 3, H, W]
                 of any scale, near is bright. "segmentation": labels [B, H, W] int64. "low-resolution":
                 [B, 3, H/factor, W/factor] in -1..1. "class": labels [B] int64. "layout": boxes, or for a canvas of
-                one window `layout.layout_tokens` of them. "text": features of prompts. "sketch": what an image is
-                asked to show; None is nothing. "coordinates" and "none": None,
-                as "edges" and "class" may be of a prior trained with condition dropout: it samples unconditionally. H
-                and W are multiples of the stride.
+                one window `layout.layout_tokens` of them. "words": a caption, or several. "text": features of prompts.
+                "sketch": what an image is asked to show; None is nothing. "coordinates" and "none": None, as any other
+                may be of a prior trained with condition dropout: it samples unconditionally. H and W are multiples of
+                the stride.
             canvas_size: height and width in cells; needed for "coordinates", and for a "layout" or a "sketch" on a
                 canvas larger than the window.
         Raises:
@@ -136,10 +140,13 @@ class Bundle:
     @cached_property
     def unconditional_condition(self) -> TokenCondition:
         """What a prior trained with condition dropout was given instead of its condition; computed once."""
+        config = self.prior.config
         if self.condition_config.kind == "class":
             return TokenCondition(torch.tensor([[self.condition_config.offset + self.condition_config.labels]]))
-        assert self.condition_vqgan is not None  # of all other kinds that can be left out
-        side = self.prior.config.window * self.vqgan.config.stride
+        if self.condition_config.kind != "edges":
+            return TokenCondition(torch.full((1, config.prefix_length), config.vocab_size - 1))
+        assert self.condition_vqgan is not None  # of edges
+        side = config.window * self.vqgan.config.stride
         return TokenCondition(null_prefix(self.condition_vqgan, side) + self.condition_config.offset)
 
     def empty_canvas(self, batch: int) -> Canvas:
@@ -154,7 +161,7 @@ class Bundle:
 
     def sample(
         self,
-        condition: Condition | Tensor | list[Box] | TextFeatures | None = None,
+        condition: Condition | Tensor | list[Box] | str | list[str] | TextFeatures | None = None,
         *,
         canvas: Canvas | None = None,
         batch: int = 1,
@@ -180,7 +187,7 @@ class Bundle:
         settings = SamplingSettings(
             temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, guidance_scale=guidance_scale
         )
-        if condition is None or isinstance(condition, Tensor | list | TextFeatures):
+        if condition is None or isinstance(condition, Tensor | list | str | TextFeatures):
             condition = self.condition(condition, canvas.size if canvas else None)
         if canvas is None:
             window = self.prior.config.window

@@ -58,8 +58,7 @@ def load_bundle(path: str | Path, prior_dtype: torch.dtype = torch.float32) -> B
     if KINDS[condition.kind].has_vqgan:
         condition_vqgan = vqgan if encodes_itself(file) else build_condition_vqgan(file)
     control = build_control(file) if "control" in file.config else None
-    words = vocabulary_from(file.config["vocabulary"], file.path.name) if "vocabulary" in file.config else None
-    return make_bundle(file.path.name, vqgan, prior, condition, condition_vqgan, control, words)
+    return make_bundle(file.path.name, vqgan, prior, condition, condition_vqgan, control, build_vocabulary(file))
 
 
 def make_bundle(
@@ -136,17 +135,26 @@ def save_prior(
     prior: nn.Module,
     condition: ConditionConfig,
     stages: dict[str, str] | None = None,
+    vocabulary: Vocabulary | None = None,
     **metadata: Any,
 ) -> None:
-    """Write a prior, what guides it and the `stage_fingerprints` of its stages as a file of kind "prior"."""
+    """Write a prior, what guides it, the `stage_fingerprints` of its stages and the words it learned, if any, as a file
+    of kind "prior"."""
     config, tensors = prior_part(prior)
     config = {"prior": config, "condition": dataclasses.asdict(condition), "stages": stages or {}}
+    if vocabulary is not None:
+        config["vocabulary"] = dataclasses.asdict(vocabulary)
     write_model_file(path, "prior", config, {"prior": tensors}, **metadata)
 
 
 def build_prior(file: ModelFile) -> Any:
     """The prior that a file holds."""
     return _build_kind(file, "prior", PRIOR_KINDS, "transformer")
+
+
+def build_vocabulary(file: ModelFile) -> Vocabulary | None:
+    """The words that a file holds, if it has any."""
+    return vocabulary_from(file.config["vocabulary"], file.path.name) if "vocabulary" in file.config else None
 
 
 def build_control(file: ModelFile) -> Any:

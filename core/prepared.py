@@ -69,6 +69,16 @@ def prepare_label_condition(bundle: Bundle, labels: Tensor) -> PreparedCondition
     return PreparedCondition(bundle.condition(labels), bundle.empty_canvas(len(labels)))
 
 
+def prepare_words_condition(bundle: Bundle, caption: str) -> PreparedCondition:
+    """Guide by the words of a caption, one window large.
+
+    Raises:
+        ValueError: the bundle is guided by something else, or knows none of the words.
+    """
+    check_kind(bundle, "words")
+    return PreparedCondition(bundle.condition(caption), bundle.empty_canvas(1))
+
+
 def prepare_text_condition(bundle: Bundle, text: TextFeatures) -> PreparedCondition:
     """Guide by prompts, a picture each, one window large.
 

@@ -31,6 +31,7 @@ NODES: list[type[io.ComfyNode]] = [
     conditions.Segmentation,
     conditions.LowResolution,
     conditions.ClassLabel,
+    conditions.Caption,
     prompts.EncodePrompt,
     prompts.Prompt,
     prompts.SavePrompt,

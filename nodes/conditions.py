@@ -7,8 +7,15 @@ from torch import Tensor
 
 from ..core.conditions.edges import DEFAULT_EDGES, EdgeSettings, LineSource, extract_lines
 from ..core.conditions.maps import check_depth, invert, labels_from_image
+from ..core.conditions.sketch import WORDS
 from ..core.images.resize import fit, resize, resize_labels, resize_lines
-from ..core.prepared import PreparedCondition, prepare_image_condition, prepare_label_condition, show_condition
+from ..core.prepared import (
+    PreparedCondition,
+    prepare_image_condition,
+    prepare_label_condition,
+    prepare_words_condition,
+    show_condition,
+)
 from . import sockets
 from .host import comfy
 from .host.comfy import io
@@ -210,6 +217,41 @@ class ClassLabel(io.ComfyNode):
     @classmethod
     def execute(cls, model: BundleHandle, label: int) -> io.NodeOutput:
         return io.NodeOutput(prepare_label_condition(model.bundle, torch.tensor([label])))
+
+
+class Caption(io.ComfyNode):
+    """Words that the model learned guide the picture."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TesseraCaption",
+            display_name="Caption",
+            category=CATEGORY,
+            description="Asks for a picture by words, for models trained on your own captioned pictures. It knows the "
+            "words of those captions, and of a caption the first eight that it knows.",
+            inputs=[
+                guided_model_input(),
+                io.String.Input(
+                    "caption",
+                    default="a red flower",
+                    tooltip="Words in any order. One that is not known is replaced by the nearest spelling that is, or "
+                    "left out, and the node says so.",
+                ),
+            ],
+            outputs=[sockets.Condition.Output(display_name="condition", tooltip="Guides Sample Codes.")],
+        )
+
+    @classmethod
+    def execute(cls, model: BundleHandle, caption: str) -> io.NodeOutput:
+        guide = prepare_words_condition(model.bundle, caption)
+        reading = model.bundle.vocabulary.read(caption, WORDS)
+        changed = [f"{given} as {taken}" for given, taken in reading.replaced]
+        if changed or reading.unknown:
+            comfy.say(
+                f"Read {', '.join(changed) or 'all other words'}; not known: {', '.join(reading.unknown) or 'none'}"
+            )
+        return io.NodeOutput(guide)
 
 
 def check_thresholds(low: float | None, high: float | None) -> str | None:

@@ -24,6 +24,7 @@ WORDS = {
     "TesseraSegmentation": ["segmentation map", "semantic", "ade20k", "coco", "label map", "controlnet"],
     "TesseraLowResolution": ["upscale", "super resolution", "enlarge", "upscaler"],
     "TesseraClassLabel": ["imagenet", "class", "category", "label"],
+    "TesseraCaption": ["caption", "words", "keywords", "tags", "text to image", "prompt"],
     "TesseraEncodePrompt": ["text", "t5", "clip text encode"],
     "TesseraPrompt": ["text to image", "llamagen"],
     "TesseraSavePrompt": ["keep prompt", "text features"],

@@ -25,6 +25,7 @@ from .sketch import Sketch, SketchEncoder, sketch_condition
 from .spatial import CoordinatesCondition, SpatialCondition
 from .text import MAX_TOKENS, TextCondition, TextFeatures
 from .vocabulary import Vocabulary
+from .words import words_condition
 
 Size = tuple[int, int]  # height and width in cells
 
@@ -36,7 +37,7 @@ class ConditionContext:
     stride: pixels per cell of the canvas. window: cells per side of the prior's window. vocab_size: of the prior.
     vqgan: the condition's own, for kinds that have one. unconditional: what the prior is given instead of a condition,
         if it was trained with condition dropout. null_text [1, P, F]: what stands for no text.
-    sketches, vocabulary: what encodes a sketch, and what it can say.
+    sketches: what encodes a sketch. vocabulary: what it, or words, can say.
     """
 
     config: ConditionConfig
@@ -71,7 +72,7 @@ def build_condition(context: ConditionContext, given: Any, canvas_size: Size | N
     name, kind = context.config.kind, KINDS[context.config.kind]
     if given is None and context.unconditional is not None:
         return context.unconditional
-    if given is None and context.vocabulary is not None:
+    if given is None and context.sketches is not None:
         given = Sketch()
     if (given is None) == kind.takes_input:
         raise ValueError(f"this prior is guided by {name}: {'give it' if given is None else 'leave the input out'}")
@@ -138,9 +139,15 @@ def _coordinates(context: ConditionContext, given: None, canvas_size: Size | Non
 
 def _layout(context: ConditionContext, given: Any, canvas_size: Size | None) -> Condition:
     if isinstance(given, Tensor):
-        return TokenCondition(given + context.config.offset)
+        return TokenCondition(given + context.config.offset, context.unconditional)
     vocabulary = context.vocab_size - context.config.offset
-    return LayoutCondition(given, canvas_size or (context.window, context.window), vocabulary, context.config.offset)
+    size = canvas_size or (context.window, context.window)
+    return LayoutCondition(given, size, vocabulary, context.config.offset, context.unconditional)
+
+
+def _words(context: ConditionContext, given: str | list[str], canvas_size: Size | None) -> Condition:
+    assert context.vocabulary is not None
+    return words_condition(given, context.vocabulary, context.config.offset, context.unconditional)
 
 
 def _sketch(context: ConditionContext, given: Sketch, canvas_size: Size | None) -> Condition:
@@ -163,6 +170,7 @@ KINDS: dict[ConditionKind, Kind] = {
     "coordinates": Kind(_coordinates, takes_input=False),
     "layout": Kind(_layout, prefix_length=lambda window: LAYOUT_LENGTH),
     "text": Kind(_text, prefix_length=lambda window: MAX_TOKENS),
+    "words": Kind(_words, prefix_length=lambda window: SKETCH_WORDS),
     "sketch": Kind(_sketch, prefix_length=lambda window: 1 + SKETCH_WORDS),
     "none": Kind(_start_token, takes_input=False, prefix_length=lambda window: 1),
 }

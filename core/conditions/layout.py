@@ -15,6 +15,7 @@ from torch import Tensor
 from ..geometry import Window
 from ..images.io import to_tensor
 from ..storage.door import brief
+from .base import Condition
 from .maps import colorize_labels
 
 MAX_OBJECTS = 30
@@ -89,13 +90,14 @@ class LayoutCondition:
     canvas_size: (h, w) of the canvas in cells.
     vocabulary: as for `layout_tokens`.
     offset: first vocabulary row of the tokens.
+    unconditional: what the prior is given when nothing is to guide it; None if it has not learned that.
     """
 
     boxes: list[Box]
     canvas_size: tuple[int, int]
     vocabulary: int
     offset: int = 0
-    unconditional = None
+    unconditional: Condition | None = None
 
     def prefix(self, window: Window) -> Tensor:
         """The scene as the window sees it, [1, 92]; what reaches over the canvas's borders counts for nothing."""

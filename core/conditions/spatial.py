@@ -66,15 +66,29 @@ class CoordinatesCondition:
 
     @cached_property
     def tokens(self) -> Tensor:
-        """Of all cells, [h, w] int64 in 0..steps-1 (the original reaches `steps` on pictures 15000 pixels high).
+        """Of all cells, [h, w] int64 in 0..steps-1."""
+        canvas = (self.canvas_size[0] * self.stride, self.canvas_size[1] * self.stride)
+        return coordinate_tokens(canvas, (0, 0), self.canvas_size, self.stride, self.steps)
 
-        Many means lie right between two steps. Which of them they go to, float32 decides, so it is counted in
-        float32 and averaged pixel by pixel, as in the original.
-        """
-        (rows, columns), pixels = self.canvas_size, self.canvas_size[1] * self.stride * self.stride
-        means = []
-        for row in range(rows):  # of cells: all pixels at once would be much more than the canvas
-            numbers = torch.arange(row * pixels, (row + 1) * pixels, dtype=torch.float64)
-            shares = (numbers / (rows * pixels)).float().view(1, 1, self.stride, -1)
-            means.append(F.interpolate(shares, (1, columns), mode="area").view(1, -1))
-        return (torch.cat(means) * self.steps).round().long().clamp(max=self.steps - 1)
+
+def coordinate_tokens(
+    canvas: tuple[int, int], corner: tuple[int, int], cells: tuple[int, int], stride: int, steps: int
+) -> Tensor:
+    """Coordinates of a part of a canvas, [h, w] int64 in 0..steps-1 (the original reaches `steps` on pictures 15000
+    pixels high).
+
+    Many means lie right between two steps. Which of them they go to, float32 decides, so it is counted in float32 and
+    averaged pixel by pixel, as in the original.
+
+    Args:
+        canvas: its height and width in pixels.
+        corner: the part's first row and column on it, in pixels.
+        cells: h and w of the part.
+    """
+    (height, width), (top, left), (rows, columns) = canvas, corner, cells
+    across, means = torch.arange(left, left + columns * stride, dtype=torch.float64), []
+    for row in range(rows):  # of cells: all pixels at once would be much more than the canvas
+        down = torch.arange(top + row * stride, top + (row + 1) * stride, dtype=torch.float64)
+        shares = ((down[:, None] * width + across) / (height * width)).float().view(1, 1, stride, -1)
+        means.append(F.interpolate(shares, (1, columns), mode="area").view(1, -1))
+    return (torch.cat(means) * steps).round().long().clamp(max=steps - 1)

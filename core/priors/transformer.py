@@ -16,6 +16,7 @@ from typing import Literal, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ..prefix import Prefix, check_tokens
 from .blocks import Block, norm_of
@@ -75,6 +76,7 @@ class Transformer(nn.Module):
     def __init__(self, config: TransformerConfig):
         super().__init__()
         self.config = config
+        self.checkpointing = False  # True: training works blocks out twice rather than keep what is in them
         self.tok_emb = nn.Embedding(config.vocab_size, config.width)
         self.pos_emb = nn.Parameter(torch.zeros(1, config.context, config.width))
         self.dropout = nn.Dropout(config.dropout)
@@ -146,7 +148,10 @@ class Transformer(nn.Module):
         x = self.dropout(self.tok_emb(tokens) + self.pos_emb[:, start:end])
         mask = self.mask(start, end)
         for block, past in zip(self.blocks, pasts, strict=True):
-            x = block(x, mask, past, start)
+            if self.checkpointing and past is None and torch.is_grad_enabled():
+                x = checkpoint(block, x, mask, None, start, use_reentrant=False)
+            else:
+                x = block(x, mask, past, start)
         return x
 
     def loss(self, prefix: Tensor, cells: Tensor, pkeep: float = 1.0) -> Tensor:

@@ -25,7 +25,8 @@ RENAMED: dict[str, dict[str, str | None]] = {
     "DataConfig": {"neighbours": "neighbors"},
     "PriorRun": {
         "keep": "pkeep",
-        "free.share": "condition_dropout",
+        "free.share": "condition.dropout",
+        "condition_dropout": "condition.dropout",
         "free.zoom": "unconditional.zoom",
         "free.shift": "unconditional.shift",
     },

@@ -131,7 +131,7 @@ def test_a_prior_that_can_be_free_of_its_edges_says_so_in_its_file(tmp_path):
     unconditional = loaded.condition(lines).unconditional
     assert torch.equal(unconditional.prefix(ALL), loaded.condition(-lines).prefix(ALL))
     assert bundle("edges").condition(lines).unconditional is None
-    with pytest.raises(ValueError, match="guided by none can't sample without it"):
+    with pytest.raises(ValueError, match="guided by none has no condition to be left out"):
         ConditionConfig(kind="none", unconditional=True)
 
 

@@ -21,6 +21,7 @@ SHORT = {  # pages that still lack a picture and limits
     "TesseraPicturePrompt", "TesseraRankByWords", "TesseraRestyle", "TesseraWordsPrompt", "TesseraSteerByWords",
     "TesseraGate",
     "TesseraEncodePrompt", "TesseraPrompt", "TesseraSavePrompt", "TesseraLoadPrompt", "TesseraControl",
+    "TesseraCaption",
 }  # fmt: skip
 MUTED = 2  # a node's mode: not run, since a fresh ComfyUI lacks the file it loads
 SEEDED = {

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 IDS = {
     "TesseraLoadBundle", "TesseraSampleCodes", "TesseraSamplingSettings", "TesseraTemperatureMap", "TesseraEdges",
     "TesseraDepth", "TesseraSegmentation", "TesseraLowResolution", "TesseraClassLabel", "TesseraLoadVQGAN",
+    "TesseraCaption",
     "TesseraEncodeCanvas", "TesseraDecodeCanvas", "TesseraEncodeLatent", "TesseraQuantize", "TesseraDecodeLatent",
     "TesseraEmptyCanvas", "TesseraKeepHalf", "TesseraForget", "TesseraLock", "TesseraOutpaint", "TesseraCropCanvas",
     "TesseraPasteCanvas", "TesseraRollCanvas", "TesseraBlendCanvas", "TesseraShowCanvas", "TesseraSaveCanvas",

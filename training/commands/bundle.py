@@ -21,11 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the bundle and say its size; 0 when done."""
     from ...core.bundle import Bundle
-    from ...core.bundle_file import check_stages, load_prior, save_bundle, stage_fingerprints
+    from ...core.bundle_file import build_prior, build_vocabulary, check_stages, save_bundle, stage_fingerprints
     from ...core.inspection import inspect_model
     from ...core.loading import load_condition_vqgan, load_vqgan
+    from ...core.storage.model_file import read_model_file
 
-    prior, contents = load_prior(args.prior), inspect_model(args.prior)
+    file, contents = read_model_file(args.prior), inspect_model(args.prior)
     config = contents.condition
     if config is None:
         raise ValueError(f"{args.prior.name} does not say what guides it; train on with `train prior` to write it anew")
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     check_stages(str(args.prior), contents.stages, files, stage_fingerprints(vqgan, condition))
     if not contents.stages and contents.kind == "prior":
         print(f"{args.prior} does not say which VQGAN it was trained on: that it was {args.vqgan} is not checked")
-    bundle = Bundle(vqgan, prior, config, condition)
+    bundle = Bundle(vqgan, build_prior(file), config, condition, vocabulary=build_vocabulary(file))
     save_bundle(args.output, bundle, half=True, license=args.license, trained_on=args.trained_on)
     print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB")
     return 0

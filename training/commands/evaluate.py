@@ -81,9 +81,9 @@ def measure_vqgan(run: VQGANRun, bundle: Path | None) -> tuple[dict[str, float],
     from ..data.pictures import open_pictures
     from ..stages.vqgan import evaluate_vqgan, reconstruction_strip
 
-    open_stage = load_condition_vqgan if run.data.picture == "edges" and bundle else load_vqgan
+    open_stage = load_condition_vqgan if run.data.picture != "color" and bundle else load_vqgan
     model = open_stage(bundle or Path(run.output) / "vqgan.safetensors")
-    views = open_pictures(run.data, run.loop.seed, run.output).held_out
+    views = open_pictures(run.data, run.loop.seed, run.output, run.condition).held_out
     return evaluate_vqgan(model, views, run.loop.batch), reconstruction_strip(model, views)
 
 
@@ -92,7 +92,6 @@ def measure_prior(run: PriorRun, bundle: Path | None) -> tuple[dict[str, float],
     from ...core.bundle_file import check_stages, load_prior
     from ...core.inspection import inspect_model
     from ...core.loading import load
-    from ..config.runs import PriorConditionConfig
     from ..engine.loop import make_accelerator
     from ..stages.figures import sample_figures, sample_grid
     from ..stages.prior import PREVIEW_IMAGES, PriorTask, load_codes, load_stages, load_views, stage_files
@@ -101,15 +100,21 @@ def measure_prior(run: PriorRun, bundle: Path | None) -> tuple[dict[str, float],
     if bundle:
         whole = load(bundle)
         config = whole.condition_config
-        if config.kind not in ("edges", "low-resolution", "none"):
-            raise ValueError(f"{bundle.name} is guided by {config.kind}; only edges and low-resolution can be measured")
-        of_its_own = "" if config.kind == "none" else str(bundle)
-        condition = PriorConditionConfig(kind=config.kind, vqgan=of_its_own, factor=config.factor or 1)
-        dropout = run.condition_dropout if config.unconditional else 0.0
-        run = dataclasses.replace(run, vqgan=str(bundle), condition=condition, condition_dropout=dropout)
+        if config.kind != run.condition.kind:
+            raise ValueError(
+                f"{bundle.name} is guided by {config.kind}, the run of the YAML file by {run.condition.kind}; give the "
+                "file it was trained with"
+            )
+        of_its_own = str(bundle) if whole.condition_vqgan is not None else ""
+        dropout = run.condition.dropout if config.unconditional else 0.0
+        condition = dataclasses.replace(
+            run.condition, vqgan=of_its_own, factor=config.factor or run.condition.factor, dropout=dropout
+        )
+        run = dataclasses.replace(run, vqgan=str(bundle), condition=condition)
     accelerator = make_accelerator(run.loop)
     stages, views = load_stages(run, accelerator), load_views(run)
-    codes = load_codes(dataclasses.replace(run, condition_dropout=0.0), views, accelerator, *stages)  # none are learned
+    learned = dataclasses.replace(run.condition, dropout=0.0)  # no free pictures are: only held-out ones are measured
+    codes = load_codes(dataclasses.replace(run, condition=learned), views, accelerator, *stages)
     task = PriorTask(run, *codes, *stages, (whole.prior if whole else load_prior(weights)).state_dict())
     check_stages(str(weights), inspect_model(weights).stages, stage_files(run), task.stages)
     whole = whole or task.bundle()

@@ -1,24 +1,19 @@
 """Run configurations: dataclasses hold the defaults, a YAML file overrides them, `--set` overrides that."""
 
 import math
-import os
 import re
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from ...core.autoencoders.quantizers import QuantizerLosses
 from ...core.autoencoders.vqgan import VQGANConfig
 from ...core.clip.encoder import CLIPConfig
 from ...core.priors.orders import Order
+from .guide import ENCODED, GuideConfig
+from .paths import expand_home
 
 CHANNELS = {"color": 3, "edges": 1}  # of a view
 MIN_DISCRIMINATOR_SIZE = 24  # pixels; its last map would have none of a smaller view
-
-
-def expand_home(config: Any, *names: str) -> None:
-    """Let ~ at the beginning of these paths of a config be the home folder."""
-    for name in names:
-        object.__setattr__(config, name, os.path.expanduser(getattr(config, name)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +22,7 @@ class DataConfig:
 
     folder: str  # searched with its sub-folders; or shards: a folder or address with manifest.json, a pattern of .tar
     size: int = 256  # pixels per side of a training view
-    picture: Literal["color", "edges"] = "color"  # what a VQGAN learns to encode
+    picture: Literal["color", "edges", "condition"] = "color"  # what a VQGAN learns; condition: maps of that section
     validation: float = 0.08  # share of the drawings held out
     max_validation: int = 2000  # pictures that a validation looks at, however many are held out
     variants: str = ""  # regular expression; names equal after removing it are variants of one drawing
@@ -98,6 +93,7 @@ class VQGANLossConfig:
 
     l1: float = 1.0
     l2: float = 0.0
+    bce: float = 0.0  # binary cross-entropy of each channel, for segmentation; the others are for images
     perceptual: Literal["lpips", "lpips-or-features", "features", "none"] = "lpips"
     perceptual_weight: float = 1.0
     adversarial_weight: float = 0.8
@@ -118,6 +114,7 @@ class VQGANRun:
     start_from: str = ""  # a vqgan or bundle file, or a released checkpoint, whose weights to go on from
     learn: Literal["all", "decoder"] = "all"  # "decoder" leaves the codes alone: priors trained on them stay valid
     blend: float = 1.0  # of a decoder: interpolation weight between start_from (0) and the trained decoder (1)
+    condition: GuideConfig = field(default_factory=GuideConfig)  # of depth or segmentation, for data.picture: condition
     model: VQGANConfig = field(default_factory=VQGANConfig)
     loss: VQGANLossConfig = field(default_factory=VQGANLossConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
@@ -135,10 +132,21 @@ class VQGANRun:
                 f"data.size {self.data.size} is not a multiple of {self.model.stride}, the stride of model; choose "
                 f"{max(1, round(self.data.size / self.model.stride)) * self.model.stride}"
             )
-        if self.model.image_channels != (channels := CHANNELS[self.data.picture]):
+        if (self.data.picture == "condition") != (self.condition.kind in ("depth", "segmentation")):
+            raise ValueError(
+                f"data.picture is {self.data.picture} and condition.kind {self.condition.kind}; a VQGAN of maps has "
+                "data.picture=condition and condition.kind depth or segmentation, no other has either"
+            )
+        channels = self.condition.channels or CHANNELS[self.data.picture]
+        if self.model.image_channels != channels:
             raise ValueError(
                 f"model.image_channels is {self.model.image_channels}, views of data.picture {self.data.picture} have "
                 f"{channels}, those of gray pictures too; set model.image_channels={channels}"
+            )
+        if (self.condition.kind == "segmentation") != (self.loss.bce > 0):
+            raise ValueError(
+                f"loss.bce is {self.loss.bce} and condition.kind {self.condition.kind}; label maps are learned with "
+                "loss.bce=1, loss.l1=0, perceptual: none and no adversary, images without loss.bce"
             )
         has_discriminator = self.loss.adversarial_weight > 0 or self.loss.perceptual == "features"
         if has_discriminator and self.data.size < MIN_DISCRIMINATOR_SIZE:
@@ -165,24 +173,6 @@ class PriorModelConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PriorConditionConfig:
-    """What guides the prior, made from each view itself (section 3.2)."""
-
-    kind: Literal["edges", "low-resolution", "none"] = "none"
-    vqgan: str = ""  # file of the VQGAN that encodes it; for low-resolution, empty is the picture's own
-    factor: int = 4  # how many times as large a side becomes by low-resolution's prior
-
-    def __post_init__(self):
-        expand_home(self, "vqgan")
-        if self.kind == "edges" and not self.vqgan:
-            raise ValueError("condition.vqgan is empty; name the file of the edge VQGAN")
-        if self.kind == "none" and self.vqgan:
-            raise ValueError("condition.vqgan is given, condition.kind is none; say which kind it encodes")
-        if self.factor < 1:
-            raise ValueError(f"condition.factor is {self.factor}; it must be at least 1")
-
-
-@dataclass(frozen=True, kw_only=True)
 class UnconditionalConfig:
     """Views that are learned unconditionally (condition dropout): whole pictures, since that is what is wanted where
     nothing is asked for. zoom and shift replace those of DataConfig; the backgrounds are the same, or guidance would
@@ -199,13 +189,13 @@ class PriorRun:
     output: str
     data: DataConfig
     vqgan: str  # file of the first stage, ours or released
-    condition: PriorConditionConfig = field(default_factory=PriorConditionConfig)
-    condition_dropout: float = 0.0  # share of a step's images that are learned without their edges
+    condition: GuideConfig = field(default_factory=GuideConfig)
     unconditional: UnconditionalConfig = field(default_factory=UnconditionalConfig)
     start_from: str = ""  # a prior file to go on from, or a bundle, whose VQGANs may be others
     views: int = 8  # augmented views of each picture in the cached code file
     pkeep: float = 0.9  # share of input codes left as they are; the rest are replaced at random
     weight_decay: float = 0.01
+    checkpointing: bool = False  # of a transformer: less memory, a third more time
     model: PriorModelConfig = field(default_factory=PriorModelConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
 
@@ -213,17 +203,12 @@ class PriorRun:
         expand_home(self, "output", "vqgan", "start_from")
         if not 0 < self.pkeep <= 1:
             raise ValueError(f"pkeep is {self.pkeep}; choose a share above 0 and up to 1, such as 0.9")
+        if self.checkpointing and self.model.kind != "transformer":
+            raise ValueError(f"checkpointing is for model.kind transformer, not {self.model.kind}; leave it out")
         if self.views < 1:
             raise ValueError(f"views is {self.views}; at least one view of each picture is needed")
-        if not 0 <= self.condition_dropout < 1:
-            raise ValueError(
-                f"condition_dropout is {self.condition_dropout}; choose a share from 0 to below 1, such as 0.2"
-            )
-        if self.condition_dropout and self.condition.kind != "edges":
-            raise ValueError(
-                f"condition_dropout is {self.condition_dropout}; only edges can be left out, condition.kind is "
-                f"{self.condition.kind}"
-            )
+        if self.condition.kind in ENCODED and not self.condition.vqgan:
+            raise ValueError(f"condition.vqgan is empty; name the file of the VQGAN that encodes {self.condition.kind}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -24,29 +25,67 @@ def widen(lines: np.ndarray, width: int) -> np.ndarray:
     return cv2.dilate(lines, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width)))
 
 
-def render_view(picture: Image.Image, config: DataConfig, rng: np.random.Generator | None) -> np.ndarray:
-    """One square view: placed, mirrored, laid on a background, recolored. [size, size, 3] uint8 RGB.
+@dataclass(frozen=True)
+class Placement:
+    """How a picture lies in a square view.
 
-    Pictures with transparency are fitted into the view and lie on the background; opaque ones cover it.
-    Without `rng` the view is plain: centered, unchanged, on the first background.
+    size: width and height of the picture. side: pixels of the view. scale: how many times as large the picture is
+    shown. center: x and y in the view where the picture's middle is. flip: mirrored. covers: leaves no background.
     """
+
+    size: tuple[int, int]
+    side: int
+    scale: float
+    center: tuple[float, float]
+    flip: bool
+    covers: bool
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """Height and width of the whole picture as large as the view shows it, in pixels; at least the view's."""
+        width, height = (max(self.side, round(side * self.scale)) for side in self.size)
+        return height, width
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """The view's first row and column on that canvas."""
+        (height, width), (x, y) = self.canvas, self.center
+        top, left = round(height / 2 - y), round(width / 2 - x)
+        return min(max(top, 0), height - self.side), min(max(left, 0), width - self.side)
+
+
+def place(picture: Image.Image, config: DataConfig, rng: np.random.Generator | None) -> Placement:
+    """Where a view shows a picture: those with transparency are fitted into it, opaque ones cover it. Without `rng` in
+    the middle."""
     size = config.size
-    zoom, shift, flip, hue = 1.0, np.zeros(2), False, 0.0
-    background = config.backgrounds[0]
+    zoom, shift, flip = 1.0, np.zeros(2), False
     if rng is not None:
         zoom = rng.uniform(*config.zoom)
         shift = rng.uniform(-config.shift, config.shift, 2) * size
         flip = config.flip and rng.random() < 0.5
-        hue = rng.uniform(-config.hue, config.hue)
-        background = config.backgrounds[rng.integers(len(config.backgrounds))]
     if picture.mode == "RGBA":
         scale = zoom * size / max(picture.size)
     else:
         scale = max(zoom, 1.0) * size / min(picture.size)
         slack = np.array(picture.size) * scale / 2 - size / 2  # how far it may move and still cover
         shift = np.clip(shift, -slack, slack)
-    view = np.broadcast_to(background_color(background, rng), (size, size, 3))
-    return shift_hue(overlay(view, picture, scale, size / 2 + shift, flip), hue)
+    x, y = size / 2 + shift
+    return Placement(picture.size, size, float(scale), (float(x), float(y)), bool(flip), picture.mode != "RGBA")
+
+
+def render_view(
+    picture: Image.Image, placement: Placement, config: DataConfig, rng: np.random.Generator | None
+) -> np.ndarray:
+    """One square view: placed, mirrored, laid on a background, recolored. [size, size, 3] uint8 RGB.
+
+    Without `rng` it is plain: unchanged, on the first background.
+    """
+    hue, background = 0.0, config.backgrounds[0]
+    if rng is not None:
+        hue = rng.uniform(-config.hue, config.hue)
+        background = config.backgrounds[rng.integers(len(config.backgrounds))]
+    view = np.broadcast_to(background_color(background, rng), (config.size, config.size, 3))
+    return shift_hue(overlay(view, picture, placement.scale, np.array(placement.center), placement.flip), hue)
 
 
 def render_neighbors(pictures: Callable[[], Image.Image], config: DataConfig, rng: np.random.Generator) -> np.ndarray:

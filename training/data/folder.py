@@ -19,8 +19,10 @@ from ...core.conditions.edges import EdgeSettings, canny_array
 from ...core.images.io import open_image
 from ..config.runs import DataConfig
 from ..engine.distributed import rank_and_world
-from .augment import FIRM_WIDTH, random_width, render_neighbors, render_view, widen
+from .augment import FIRM_WIDTH, Placement, place, random_width, render_neighbors, render_view, widen
+from .conditions.guides import Guide, View
 from .index import PictureIndex
+from .places import parts_below, path_below
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff"}
 MIN_SIDE = 16  # pixels; smaller pictures teach nothing
@@ -34,8 +36,8 @@ def files_below(folder: Path) -> Iterator[Path]:
     entered: set[Path] = set()
     waiting = deque([folder])
     while waiting:
-        for place, names, files in os.walk(waiting.popleft()):
-            here, real = Path(place), Path(place).resolve()
+        for found, names, files in os.walk(waiting.popleft()):
+            here, real = Path(found), Path(found).resolve()
             if real in entered:
                 names.clear()
                 continue
@@ -110,17 +112,6 @@ def identity(path: Path, config: DataConfig) -> str:
     return "/".join((*parts_below(path, config)[:-1], name))
 
 
-def path_below(path: Path, config: DataConfig) -> Path:
-    """The path of a picture below the folder: the same wherever the folder lies."""
-    return Path(*parts_below(path, config))
-
-
-def parts_below(path: Path, config: DataConfig) -> tuple[str, ...]:
-    """The parts of that path; pathlib's own way takes ten times as long."""
-    root = Path(config.folder).parts
-    return path.parts[len(root) :] if path.parts[: len(root)] == root else (path.name,)
-
-
 def split_images(paths: list[Path], config: DataConfig) -> tuple[list[Path], list[Path]]:
     """Training and validation pictures. A drawing's side is drawn from a hash of its identity, so variants stay
     together and adding pictures never moves old ones across. Where all would fall on one side, the drawing nearest to
@@ -168,10 +159,11 @@ class ImageViews(Dataset):
         config: how a view is made.
         seed: base of all randomness.
         augment: False gives the plain centered picture on the first background.
+        guide: what a prior is told of each view.
     """
 
-    def __init__(self, paths: list[Path], config: DataConfig, seed: int, augment: bool):
-        self.paths, self.config, self.seed, self.augment = paths, config, seed, augment
+    def __init__(self, paths: list[Path], config: DataConfig, seed: int, augment: bool, guide: Guide | None = None):
+        self.paths, self.config, self.seed, self.augment, self.guide = paths, config, seed, augment, guide
         self.skipped: set[Path] = set()
 
     def __len__(self) -> int:
@@ -179,19 +171,31 @@ class ImageViews(Dataset):
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
         """`color` [3, H, W], `edges` [1, H, W] as a prior is given them and `lines` [1, H, W], the same ones
-        always `FIRM_WIDTH` wide, all in -1..1."""
+        always `FIRM_WIDTH` wide, all in -1..1; and `condition`, what the guide says."""
         epoch, index = key
         rng = np.random.default_rng([self.seed, epoch, index])
-        return make_views(
-            lambda: self.load(index), lambda: self.load(rng.integers(len(self))), self.config, rng, self.augment
-        )
+        opened = self.paths[index]
 
-    def load(self, index: int) -> Image.Image:
+        def load() -> Image.Image:
+            nonlocal opened
+            opened, picture = self.load(index)
+            return picture
+
+        item, placement = make_views(
+            load, lambda: self.load(rng.integers(len(self)))[1], self.config, rng, self.augment
+        )
+        if self.guide is None:
+            return item
+        name = path_below(opened, self.config).as_posix()
+        view = View(name, placement, item["color"], item["edges"], rng if self.augment else None)
+        return item | {"condition": self.guide.of(view)}
+
+    def load(self, index: int) -> tuple[Path, Image.Image]:
         """Picture `index`, or the next readable one; those that are not, or no longer there, are named once."""
         for offset in range(len(self.paths)):
             path = self.paths[(index + offset) % len(self.paths)]
             try:
-                return open_image(path)
+                return path, open_image(path)
             except (ValueError, OSError) as error:
                 if path not in self.skipped:
                     logger.warning("skipped %s", error)
@@ -205,13 +209,16 @@ def make_views(
     config: DataConfig,
     rng: np.random.Generator,
     augment: bool,
-) -> dict[str, Tensor]:
-    """One view of the picture that `load` gives, or of several that `others` gives one after another: see
-    `ImageViews`."""
+) -> tuple[dict[str, Tensor], Placement | None]:
+    """One view of the picture that `load` gives, and where it shows it; or of several that `others` gives one after
+    another: see `ImageViews`."""
+    placement = None
     if augment and config.neighbors and rng.random() < config.neighbors:
         pixels = render_neighbors(others, config, rng)
     else:
-        pixels = render_view(load(), config, rng if augment else None)
+        picture = load()
+        placement = place(picture, config, rng if augment else None)
+        pixels = render_view(picture, placement, config, rng if augment else None)
     if augment:
         low, blur = rng.uniform(*config.edge_low), rng.uniform(*config.edge_blur)
         width = random_width(config.edge_width, rng)
@@ -221,10 +228,11 @@ def make_views(
     thin = canny_array(pixels, EdgeSettings(low=low, high=2 * low, blur=blur))
     edges, lines = (torch.from_numpy(widen(thin, w)).unsqueeze(0) for w in (width, FIRM_WIDTH))
     color = torch.from_numpy(pixels).permute(2, 0, 1)
-    return {"color": color / 127.5 - 1, "edges": edges / 127.5 - 1, "lines": lines / 127.5 - 1}
+    item = {"color": color / 127.5 - 1, "edges": edges / 127.5 - 1, "lines": lines / 127.5 - 1}
+    return item, placement
 
 
 def input_and_target(views: dict[str, Tensor], picture: str) -> tuple[Tensor, Tensor]:
-    """What a VQGAN of "color" or "edges" is shown, and what it shall draw: the same picture, but firm lines whatever
-    the width of those given, so that no code is spent on it. Views batched or single."""
+    """What a VQGAN of "color", "edges" or "condition" is shown, and what it shall draw: the same picture, but firm
+    lines whatever the width of those given, so that no code is spent on it. Views batched or single."""
     return views[picture], views["lines" if picture == "edges" else picture]

@@ -6,12 +6,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..config.guide import GuideConfig
 from ..config.runs import DataConfig
 from ..engine.distributed import rank_and_world
 from ..shards.manifest import ShardSet, find_shards, is_sharded
 from ..shards.reading import ShardImages, ShardStream, endless_shards
+from .conditions.guides import guide_of_split
 from .folder import ImageViews, load_split
 from .stream import endless
+
+NOTHING = GuideConfig()
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,19 @@ class ShardPictures:
         return endless_shards(stream, places, batch, config.workers)
 
 
-def open_pictures(config: DataConfig, seed: int, output: str) -> FolderPictures | ShardPictures:
-    """The pictures that `data.folder` stands for; what is known of a folder's files is kept in `output`."""
+def open_pictures(
+    config: DataConfig, seed: int, output: str, condition: GuideConfig = NOTHING
+) -> FolderPictures | ShardPictures:
+    """The pictures that `data.folder` stands for, with what guides them; what is known of a folder's files is kept in
+    `output`. ValueError for shards that are to be guided by maps."""
     if is_sharded(config.folder):
+        if condition.kind != "none":
+            raise ValueError(
+                f"condition.kind is {condition.kind}: maps lie beside single files; give a folder of these"
+            )
         shards = find_shards(config.folder, config.validation)
         return ShardPictures(shards, ShardImages(list(shards.held_out), config), seed)
     learned, held_out = load_split(config, output)
-    return FolderPictures(ImageViews(learned, config, seed, True), ImageViews(held_out, config, seed, False))
+    guide = guide_of_split(condition, config, learned, held_out)
+    views = (ImageViews(side, config, seed, learn, guide) for side, learn in ((learned, True), (held_out, False)))
+    return FolderPictures(*views)

@@ -120,7 +120,7 @@ class ShardStream(IterableDataset):
             for number in range(max(0, seen - first), len(block)):
                 rng = np.random.default_rng([self.seed, epoch, shard, first + number])
                 try:
-                    views = make_views(
+                    views, _ = make_views(
                         lambda block=block, index=order[number]: picture_of(block[index]),
                         lambda block=block, rng=rng: picture_of(block[rng.integers(len(block))]),
                         self.config, rng, True,
@@ -146,6 +146,8 @@ def endless_shards(stream: ShardStream, places: Tensor, batch: int, workers: int
 class ShardImages(Dataset):
     """The first pictures of some shards, kept in memory as the files they are: item (epoch, i) is a plain view."""
 
+    guide = None  # nothing lies beside them
+
     def __init__(self, shards: list[str], config: DataConfig):
         self.config = config
         readable = (record for address in shards for record in records(address) if is_readable(record))
@@ -159,7 +161,7 @@ class ShardImages(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
         """As `ImageViews` without augmentation."""
         load = lambda: picture_of(self.records[key[1]])  # noqa: E731
-        return make_views(load, load, self.config, np.random.default_rng(0), False)
+        return make_views(load, load, self.config, np.random.default_rng(0), False)[0]
 
 
 def is_readable(record: dict) -> bool:

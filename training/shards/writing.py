@@ -15,8 +15,9 @@ from tqdm import tqdm
 from ...core.images.io import unpack_image
 from ...core.storage.atomic import atomic_write
 from ..config.runs import DataConfig
-from ..data.folder import SUFFIXES, files_below, find_images, identity, path_below, split_images
+from ..data.folder import SUFFIXES, files_below, find_images, identity, split_images
 from ..data.index import PictureIndex, stamp
+from ..data.places import path_below
 from .manifest import NAME, Shard, read_manifest, read_shard, write_manifest
 
 PARTS = ".parts"  # folder of the notes of shards that are done, until the manifest is written

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from ...core.bundle import Bundle
 from ...core.canvas.canvas import Canvas
-from ...core.conditions.base import Condition, StartToken
+from ...core.conditions.base import Condition, StartToken, TokenCondition
 from ...core.conditions.edges import EdgeSettings, canny
+from ...core.conditions.maps import colorize_labels
 from ...core.conditions.spatial import SpatialCondition
 from ...core.images.metrics import code_agreement, edge_agreement, psnr
 from ...core.sampling.loop import sample
@@ -33,7 +34,7 @@ def sample_grid(bundle: Bundle, held_out: CodeDataset, number: int, seed: int) -
     rows = [bundle.decode(Canvas.filled(cells_of(bundle, held_out, chosen)))]
     condition = condition_of(bundle, held_out, chosen)
     if isinstance(condition, SpatialCondition):
-        rows.insert(0, bundle.condition_vqgan.decode_indices(condition.indices).expand(-1, 3, -1, -1))
+        rows.insert(0, seen_condition(bundle, condition))
     second = GUIDANCE if bundle.condition_config.unconditional else 1.0
     for offset, guidance in ((0, 1.0), (len(chosen), second)):
         rows.append(
@@ -86,7 +87,7 @@ def sample_figures(
         figures["edge_f1"] = [edge_agreement(drawn, lines)]
         others = lines.roll(len(lines) // 2, 0)  # far away: variants of one drawing lie side by side
         figures["edge_f1_shuffled"] = [edge_agreement(drawn, others)]
-    if config.unconditional:
+    if config.unconditional and config.kind == "edges":
         figures["edge_f1_guided"] = [edge_agreement(edges_of(torch.cat(guided), views.config), lines)]
     if config.kind == "low-resolution":
         figures["psnr"] = [psnr(pictures, originals)]
@@ -117,6 +118,14 @@ def is_single_color(pictures: Tensor) -> Tensor:
     return pictures.std((2, 3)).mean(1) < FLAT
 
 
+def seen_condition(bundle: Bundle, condition: SpatialCondition) -> Tensor:
+    """What is left of condition images after quantization, [B, 3, H, W] in -1..1; labels in colors."""
+    images = bundle.condition_vqgan.decode_indices(condition.indices)
+    if bundle.condition_config.kind == "segmentation":
+        return colorize_labels(images.argmax(1), images.shape[1])
+    return images.expand(-1, 3, -1, -1)
+
+
 def cells_of(bundle: Bundle, held_out: CodeDataset, chosen: list[int]) -> Tensor:
     """The codes of held-out drawings, [B, h, w]."""
     side = bundle.prior.config.window
@@ -126,10 +135,12 @@ def cells_of(bundle: Bundle, held_out: CodeDataset, chosen: list[int]) -> Tensor
 def condition_of(bundle: Bundle, held_out: CodeDataset, chosen: list[int]) -> Condition:
     """What guided held-out drawings."""
     offset, side = bundle.condition_config.offset, bundle.prior.config.window
-    if bundle.condition_vqgan is None:
-        return StartToken(offset)
     codes = held_out.condition[0, chosen].long()
+    if codes.shape[1] == 0:
+        return StartToken(offset)
+    unconditional = bundle.unconditional_condition if bundle.condition_config.unconditional else None
+    if bundle.condition_vqgan is None:
+        return TokenCondition(codes + offset, unconditional)
     cells = math.isqrt(codes.shape[1])
     codes = codes.view(-1, cells, cells).to(bundle.prior.device)
-    unconditional = bundle.unconditional_condition if bundle.condition_config.unconditional else None
     return SpatialCondition(codes, (side, side), offset, unconditional)

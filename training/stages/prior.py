@@ -13,15 +13,15 @@ from torch import Tensor, nn
 
 from ...core.autoencoders.vqgan import VQGAN
 from ...core.bundle import Bundle
-from ...core.bundle_file import save_prior, stage_fingerprints
+from ...core.bundle_file import save_bundle, save_prior, stage_fingerprints
 from ...core.conditions.config import ConditionConfig
-from ...core.conditions.kinds import null_prefix
 from ...core.loading import load_condition_vqgan, load_vqgan
 from ...core.priors.snail.pixelsnail import PixelSnail
 from ...core.priors.transformer import Transformer, cell_loss, corrupt
 from ...core.storage.model_file import check_shapes
 from ..config.runs import PriorRun
 from ..data.codes import CodeDataset, cached_codes
+from ..data.conditions.guides import guide_of_split
 from ..data.folder import ImageViews, load_split
 from ..data.stream import endless, once
 from ..engine.distributed import combined, rank_and_world, synchronized_once
@@ -37,7 +37,8 @@ from .transfer import starting_weights
 logger = logging.getLogger("tessera")
 
 PREVIEW_IMAGES = 8
-CHANNELS = {"edges": 1, "low-resolution": 3}  # of a condition picture
+COUNTED = 2**26  # codes; the frequencies of so many are those of all
+OWN_NOTHING = ("edges", "layout", "words")  # conditions of nothing that need no token of their own
 
 
 class PriorTask:
@@ -54,25 +55,28 @@ class PriorTask:
     ):
         self.run, self.held_out, self.vqgan, self.condition_vqgan = run, held_out, vqgan, condition_vqgan
         self.stages = stage_fingerprints(vqgan, condition_vqgan)
-        self.nothing = None  # [1, P], the prefix of free pictures
-        if run.condition_dropout:
-            self.nothing = null_prefix(condition_vqgan, run.data.size) + vqgan.config.codebook_size
+        self.guide = train_set.guide
         cells, prefix_length = train_set.cells.shape[-1], max(1, train_set.condition.shape[-1])
         self.codes = vqgan.config.codebook_size
-        condition_codes = condition_vqgan.config.codebook_size if condition_vqgan else 1
-        model = build_model(
-            run.model, Codes(self.codes, self.codes + condition_codes, prefix_length, math.isqrt(cells))
-        )
+        rows = self.guide.rows if self.guide and self.guide.rows else 1
+        rows = condition_vqgan.config.codebook_size if condition_vqgan else rows
+        dropped = run.condition.dropout > 0
+        vocabulary = self.codes + rows + (dropped and run.condition.kind not in OWN_NOTHING)
+        model = build_model(run.model, Codes(self.codes, vocabulary, prefix_length, math.isqrt(cells)))
         if start is not None:
             shapes = {name: tuple(tensor.shape) for name, tensor in start.items()}
             check_shapes(model, shapes, run.start_from or "the prior")
             model.load_state_dict(start)
+        if run.checkpointing:
+            model.checkpointing = True
         self.modules: dict[str, nn.Module] = {"model": model}
         groups = model.decay_groups(run.weight_decay)
         self.optimizers = {"model": torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True)}
         self.averaged = make_ema(model, run.loop.ema)
         self.extra_state: dict[str, Tensor] = {}
-        self.goal = ("objective" if run.condition_dropout else "nll", -1)
+        # [1, P], the prefix of free pictures
+        self.nothing = self.bundle().unconditional_condition.tokens if dropped else None
+        self.goal = ("objective" if dropped else "nll", -1)
         self.baseline = baselines(train_set, held_out, self.codes)
 
     def step(self, batches: list[dict[str, Tensor]], step: int, accelerator: Accelerator) -> dict[str, Tensor]:
@@ -94,7 +98,7 @@ class PriorTask:
         model, prefix, cells = self.modules["model"], prefix_of(batch, self.codes), batch["cells"]
         parts = [(prefix, cells)]
         if self.nothing is not None:
-            drawn = torch.rand(len(cells)) < self.run.condition_dropout  # on the CPU: how many is known without a wait
+            drawn = torch.rand(len(cells)) < self.run.condition.dropout  # on the CPU: how many is known without a wait
             given, free = (m.nonzero().flatten().to(cells.device, non_blocking=True) for m in (~drawn, drawn))
             parts = [(prefix[given], cells[given]), (self.nothing.to(cells.device), batch["unconditional"][free])]
         parts = [(prefix, cells) for prefix, cells in parts if len(cells)]
@@ -103,7 +107,8 @@ class PriorTask:
 
     def validate(self) -> dict[str, float]:
         """Held-out likelihood of the averaged weights, beside what knowing less would give; `objective` is that of
-        pictures with and without edges in the proportion in which they are learned."""
+        pictures with and without their condition in the proportion in which they are learned, `shuffled_nll` that of
+        pictures told the condition of another one."""
         nll = held_out_nll(self.averaged.module, self.held_out, self.run.loop.batch)
         report = {
             "nll": nll,
@@ -111,9 +116,12 @@ class PriorTask:
             "uniform": self.baseline.uniform,
             "below_unigram": 1 - nll / self.baseline.unigram,
         }
+        if self.guide is not None:
+            others = CodeDataset(self.held_out.cells, self.held_out.condition.roll(len(self.held_out) // 2, 1))
+            report["shuffled_nll"] = held_out_nll(self.averaged.module, others, self.run.loop.batch)
         if self.nothing is not None:
             free = held_out_nll(self.averaged.module, self.held_out, self.run.loop.batch, self.nothing)
-            report |= {"free_nll": free, "objective": nll + self.run.condition_dropout * (free - nll)}
+            report |= {"free_nll": free, "objective": nll + self.run.condition.dropout * (free - nll)}
         return report
 
     def preview(self) -> dict[str, Tensor]:
@@ -122,14 +130,19 @@ class PriorTask:
 
     def bundle(self) -> Bundle:
         """The averaged prior with the first stages it was trained on."""
-        return Bundle(self.vqgan, self.averaged.module, self.condition_config(), self.condition_vqgan)
+        words = self.guide.vocabulary if self.guide else None
+        config = self.condition_config()
+        return Bundle(self.vqgan, self.averaged.module, config, self.condition_vqgan, vocabulary=words)
 
     def condition_config(self) -> ConditionConfig:
         """What guides this prior."""
-        kind = self.run.condition.kind
-        factor = self.run.condition.factor if kind == "low-resolution" else 0
+        condition = self.run.condition
         return ConditionConfig(
-            kind=kind, offset=self.codes, factor=factor, unconditional=self.run.condition_dropout > 0
+            kind=condition.kind,
+            offset=self.codes,
+            labels=self.guide.labels if self.guide else 0,
+            factor=condition.factor if condition.kind == "low-resolution" else 0,
+            unconditional=condition.dropout > 0,
         )
 
     def health(self, report: dict[str, float]) -> str:
@@ -140,10 +153,13 @@ class PriorTask:
         return f"{gain:.0%} below code frequencies alone"
 
     def export(self, folder: Path) -> Path:
-        """The averaged weights as `prior.safetensors`."""
+        """The averaged weights as `prior.safetensors`, and with their first stages as `bundle.safetensors`, which is
+        ready for use."""
         path = folder / "prior.safetensors"
         condition, trained_on = self.condition_config(), self.run.data.folder
-        save_prior(path, self.averaged.module, condition, self.stages, trained_on=trained_on)
+        words = self.guide.vocabulary if self.guide else None
+        save_prior(path, self.averaged.module, condition, self.stages, words, trained_on=trained_on)
+        save_bundle(folder / "bundle.safetensors", self.bundle(), half=True, trained_on=trained_on)
         return path
 
 
@@ -156,7 +172,7 @@ class Baselines(NamedTuple):
 
 def baselines(train_set: CodeDataset, held_out: CodeDataset, codes: int) -> Baselines:
     """Both on the held-out codes; frequencies with one added to each, so that no code is impossible."""
-    counts = torch.bincount(train_set.cells.flatten().long(), minlength=codes).double() + 1
+    counts = torch.bincount(train_set.cells.flatten()[:COUNTED].long(), minlength=codes).double() + 1
     surprise = -(counts / counts.sum()).log()
     return Baselines(math.log(codes), surprise[held_out.cells.flatten().long()].mean().item())
 
@@ -192,10 +208,11 @@ def load_stages(run: PriorRun, accelerator: Accelerator) -> tuple[VQGAN, VQGAN |
     condition = load_condition_vqgan(run.condition.vqgan).to(accelerator.device) if run.condition.vqgan else None
     if kind == "low-resolution" and condition is None:
         condition = vqgan
-    if vqgan.config.image_channels != 3 or (condition and condition.config.image_channels != CHANNELS[kind]):
+    channels = run.condition.channels
+    if vqgan.config.image_channels != 3 or (condition and condition.config.image_channels != channels):
         raise ValueError(
-            "vqgan needs a file for colour pictures (3 channels), condition.vqgan one for edges (1 channel) or for "
-            "low-resolution (3 channels)"
+            "vqgan needs a file for colour pictures (3 channels)"
+            + (f", condition.vqgan one for {kind} ({channels} channels)" if condition else "")
         )
     for model, name in ((vqgan, "vqgan"), (condition, "condition.vqgan")):
         if model and run.data.size % model.config.stride:
@@ -211,9 +228,14 @@ def stage_files(run: PriorRun) -> dict[str, str | Path]:
 
 
 def load_views(run: PriorRun) -> tuple[ImageViews, ImageViews]:
-    """Augmented views of the pictures to learn from, plain ones of those held out."""
-    train_set, held_out = load_split(run.data, run.output)
-    return ImageViews(train_set, run.data, run.loop.seed, True), ImageViews(held_out, run.data, run.loop.seed, False)
+    """Augmented views of the pictures to learn from, plain ones of those held out, with what guides them."""
+    sides = load_split(run.data, run.output)
+    guide = guide_of_split(run.condition, run.data, *sides, run.vqgan)
+    train_set, held_out = (
+        ImageViews(side, run.data, run.loop.seed, augment or bool(guide and guide.crops), guide)
+        for side, augment in zip(sides, (True, False), strict=True)
+    )
+    return train_set, held_out
 
 
 def load_codes(
@@ -224,11 +246,17 @@ def load_codes(
         cached_codes(some, number, run, vqgan, condition, accelerator)
         for some, number in zip(views, (run.views, 1), strict=True)
     )
-    if run.condition_dropout:
+    if run.condition.dropout:
         whole = dataclasses.replace(run.data, neighbors=0.0, zoom=run.unconditional.zoom, shift=run.unconditional.shift)
         free = ImageViews(views[0].paths, whole, run.loop.seed, True)
         train_set.unconditional = cached_codes(free, run.views, run, vqgan, None, accelerator).cells
     return [train_set, held_out]
+
+
+def write_names(path: Path, names: tuple[str, ...]) -> None:
+    """Which number is which class or category, a line each, and say where it is written."""
+    path.write_text("".join(f"{number} {name}\n" for number, name in enumerate(names)), encoding="utf-8")
+    logger.info("%d labels, listed with their numbers in %s", len(names), path)
 
 
 def train_prior(run: PriorRun) -> bool:
@@ -241,6 +269,8 @@ def train_prior(run: PriorRun) -> bool:
 def train_prior_in(folder: Path, run: PriorRun, accelerator: Accelerator) -> bool:
     """`train_prior` where nobody else writes."""
     stages, views = load_stages(run, accelerator), load_views(run)
+    if views[0].guide is not None and views[0].guide.names and accelerator.is_main_process:
+        write_names(folder / "labels.txt", views[0].guide.names)
     train_set, held_out = load_codes(run, views, accelerator, *stages)
     begins = run.start_from and not state_path(run.output).exists()
     start = starting_weights(run, train_set, views[0], *stages, accelerator) if begins else None

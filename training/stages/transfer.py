@@ -54,7 +54,7 @@ def starting_weights(
     for stage in before:
         if stage is not None:
             stage.to(accelerator.device)
-    cells, condition = (codes[0].long() for codes in encode_views(views, 1, run, *before, accelerator))
+    cells, condition = (codes[0].long() for codes in encode_views(views, 1, run, *before))
     new_cells, new_condition = train_set.cells[0].long(), train_set.condition[0].long()
     if (cells.shape, condition.shape) != (new_cells.shape, new_condition.shape):
         raise ValueError(
@@ -66,8 +66,9 @@ def starting_weights(
     rows = state["tok_emb.weight"].split(codes_of(old.vqgan))
     carried = [of_pictures @ rows[0], *rows[1:]]
     if condition_vqgan is not None:
-        rest = torch.cat(rows[1:])
-        carried[1:] = [code_cooccurrence(condition, new_condition, len(rest), codes_of(condition_vqgan)) @ rest]
+        told = codes_of(old.condition_vqgan)
+        rest, nothing = torch.cat(rows[1:]).tensor_split([told])  # and the row of no condition, if there is one
+        carried[1:] = [code_cooccurrence(condition, new_condition, told, codes_of(condition_vqgan)) @ rest, nothing]
     return state | {"tok_emb.weight": torch.cat(carried), "head.weight": of_pictures @ state["head.weight"]}
 
 

@@ -19,6 +19,7 @@ from ...core.autoencoders.quantizers import VectorQuantizer
 from ...core.autoencoders.usage import codebook_usage
 from ...core.autoencoders.vqgan import VQGAN
 from ...core.autoencoders.vqgan_file import save_vqgan
+from ...core.conditions.maps import colorize_labels
 from ...core.images.lpips import PerceptualLossUnavailable, build_lpips
 from ...core.images.metrics import edge_agreement, psnr, ssim
 from ...core.loading import load_vqgan
@@ -67,7 +68,9 @@ class VQGANTask:
             )
         self.averaged = make_ema(model, run.loop.ema)
         self.stages: dict[str, str] = {}
-        self.goal = None if run.loss.adversarial_weight > 0 else ("psnr", 1)  # crispness costs decibels
+        self.goal = ("labels_right" if run.loss.bce else "psnr", 1)
+        if run.loss.adversarial_weight > 0:
+            self.goal = None  # crispness costs decibels
         # uses of each code since the last restart, and in the stretch before it
         self.extra_state = {name: torch.zeros(run.model.codebook_size) for name in ("counts", "last_counts")}
 
@@ -137,6 +140,10 @@ class VQGANTask:
         parts = {"l1": l1.detach()}
         if weights.l2:
             nll = nll + weights.l2 * F.mse_loss(reconstruction, image)
+        if weights.bce:
+            bce = F.binary_cross_entropy_with_logits(reconstruction, image)
+            nll = nll + weights.bce * bce
+            parts["bce"] = bce.detach()
         if isinstance(self.perceptual, nn.Module):
             distance = self.perceptual.to(image.device)(image, reconstruction).mean()
         elif self.perceptual == "features":
@@ -258,27 +265,34 @@ def choose_perceptual(loss: VQGANLossConfig) -> nn.Module | str | None:
 @torch.inference_mode()
 def evaluate_vqgan(model: VQGAN, held_out: ImageViews, batch: int) -> dict[str, float]:
     """Mean PSNR (dB), its worst, mean SSIM, and codebook usage and perplexity over the held-out pictures; of edges also
-    how the lines it draws lie on those given (`edge_f1`). Processes that train together take a share each."""
+    how the lines it draws lie on those given (`edge_f1`), of label maps only the share of pixels whose label comes back
+    (`labels_right`). Processes that train together take a share each."""
     device, edges = next(model.parameters()).device, held_out.config.picture == "edges"
+    labels = held_out.guide is not None and held_out.guide.labels > 0
     counts = torch.zeros(model.config.codebook_size)
-    sums, worst = torch.zeros(3, dtype=torch.float64), torch.tensor(math.inf)
+    sums, worst = torch.zeros(4, dtype=torch.float64), torch.tensor(math.inf)
     for views in once(held_out, batch, *rank_and_world()):
         given, wanted = (image.to(device) for image in input_and_target(views, held_out.config.picture))
         out = model(given)
         counts += torch.bincount(out.quantized.indices.flatten().cpu(), minlength=len(counts))
+        if labels:
+            right = (out.image.argmax(1) == wanted.argmax(1)).float().mean((1, 2)).sum().cpu()
+            sums[3] += right
+            continue
         quality = psnr(wanted, out.image).cpu()
         worst = torch.minimum(worst, quality.min())
         lines = edge_agreement(out.image, given).sum() if edges else torch.zeros(())
-        sums += torch.stack([quality.sum(), ssim(wanted, out.image).sum().cpu(), lines.cpu()])
+        sums[:3] += torch.stack([quality.sum(), ssim(wanted, out.image).sum().cpu(), lines.cpu()])
     statistics = codebook_usage(combined(counts))
-    quality, similarity, lines = (combined(sums) / len(held_out)).tolist()
+    quality, similarity, lines, right = (combined(sums) / len(held_out)).tolist()
+    use = {"usage": statistics.usage, "perplexity": statistics.perplexity}
+    if labels:
+        return {"labels_right": right} | use
     figures = {
         "psnr": quality,
         "worst_psnr": combined(worst, dist.ReduceOp.MIN).item(),
         "ssim": similarity,
-        "usage": statistics.usage,
-        "perplexity": statistics.perplexity,
-    }
+    } | use
     return figures | ({"edge_f1": lines} if edges else {})
 
 
@@ -288,7 +302,10 @@ def reconstruction_strip(model: VQGAN, held_out: ImageViews) -> Tensor:
     picture = held_out.config.picture
     given = torch.stack([held_out[0, i][picture] for i in evenly_spaced(len(held_out), PREVIEW_IMAGES)])
     made = model(given.to(next(model.parameters()).device)).image.cpu()
-    return image_grid(torch.cat([given, made]), len(given))
+    rows = torch.cat([given, made])
+    if held_out.guide is not None and held_out.guide.labels:
+        rows = colorize_labels(rows.argmax(1), rows.shape[1])
+    return image_grid(rows, len(given))
 
 
 def evenly_spaced(length: int, number: int) -> list[int]:
@@ -312,7 +329,7 @@ def train_vqgan(run: VQGANRun) -> bool:
 
 def train_vqgan_in(folder: Path, run: VQGANRun, accelerator: Accelerator) -> bool:
     """`train_vqgan` where nobody else writes."""
-    pictures = open_pictures(run.data, run.loop.seed, run.output)
+    pictures = open_pictures(run.data, run.loop.seed, run.output, run.condition)
     task = VQGANTask(run, pictures.held_out)
     task.extra_state |= pictures.state()
 

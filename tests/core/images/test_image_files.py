@@ -9,7 +9,7 @@ from tessera.core.conditions.maps import check_depth, labels_from_image, segment
 from tessera.core.images.io import open_image, to_tensor
 from tessera.core.images.resize import fit, fit_square, resize_labels
 from tessera.training.config.runs import DataConfig
-from tessera.training.data.augment import render_view
+from tessera.training.data.augment import place, render_view
 
 
 def depth_map() -> np.ndarray:
@@ -24,7 +24,8 @@ def test_picture_that_is_opaque_everywhere_has_no_alpha_whatever_its_mode(tmp_pa
     picture.save(tmp_path / "a.png", **({"transparency": 255} if mode == "P" else {}))
     read = open_image(tmp_path / "a.png")
     assert read.mode == "RGB"
-    view = render_view(read, DataConfig(folder="pictures", size=32), None)
+    config = DataConfig(folder="pictures", size=32)
+    view = render_view(read, place(read, config, None), config, None)
     assert (view == np.asarray(read)[0, 0]).all()  # it covers the view
 
 

@@ -55,7 +55,7 @@ def test_a_bundle_of_the_first_version_opens_as_it_was(make_bundle, tmp_path):
 def test_runs_of_the_first_version_are_read(tmp_path):
     (tmp_path / "prior.yaml").write_text(PRIOR_YAML)
     run = load_config(PriorRun, tmp_path / "prior.yaml", ["free.shift=0.1"])
-    assert (run.pkeep, run.condition_dropout, run.data.neighbors) == (0.8, 0.5, 0.15)
+    assert (run.pkeep, run.condition.dropout, run.data.neighbors) == (0.8, 0.5, 0.15)
     assert (run.unconditional.zoom, run.unconditional.shift) == ((0.9, 1.05), 0.1)
     (tmp_path / "vqgan.yaml").write_text(VQGAN_YAML)
     run = load_config(VQGANRun, tmp_path / "vqgan.yaml", ["model.commitment_weight=0.5"])

@@ -37,8 +37,8 @@ def test_defaults_are_those_of_the_dataclass(load):
         ("outputs: x", "outputs", "output"),
         (MINIMAL + "loop:\n  learning-rate: 1\n", "loop.learning-rate", "learning_rate"),
         (MINIMAL + "model:\n  codebok_size: 1\n", "model.codebok_size", "codebook_size"),
-        (MINIMAL + "zzz: 1\n", "zzz", "blend, data, learn, loop, loss, model, output"),
-        (MINIMAL + "7: 1\n", "7", "blend, data"),
+        (MINIMAL + "zzz: 1\n", "zzz", "blend, condition, data, learn, loop, loss, model, output"),
+        (MINIMAL + "7: 1\n", "7", "blend, condition"),
     ],
 )
 def test_an_unknown_setting_names_the_nearest_known_ones(load, text, wrong, nearest):

@@ -18,6 +18,7 @@ from tessera.core.canvas.codec import encode_canvas
 from tessera.core.geometry import Window
 from tessera.core.images.metrics import edge_agreement
 from tessera.training.data.codes import CodeDataset, cached_codes
+from tessera.training.data.conditions.guides import Pictures, open_guide
 from tessera.training.data.folder import ImageViews, find_images, split_images
 from tessera.training.engine.log import read_csv
 from tessera.training.engine.loop import make_accelerator
@@ -42,12 +43,16 @@ from tessera.training.stages.prior import (
 # --- cached codes
 
 
+def edge_guide(run):
+    return open_guide(run.condition, Pictures(run.data, [], []))
+
+
 def test_views_are_encoded_by_the_stages_and_read_from_the_cache_afterwards(prior_run, tmp_path, caplog):
     run = prior_run()
     accelerator = make_accelerator(run.loop)
     vqgan, condition = load_stages(run, accelerator)
     train_set, _ = split_images(find_images(run.data), run.data)
-    views = ImageViews(train_set, run.data, 0, augment=True)
+    views = ImageViews(train_set, run.data, 0, augment=True, guide=edge_guide(run))
     with caplog.at_level("INFO", "tessera"):
         codes = cached_codes(views, 2, run, vqgan, condition, accelerator)
     assert f"encoding 2 views of {len(train_set)} pictures" in caplog.text
@@ -86,7 +91,7 @@ def test_a_cache_made_another_way_is_not_used(prior_run, change, tmp_path):
     accelerator = make_accelerator(run.loop)
     stages = load_stages(run, accelerator)
     paths = split_images(find_images(run.data), run.data)[1]
-    cached_codes(ImageViews(paths, run.data, 0, True), 1, run, *stages, accelerator)
+    cached_codes(ImageViews(paths, run.data, 0, True, edge_guide(run)), 1, run, *stages, accelerator)
     data, seed, number = run.data, 0, 1
     match change:
         case "seed":
@@ -97,7 +102,7 @@ def test_a_cache_made_another_way_is_not_used(prior_run, change, tmp_path):
             data = dataclasses.replace(data, zoom=(0.5, 0.9))
         case "weights":
             stages[1].quant_conv.bias.data += 0.5
-    cached_codes(ImageViews(paths, data, seed, True), number, run, *stages, accelerator)
+    cached_codes(ImageViews(paths, data, seed, True, edge_guide(run)), number, run, *stages, accelerator)
     assert len(list((tmp_path / "prior").glob("codes-*.safetensors"))) == 2
 
 
@@ -126,7 +131,7 @@ def test_what_guides_super_resolution_is_the_small_picture_as_the_bundle_will_be
 
 def test_free_pictures_are_learned_whole_after_a_picture_without_edges(prior_tree, prior_run):
     data = prior_tree()["data"] | {"zoom": [1.5, 1.9], "shift": 0.2, "neighbors": 1.0, "flip": False}
-    run = prior_run(data=data, condition_dropout=0.5, pkeep=1.0)
+    run = prior_run(data=data, condition=prior_tree()["condition"] | {"dropout": 0.5}, pkeep=1.0)
     accelerator = make_accelerator(run.loop)
     vqgan, condition = load_stages(run, accelerator)
     views = load_views(run)
@@ -161,11 +166,11 @@ def test_free_pictures_are_learned_whole_after_a_picture_without_edges(prior_tre
     assert report["free_nll"] != pytest.approx(report["nll"], rel=1e-5)
 
 
-def test_only_edges_can_be_left_out(prior_run):
-    with pytest.raises(ValueError, match=r"only edges can be left out, condition\.kind is low-resolution"):
-        prior_run(condition={"kind": "low-resolution"}, condition_dropout=0.2)
-    with pytest.raises(ValueError, match=r"condition_dropout is 1\.0; choose a share from 0 to below 1"):
-        prior_run(condition_dropout=1.0)
+def test_nothing_can_not_be_left_out(prior_run):
+    with pytest.raises(ValueError, match=r"condition\.dropout is 0\.2; none is nothing that could be left out"):
+        prior_run(condition={"dropout": 0.2})
+    with pytest.raises(ValueError, match=r"condition\.dropout is 1\.0; choose a share from 0 to below 1"):
+        prior_run(condition={"kind": "class", "dropout": 1.0})
 
 
 # --- figures
@@ -235,8 +240,8 @@ def test_edges_of_the_drawings_themselves_agree_and_an_untaught_prior_disagrees_
     assert figures["disagreement_1.0"] > 0.5  # it has learned nothing: seeds have little in common
 
 
-def test_free_pictures_are_those_of_a_black_edge_picture(prior_run):
-    run = prior_run(loop={"steps": 1}, condition_dropout=0.5)
+def test_free_pictures_are_those_of_a_black_edge_picture(prior_run, prior_tree):
+    run = prior_run(loop={"steps": 1}, condition=prior_tree()["condition"] | {"dropout": 0.5})
     accelerator = make_accelerator(run.loop)
     stages = load_stages(run, accelerator)
     bundle = PriorTask(run, *load_codes(run, load_views(run), accelerator, *stages), *stages).bundle()
@@ -257,6 +262,7 @@ def test_an_empty_ground_is_told_from_a_small_drawing_on_it():
 # --- the whole way
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["edges", "low-resolution", "none"])
 def test_from_pictures_to_a_bundle_by_the_commands_alone(
     prior_tree, stages, write_yaml, tmp_path, capsys, pictures, kind

@@ -1,0 +1,1 @@
+"""What guides a prior, as training finds it."""
