@@ -40,6 +40,7 @@ def steer(request: SamplingRequest, clip: ClipHandle, text: str, preview_every: 
         return score_texts(judge, (decode_canvas(bundle.vqgan, made) + 1) / 2, [text]).mean(1)
 
     backdrop = sample(bundle.prior, alone, first, request.seed + request.pictures, settings).canvas
+    comfy.say(f"Painting {request.pictures} pictures side by side")  # before previews, which cover later texts
     state, bar = SamplingState.start(start, request.seed), comfy.Progress()
     for event in steer_steps(bundle.prior, given, state, settings, score, backdrop):
         due = preview_every and event.done % preview_every == 0
