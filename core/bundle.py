@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .autoencoders.vqgan import VQGAN
-from .autoencoders.vqgan_file import FirstStage
+from .autoencoders.vqgan_file import StageModule
 from .canvas.canvas import Canvas
 from .canvas.codec import decode_canvas
 from .conditions.base import Condition, TokenCondition, repeat
@@ -25,13 +25,13 @@ from .conditions.text import TextFeatures
 from .conditions.vocabulary import Vocabulary
 from .geometry import Window
 from .prefix import Prefix
-from .priors.any_order import AnyOrderLlama
+from .priors.kinds import PriorModule
 from .priors.llama import Llama
-from .priors.snail.pixelsnail import PixelSnail
-from .priors.transformer import Transformer
 from .sampling.loop import sample
 from .sampling.settings import SamplingSettings
 from .sampling.windows import EXACT, Sliding
+
+Control = ControlAREncoder | SketchEncoder
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ class SampleResult:
 class Bundle:
     """Models that belong together; `condition_vqgan` for conditions that are pictures, None for the others."""
 
-    vqgan: FirstStage
-    prior: Transformer | Llama | AnyOrderLlama | PixelSnail
+    vqgan: StageModule
+    prior: PriorModule
     condition_config: ConditionConfig
     condition_vqgan: VQGAN | None = None
-    control: ControlAREncoder | SketchEncoder | None = None  # what adds to the prior's stream cell by cell
+    control: Control | None = None  # what adds to the prior's stream cell by cell
     vocabulary: Vocabulary | None = None  # the styles and words of a sketch, or of captions
 
     def __post_init__(self):
@@ -134,6 +134,7 @@ class Bundle:
     @property
     def null_text(self) -> Tensor:
         """What a prior of prompts was trained with in place of a text, [1, P, F]."""
+        assert isinstance(self.prior, Llama)  # as all priors of prompts are
         return self.prior.cls_embedding.uncond_embedding.detach().float().cpu().unsqueeze(0)
 
     @cached_property
@@ -144,6 +145,7 @@ class Bundle:
             return TokenCondition(torch.tensor([[self.condition_config.offset + self.condition_config.labels]]))
         if self.condition_config.kind != "edges":
             return TokenCondition(torch.full((1, config.prefix_length), config.vocab_size - 1))
+        assert self.condition_vqgan is not None  # of edges
         side = config.window * self.vqgan.config.stride
         return TokenCondition(null_prefix(self.condition_vqgan, side) + self.condition_config.offset)
 

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from .autoencoders.vqgan import VQGAN
 from .autoencoders.vqgan_file import build_vqgan, codes_fingerprint, vqgan_part
-from .bundle import Bundle
+from .bundle import Bundle, Control
 from .conditions.config import ConditionConfig
 from .conditions.control import ControlARConfig, ControlAREncoder
 from .conditions.kinds import KINDS
 from .conditions.sketch import SketchConfig, SketchEncoder
 from .conditions.vocabulary import Vocabulary, vocabulary_from
-from .priors.kinds import PRIOR_KINDS, kind_of_prior
+from .priors.kinds import PRIOR_KINDS, PriorModule, kind_of_prior
 from .storage.model_file import (
     ModelFile,
     build_empty,
@@ -64,10 +64,10 @@ def load_bundle(path: str | Path, prior_dtype: torch.dtype = torch.float32) -> B
 def make_bundle(
     name: str,
     vqgan: VQGAN,
-    prior: nn.Module,
+    prior: PriorModule,
     condition: ConditionConfig,
     condition_vqgan: VQGAN | None = None,
-    control: nn.Module | None = None,
+    control: Control | None = None,
     vocabulary: Vocabulary | None = None,
 ) -> Bundle:
     """A bundle of what the file `name` holds; ValueError, naming it, where the parts don't belong together."""
@@ -95,14 +95,14 @@ def build_condition_vqgan(file: ModelFile) -> VQGAN:
     return build_vqgan(file, "condition", part_config(file, "condition_vqgan"))
 
 
-def prior_part(prior: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def prior_part(prior: PriorModule) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Config and tensors of a prior; taming's transformer is the kind that needs no name."""
     kind = kind_of_prior(prior)
     named = {} if kind == "transformer" else {"kind": kind}
     return named | dataclasses.asdict(prior.config), prior.state_dict()
 
 
-def control_part(control: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def control_part(control: Control) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Config and tensors of what controls cells."""
     kind = next(name for name, (module, _) in CONTROL_KINDS.items() if type(control) is module)
     return {"kind": kind} | dataclasses.asdict(control.config), control.state_dict()

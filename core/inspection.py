@@ -133,9 +133,9 @@ def _inspect_native(path: Path) -> ModelInfo:
         for part in configs
     }
     condition = config_from(ConditionConfig, config["condition"], path.name) if "condition" in config else None
-    kind, words = metadata.get("kind", ""), [metadata.get(key, "") for key in ("license", "trained_on")]
+    kind, license, trained_on = (metadata.get(key, "") for key in ("kind", "license", "trained_on"))
     stages = {str(name): str(value) for name, value in dict(config.get("stages", {})).items()}
-    return ModelInfo(kind, "Tessera", configs, sizes, condition, [], *words, stages)
+    return ModelInfo(kind, "Tessera", configs, sizes, condition, [], license, trained_on, stages)
 
 
 def origin_of(checkpoint: Checkpoint) -> str:

@@ -34,7 +34,9 @@ class Prefix:
         parts = [[getattr(prefix, name) for prefix in prefixes] for name in ("tokens", "mask", "per_cell")]
         if any(len({part is None for part in same}) > 1 for same in parts):
             raise ValueError("prefixes with and without a mask, or something added per cell, can't share a batch")
-        return cls(*(None if same[0] is None else torch.cat(same) for same in parts))
+        tokens, *added = (None if same[0] is None else torch.cat(same) for same in parts)
+        assert tokens is not None  # every prefix has them
+        return cls(tokens, *added)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -53,7 +55,8 @@ class Prefix:
         return self if len(self) == rows else self._each(lambda part: part.expand(rows, *part.shape[1:]))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Prefix:
-        return Prefix(*(None if part is None else change(part) for part in (self.tokens, self.mask, self.per_cell)))
+        added = (None if part is None else change(part) for part in (self.mask, self.per_cell))
+        return Prefix(change(self.tokens), *added)
 
 
 def check_tokens(prefix: Prefix, length: int, vocab_size: int) -> None:

@@ -19,10 +19,12 @@ from .conditions.kinds import KINDS
 from .conditions.layout import Box
 from .conditions.maps import colorize_labels
 from .conditions.sketch import CELL, Sketch
+from .conditions.spatial import SpatialCondition
 from .conditions.text import TextFeatures
 from .geometry import Window
 from .images.metrics import edge_agreement
 from .images.resize import pad_to_multiple, resize_lines
+from .sampling.checks import first_prefix
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def prepare_image_condition(bundle: Bundle, kind: ConditionKind, images: Tensor)
     factor = max(1, bundle.condition_config.factor)  # how much larger the new picture is
     height, width = (side * factor for side in images.shape[-2:])
     condition = bundle.condition(_pad(images, max(1, stride // factor)))
-    empty = Canvas.empty(len(images), *condition.canvas_size)
+    empty = Canvas.empty(len(images), *(condition.canvas_size or bundle.empty_canvas(1).size))
     return PreparedCondition(condition, empty.with_padding(padding_of(height, width, stride)))
 
 
@@ -86,7 +88,7 @@ def prepare_text_condition(bundle: Bundle, text: TextFeatures) -> PreparedCondit
     """
     check_kind(bundle, "text")
     condition = bundle.condition(text)
-    bundle.prior.check_prefix(condition.prefix(Window(0, 0, bundle.prior.window, bundle.prior.window)))
+    bundle.prior.check_prefix(first_prefix(bundle.prior, condition))
     return PreparedCondition(condition, bundle.empty_canvas(len(text.features)))
 
 
@@ -191,9 +193,11 @@ def show_condition(bundle: Bundle, guide: PreparedCondition) -> Tensor:
 
     [B, 1 or 3, H, W] in -1..1, as large as the picture it guides, on the CPU; label maps in colors.
     """
-    vqgan = bundle.condition_vqgan
+    vqgan, condition = bundle.condition_vqgan, guide.condition
+    assert vqgan is not None  # as of all kinds that are images
+    assert isinstance(condition, SpatialCondition)
     device = vqgan.post_quant_conv.weight.device
-    images = decode_latents(vqgan, vqgan.codebook.lookup(guide.condition.indices.to(device)))
+    images = decode_latents(vqgan, vqgan.codebook.lookup(condition.indices.to(device)))
     if bundle.condition_config.kind == "segmentation":
         images = colorize_labels(images.argmax(1), images.shape[1])
     return crop_padding(images, guide.canvas.padding, bundle.vqgan.config.stride)

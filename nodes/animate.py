@@ -11,7 +11,7 @@ from .host import comfy
 from .host.comfy import io
 from .host.handles import BundleHandle, VQGANHandle
 from .host.images import from_image, to_image
-from .host.sampling import WindowChoice, finish, sweep
+from .host.sampling import SamplingRequest, WindowChoice, finish, sweep
 from .inputs import DEFAULT_SETTINGS, canvas_inputs, model_input, preview_input, seed_input, vqgan_input
 
 CATEGORY = "Tessera/animation"
@@ -77,7 +77,8 @@ class AnimateTemperature(io.ComfyNode):
         each = swept_settings(
             settings or DEFAULT_SETTINGS, "temperature", even_steps(first, last, frames, there_and_back)
         )
-        runs = sweep(model, condition, canvas, each, sliding, seed, 1, preview_every)
+        request = SamplingRequest(model=model, condition=condition, canvas=canvas, window=sliding, seed=seed)
+        runs = sweep(request, each, preview_every)
         every = runs[0].canvas.join([other.canvas for other in runs[1:]])
         shown = to_image(model.vqgan.decode(every))
         finish(*runs)

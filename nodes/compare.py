@@ -23,7 +23,7 @@ from .host.comfy import io, ui
 from .host.handles import BundleHandle, VQGANHandle
 from .host.images import from_image, to_image
 from .host.painting import ClipHandle
-from .host.sampling import Sampled, WindowChoice, finish, run, sweep
+from .host.sampling import Sampled, SamplingRequest, WindowChoice, finish, run, sweep
 from .inputs import DEFAULT_SETTINGS, canvas_inputs, model_input, preview_input, seed_input, vqgan_input
 
 CATEGORY = "Tessera/compare"
@@ -74,7 +74,10 @@ class SweepSettings(io.ComfyNode):
     ) -> io.NodeOutput:
         numbers = parse_values(values)
         each = swept_settings(settings or DEFAULT_SETTINGS, setting, numbers)
-        runs = sweep(model, condition, canvas, each, sliding, seed, pictures, preview_every)
+        request = SamplingRequest(
+            model=model, condition=condition, canvas=canvas, window=sliding, seed=seed, pictures=pictures
+        )
+        runs = sweep(request, each, preview_every)
         every = runs[0].canvas.join([other.canvas for other in runs[1:]])
         made = model.vqgan.decode(every)
         sheet = labeled_sheet([f"{setting} {number:g}" for number in numbers], to_pil(made))
@@ -136,7 +139,11 @@ class BestOf(io.ComfyNode):
     ) -> io.NodeOutput:
         check_choice(candidates, keep)
         judge = judged_by(clip, text or "")
-        sampled = run(model, condition, canvas, settings, sliding, seed, candidates, preview_every)
+        request = SamplingRequest(
+            model=model, condition=condition, canvas=canvas, settings=settings or DEFAULT_SETTINGS, window=sliding,
+            seed=seed, pictures=candidates,
+        )  # fmt: skip
+        sampled = run(request, preview_every)
         made = model.vqgan.decode(sampled.canvas)
         scores = judge(sampled, made)
         best = sampled.canvas.pick(best_of(scores, len(scores) // candidates, keep))

@@ -11,7 +11,7 @@ from .host import comfy
 from .host.comfy import io
 from .host.handles import BundleHandle
 from .host.images import from_mask, to_image, to_mask
-from .host.sampling import WindowChoice, finish, run, save_trace
+from .host.sampling import SamplingRequest, WindowChoice, finish, run, save_trace
 from .inputs import DEFAULT_SETTINGS, canvas_inputs, model_input, pictures_input, preview_input, seed_input
 
 
@@ -146,7 +146,11 @@ class SampleCodes(io.ComfyNode):
         settings: SamplingSettings | None = None,
         sliding: WindowChoice | None = None,
     ) -> io.NodeOutput:
-        sampled = run(model, condition, canvas, settings, sliding, seed, pictures, preview_every)
+        request = SamplingRequest(
+            model=model, condition=condition, canvas=canvas, settings=settings or DEFAULT_SETTINGS, window=sliding,
+            seed=seed, pictures=pictures,
+        )  # fmt: skip
+        sampled = run(request, preview_every)
         made = model.vqgan.decode(sampled.canvas)
         picture, config = to_image(made), model.bundle.vqgan.config
         entropy, surprise = statistics_masks(sampled.state, sampled.canvas, config.codebook_size, config.stride)

@@ -11,8 +11,8 @@ from . import sockets
 from .host import comfy
 from .host.comfy import io, ui
 from .host.handles import BundleHandle
-from .host.sampling import WindowChoice, plan
-from .inputs import canvas_inputs, model_input, pictures_input
+from .host.sampling import SamplingRequest, WindowChoice, plan
+from .inputs import DEFAULT_SETTINGS, canvas_inputs, model_input, pictures_input
 
 STRIDES = ["1", "2", "4", "8"]  # a list to choose from, since nothing between them is allowed
 
@@ -83,7 +83,11 @@ class PlanRun(io.ComfyNode):
         settings: SamplingSettings | None = None,
         sliding: WindowChoice | None = None,
     ) -> io.NodeOutput:
-        planned = plan(model, condition, canvas, settings, sliding, pictures)
+        request = SamplingRequest(
+            model=model, condition=condition, canvas=canvas, settings=settings or DEFAULT_SETTINGS, window=sliding,
+            pictures=pictures,
+        )  # fmt: skip
+        planned = plan(request)
         text, megabytes = planned.summary(), planned.memory / 2**20
         comfy.say(text)
         return io.NodeOutput(text, planned.cells, planned.windows, planned.seconds, megabytes, ui=ui.PreviewText(text))

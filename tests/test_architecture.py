@@ -1,6 +1,7 @@
 """The rules that keep the tree readable, checked on the source itself."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -124,6 +125,15 @@ def test_no_file_is_a_drawer():
 def test_core_never_prints():
     for path in (ROOT / "core").rglob("*.py"):
         assert "print" not in {name for name, _ in calls_of(path)}, name_of(path)
+
+
+def test_core_says_nothing_of_a_graph():
+    graph = re.compile(r"\b(connect|nodes?|wires?|sockets?|workflows?)\b", re.IGNORECASE)
+    for path in (ROOT / "core").rglob("*.py"):
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.Raise):
+                texts = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
+                assert not [text for text in texts if isinstance(text, str) and graph.search(text)], name_of(path)
 
 
 def test_no_source_calls_eval_exec_or_pickle_load():

@@ -83,6 +83,9 @@ class Level(nn.Module):
     """One resolution: residual blocks, each followed by attention where the config asks for it,
     then an optional change of resolution named `downsample` or `upsample`."""
 
+    downsample: Downsample  # where there is one
+    upsample: Upsample
+
     def __init__(self, channels_in: int, channels_out: int, blocks: int, attention: bool, groups: int = 32):
         super().__init__()
         self.block = nn.ModuleList(

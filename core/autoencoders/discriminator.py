@@ -1,4 +1,4 @@
-"""The patch discriminator: judges overlapping patches of a picture as real or made (section 3.1, arXiv eq. 5)."""
+"""The patch discriminator: judges overlapping patches of an image as real or made (section 3.1, arXiv eq. 5)."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ class PatchDiscriminator(nn.Module):
     def features(self, image: Tensor) -> list[Tensor]:
         """Activations after each LeakyReLU, from fine to coarse; compared by the feature-matching loss."""
         found = []
-        for module in self.main[:-1]:
+        for module in list(self.main)[:-1]:
             image = module(image)
             if isinstance(module, nn.LeakyReLU):
                 found.append(image)
@@ -48,5 +48,5 @@ def initialize(module: nn.Module) -> None:
 
 
 def hinge_loss(real_logits: Tensor, made_logits: Tensor) -> Tensor:
-    """What the discriminator minimises: the hinge form of arXiv eq. 5, as the released models were trained."""
+    """What the discriminator minimizes: the hinge form of arXiv eq. 5, as the released models were trained."""
     return 0.5 * (F.relu(1 - real_logits).mean() + F.relu(1 + made_logits).mean())

@@ -10,7 +10,7 @@ ADAPTIVE_LIMIT = 1e4  # clamp of lambda in the original
 
 def feature_matching(discriminator: PatchDiscriminator, image: Tensor, reconstruction: Tensor) -> Tensor:
     """Mean absolute difference of discriminator features, averaged over its layers: a perceptual
-    distance that needs no foreign weights. Pictures [B, C, H, W] in -1..1 -> scalar."""
+    distance that needs no foreign weights. Images [B, C, H, W] in -1..1 -> scalar."""
     with torch.no_grad():
         wanted = discriminator.features(image)
     found = discriminator.features(reconstruction)

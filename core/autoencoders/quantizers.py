@@ -53,6 +53,9 @@ class VectorQuantizer(nn.Module):
             codebook term of the loss is left out.
     """
 
+    ema_count: Tensor  # [K], with `ema`
+    ema_sum: Tensor  # [K, D]
+
     def __init__(
         self,
         size: int,

@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..geometry import Wrap
+from .base import FirstStage
 from .blocks import Level
 from .strip_layers import GroupMoments, StripLayers, new_output, strips_of
 from .strip_memory import decode_memory, memory_for_strips
 from .vqgan import VQGAN, Decoder
-from .vqgan_file import FirstStage
 
 WRAP_MARGIN = 12  # cells, further than a dVAE sees
 

@@ -20,7 +20,7 @@ from .dvae import DVAE, DVAEConfig
 from .palette import Palette, PaletteConfig
 from .vqgan import VQGAN, VQGANConfig
 
-FirstStage = VQGAN | Palette | DVAE
+StageModule = VQGAN | Palette | DVAE
 
 
 class StageKind(NamedTuple):
@@ -37,7 +37,7 @@ FIRST_STAGES = {
 }
 
 
-def vqgan_part(model: FirstStage) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def vqgan_part(model: StageModule) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Config and tensors of a first stage for use; a VQGAN is the kind that needs no name. A moving-average codebook is
     stored as a plain one: it is used the same way, and its running sums matter to training only."""
     kind = next(name for name, kind in FIRST_STAGES.items() if type(model) is kind.module)
@@ -47,7 +47,7 @@ def vqgan_part(model: FirstStage) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return config, {n: t for n, t in model.state_dict().items() if ".ema_" not in n}
 
 
-def codes_fingerprint(model: FirstStage) -> str:
+def codes_fingerprint(model: StageModule) -> str:
     """Equal for first stages that make the same codes of an image: encoder and codebook count, the decoder does not.
     Of the weights in half precision, so that a file stored so holds the same model."""
     decides = {
@@ -57,7 +57,7 @@ def codes_fingerprint(model: FirstStage) -> str:
     return fingerprint(*rule, *(part for pair in sorted(decides.items()) for part in pair))
 
 
-def save_vqgan(path: str | Path, model: FirstStage, **metadata: Any) -> None:
+def save_vqgan(path: str | Path, model: StageModule, **metadata: Any) -> None:
     """Write a VQGAN as a file of kind "vqgan"; `metadata` as for `write_model_file`."""
     config, tensors = vqgan_part(model)
     write_model_file(path, "vqgan", {"vqgan": config}, {"vqgan": tensors}, **metadata)
@@ -73,7 +73,7 @@ def stage_of_config(values: Any, name: str) -> tuple[type, Any]:
     return FIRST_STAGES[kind].module, config_from(FIRST_STAGES[kind].config, values, name)
 
 
-def build_vqgan(file: ModelFile, part: str, config: Any) -> FirstStage:
+def build_vqgan(file: ModelFile, part: str, config: Any) -> StageModule:
     """The VQGAN that a file holds as `part`."""
     module, values = stage_of_config(config, file.path.name)
     model = build_empty(module, values, file.path.name)
@@ -81,7 +81,7 @@ def build_vqgan(file: ModelFile, part: str, config: Any) -> FirstStage:
     return model
 
 
-def read_vqgan(path: str | Path) -> FirstStage:
+def read_vqgan(path: str | Path) -> StageModule:
     """The VQGAN of a "vqgan" or "bundle" file, ready for use. Raises ValueError as `read_model_file`."""
     file = read_model_file(path)
     return build_vqgan(file, "vqgan", part_config(file, "vqgan"))

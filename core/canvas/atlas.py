@@ -70,12 +70,7 @@ def codebook_atlas(vqgan: VQGAN, order: Order, canvas: Canvas | None = None) -> 
     keys = {"number": torch.arange(len(patches)), "brightness": -patches.mean((1, 2, 3)), "use": -counts}
     shown = torch.where((counts > 0).view(-1, 1, 1, 1), patches, patches * 0.15 - 0.6)
     patches = shown[keys[order].argsort(stable=True)]
-    columns = math.ceil(math.sqrt(len(patches)))
-    missing = columns * math.ceil(len(patches) / columns) - len(patches)
-    _, channels, side, _ = patches.shape
-    patches = torch.cat([patches, patches.new_full((missing, channels, side, side), -1)])
-    rows = patches.view(-1, columns, channels, side, side).permute(2, 0, 3, 1, 4)  # [C, rows, side, columns, side]
-    return rows.reshape(1, channels, -1, columns * side)
+    return tile_images(patches)
 
 
 def colors_in(canvas: Canvas, images: Tensor, size: int, stride: int) -> Tensor:
@@ -85,7 +80,7 @@ def colors_in(canvas: Canvas, images: Tensor, size: int, stride: int) -> Tensor:
         canvas: of [B, h, w] cells, all known.
         images: its pictures, [B, 1 or 3, H, W] in -1..1, with `stride` pixels from cell to cell.
     Returns:
-        [size, 3] uint8; a middle grey for codes that are not used.
+        [size, 3] uint8; a middle gray for codes that are not used.
     """
     cells = F.avg_pool2d(images.float(), stride, ceil_mode=True, count_include_pad=False)  # [B, C, h, w]
     codes = canvas.indices.flatten().to(cells.device)

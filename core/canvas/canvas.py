@@ -1,7 +1,7 @@
 """The canvas: a mosaic of codes with some cells known and the others to be filled.
 
 All unknown is synthesis; the lower half unknown, completion; a painted mask, inpainting; a ring around
-a picture, outpainting; larger than the window, a sliding window.
+an image, outpainting; larger than the window, a sliding window.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ MAX_CELLS = 2**24  # as 4096 x 4096
 class Canvas:
     """indices [B, h, w] int64 and known [B, h, w] bool. Every method returns a new canvas.
 
-    overhang: how much of the last row and of the last column lies beyond the picture, in shares of a cell,
-        0 to below 1: a picture whose sides are no multiples of the stride only fills part of them.
-    wrap: borders at which the picture goes on with its other end, so that it tiles: see `window.Sliding`.
-    origins: how each picture was last painted, as `provenance.origin` writes it ("" where it was not), or none at all.
+    overhang: how much of the last row and of the last column lies beyond the image, in shares of a cell,
+        0 to below 1: an image whose sides are no multiples of the stride only fills part of them.
+    wrap: borders at which the image goes on with its other end, so that it tiles: see `window.Sliding`.
+    origins: how each image was last painted, as `provenance.origin` writes it ("" where it was not), or none at all.
 
-    Raises ValueError for tensors of other shapes, and for a picture that would overhang where it wraps.
+    Raises ValueError for tensors of other shapes, and for an image that would overhang where it wraps.
     """
 
     indices: Tensor
@@ -75,15 +75,15 @@ class Canvas:
         return replace(self.clone(), padding=padding)
 
     def with_wrap(self, wrap: Wrap) -> Canvas:
-        """The same cells; the picture goes on at these borders. ValueError where it overhangs there."""
+        """The same cells; the image goes on at these borders. ValueError where it overhangs there."""
         return replace(self.clone(), wrap=wrap)
 
     def with_provenance(self, provenance: tuple[str, ...]) -> Canvas:
-        """The same cells; how each picture was painted."""
+        """The same cells; how each image was painted."""
         return replace(self.clone(), provenance=provenance)
 
     def with_cells(self, indices: Tensor, known: Tensor) -> Canvas:
-        """Other cells [B, h, w] in as many pictures of the same size, overhang, wrap and origin."""
+        """Other cells [B, h, w] in as many images of the same size, overhang, wrap and origin."""
         return replace(self, indices=indices.clone(), known=known.clone())
 
     def clone(self) -> Canvas:
@@ -113,8 +113,8 @@ class Canvas:
         canvas."""
         self._check_inside(top, left, height, width)
         part = (slice(None), slice(top, top + height), slice(left, left + width))
-        reaches = (top + height == self.size[0], left + width == self.size[1])
-        padding = tuple(share if last else 0.0 for share, last in zip(self.padding, reaches, strict=True))
+        bottom, right = self.padding
+        padding = (bottom if top + height == self.size[0] else 0.0, right if left + width == self.size[1] else 0.0)
         wrap = wrap_of(self.wraps("width") and width == self.size[1], self.wraps("height") and height == self.size[0])
         return Canvas(self.indices[part].clone(), self.known[part].clone(), padding, wrap, self.provenance)
 
@@ -122,7 +122,7 @@ class Canvas:
         """Lay the known cells of `other` over this canvas; its unknown cells change nothing.
 
         Raises:
-            ValueError: it leaves this canvas, or holds several pictures and not as many as this one.
+            ValueError: it leaves this canvas, or holds several images and not as many as this one.
         """
         height, width = other.size
         self._check_inside(top, left, height, width)
@@ -148,12 +148,12 @@ class Canvas:
         return self.pick(torch.arange(len(self.indices)).repeat(batch))
 
     def pick(self, which: Tensor) -> Canvas:
-        """Some of the pictures: `which` int64 numbers of them, in any order."""
+        """Some of the images: `which` int64 numbers of them, in any order."""
         provenance = tuple(self.provenance[number] for number in which.tolist()) if self.provenance else ()
         return replace(self, indices=self.indices[which], known=self.known[which], provenance=provenance)
 
     def join(self, others: list[Canvas]) -> Canvas:
-        """Its pictures, then those of the others; ValueError for canvases of another size."""
+        """Its images, then those of the others; ValueError for canvases of another size."""
         if any(other.size != self.size for other in others):
             sizes = ", ".join(f"{height}x{width}" for height, width in (c.size for c in (self, *others)))
             raise ValueError(f"canvases of {sizes} cells can't be joined; crop them to one size")
@@ -174,7 +174,7 @@ class Canvas:
 
 
 def check_wrap(wrap: Wrap, padding: tuple[float, float]) -> None:
-    """Raise ValueError for an unknown wrap, and for a picture that ends within a cell where it would go on."""
+    """Raise ValueError for an unknown wrap, and for an image that ends within a cell where it would go on."""
     if wrap not in get_args(Wrap):
         raise ValueError(f"wrap is {wrap!r}; choose {', '.join(get_args(Wrap))}")
     (bottom, right), height, width = padding, wrap in ("y", "both"), wrap in ("x", "both")
@@ -187,4 +187,6 @@ def check_wrap(wrap: Wrap, padding: tuple[float, float]) -> None:
 
 def wrap_of(width: bool, height: bool) -> Wrap:
     """The name of wrapping at the two ends of the width, of the height, of both or neither."""
-    return {(False, False): "none", (True, False): "x", (False, True): "y", (True, True): "both"}[width, height]
+    if width and height:
+        return "both"
+    return "x" if width else "y" if height else "none"

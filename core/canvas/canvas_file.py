@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,7 +34,8 @@ def canvas_from(indices: Tensor, known: Tensor, metadata: dict[str, str], name: 
     """The canvas of a file called `name`, whose cells are read; ValueError for what no canvas can be."""
     try:
         down, right = json.loads(metadata.get("overhang", "[0, 0]"))
-        padding, wrap = (float(down), float(right)), metadata.get("wrap", "none")
+        padding = float(down), float(right)
+        wrap: Any = metadata.get("wrap", "none")  # `Canvas` checks it
         provenance = tuple(str(origin) for origin in json.loads(metadata.get("origins", "[]")))
         return Canvas(whole_numbers(indices), known.bool(), padding, wrap, provenance)
     except (TypeError, ValueError, RecursionError, OverflowError) as error:

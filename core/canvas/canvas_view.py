@@ -10,7 +10,7 @@ from .masks import unknown_mask
 
 
 def canvas_view(vqgan: VQGAN, canvas: Canvas) -> Tensor:
-    """[B, h, w] cells -> pictures [B, C, H, W] in -1..1: lines between cells, unknown ones crossed out in white."""
+    """[B, h, w] cells -> images [B, C, H, W] in -1..1: lines between cells, unknown ones crossed out in white."""
     stride = vqgan.config.stride
     images = decode_canvas(vqgan, canvas)
     rows, columns = (torch.arange(side) % stride for side in images.shape[-2:])

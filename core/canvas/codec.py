@@ -71,7 +71,7 @@ def quantize_latents(vqgan: VQGAN, latents: Tensor, padding: tuple[float, float]
 
 def encode_canvas(vqgan: VQGAN, images: Tensor) -> Canvas:
     """A canvas with all cells known of pictures [B, 1 or 3, H, W] in -1..1; errors as `encode_latents`."""
-    padding = padding_of(*images.shape[-2:], vqgan.config.stride)
+    padding = padding_of(images.shape[-2], images.shape[-1], vqgan.config.stride)
     return quantize_latents(vqgan, encode_latents(vqgan, images), padding)
 
 

@@ -16,7 +16,7 @@ Side = Literal["top", "bottom", "left", "right"]
 
 
 def keep_side(canvas: Canvas, side: Side, share: float) -> Canvas:
-    """Forget all but `share` (0..1) of the rows or columns, counted from one side: picture completion.
+    """Forget all but `share` (0..1) of the rows or columns, counted from one side: image completion.
 
     Raises:
         ValueError: an unknown side, or a share out of range.
@@ -34,7 +34,7 @@ def masked_cells(canvas: Canvas, mask: Tensor, share: float, grow: int = 0) -> T
     """Which cells a mask means, [1 or B, h, w] bool.
 
     Args:
-        mask: [1 or B, H, W] in 0..1, laid over the picture.
+        mask: [1 or B, H, W] in 0..1, laid over the image.
         share: how much of a cell has to be painted, 0 (any of it) to below 1.
         grow: take in so many cells around them.
     Raises:
@@ -81,6 +81,6 @@ def blend(vqgan: VQGAN, a: Canvas, b: Canvas, amount: Tensor) -> Canvas:
     for canvas in (a, b):
         check_indices(canvas.indices, len(codes))
     rows = [F.embedding(canvas.indices, codes).movedim(-1, 1) for canvas in (a, b)]  # [B, D, h, w] each
-    mixed = nearest_code(as_rows(torch.lerp(*rows, share.expand_as(rows[0]))), codes).view(a.indices.shape)
+    mixed = nearest_code(as_rows(torch.lerp(rows[0], rows[1], share.expand_as(rows[0]))), codes).view(a.indices.shape)
     indices = torch.where(a.known & b.known, mixed, torch.where(a.known, a.indices, b.indices))
     return a.with_cells(indices, a.known | b.known)

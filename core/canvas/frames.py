@@ -29,16 +29,16 @@ def travel(vqgan: VQGAN, a: Canvas, b: Canvas, frames: int, there_and_back: bool
     """From one canvas to another: frame by frame the codes nearest to a mix of both, `blend` with a growing amount.
 
     Args:
-        a, b: canvases of one picture each, of one size.
+        a, b: canvases of one image each, of one size.
     Returns:
-        A canvas of as many pictures as frames; the first is a.
+        A canvas of as many images as frames; the first is a.
     """
     amounts = torch.tensor(even_steps(0.0, 1.0, frames, there_and_back)).view(-1, 1, 1)
     return blend(vqgan, a.repeat(frames), b.repeat(frames), amounts)
 
 
 def rolled_frames(image: Tensor, frames: int, right: int, down: int) -> Tensor:
-    """A picture that tiles, moved around its border in equal steps, so that the row ends where it began.
+    """An image that tiles, moved around its border in equal steps, so that the row ends where it began.
 
     Args:
         image: [1, C, H, W].

@@ -1,4 +1,4 @@
-"""Masks painted on a picture as numbers for cells, and numbers of cells as masks."""
+"""Masks painted on an image as numbers for cells, and numbers of cells as masks."""
 
 import torch
 import torch.nn.functional as F
@@ -11,10 +11,10 @@ FINE = 16  # steps a cell's side is cut into, to place a mask on a canvas that o
 
 
 def mask_to_cells(mask: Tensor, canvas: Canvas) -> Tensor:
-    """The mean of a mask over each cell: [1 or B, H, W] of any size, laid over the picture -> [1 or B, h, w].
+    """The mean of a mask over each cell: [1 or B, H, W] of any size, laid over the image -> [1 or B, h, w].
 
     Raises:
-        ValueError: another number of masks than pictures.
+        ValueError: another number of masks than images.
     """
     if mask.ndim != 3 or len(mask) not in (1, len(canvas.indices)) or not mask.numel():
         raise ValueError(
@@ -30,11 +30,11 @@ def mask_to_cells(mask: Tensor, canvas: Canvas) -> Tensor:
 
 
 def cells_to_mask(cells: Tensor, canvas: Canvas, stride: int) -> Tensor:
-    """Numbers of cells as squares of `stride` pixels: [B, h, w] -> [B, H, W], as large as the decoded picture."""
+    """Numbers of cells as squares of `stride` pixels: [B, h, w] -> [B, H, W], as large as the decoded image."""
     squares = cells.repeat_interleave(stride, 1).repeat_interleave(stride, 2)
     return crop_padding(squares, canvas.padding, stride)
 
 
 def unknown_mask(canvas: Canvas, stride: int) -> Tensor:
-    """1 where cells are unknown: [B, H, W], as large as the decoded picture."""
+    """1 where cells are unknown: [B, H, W], as large as the decoded image."""
     return cells_to_mask((~canvas.known).float(), canvas, stride)

@@ -136,12 +136,12 @@ def interpret(file: BinaryIO) -> Any:
             case "GET" | "BINGET" | "LONG_BINGET":
                 stack.append(memo[place(argument)])
             case "GLOBAL":
-                stack.append(named(*argument.split(" ", 1)))
+                stack.append(named(*str(argument).split(" ", 1)))
             case "STACK_GLOBAL":
                 name, module = stack.pop(), stack.pop()
                 stack.append(named(module, name))
             case "INST":
-                stack.append(called(named(*argument.split(" ", 1)), tuple(since_mark())))
+                stack.append(called(named(*str(argument).split(" ", 1)), tuple(since_mark())))
             case "OBJ":
                 items = since_mark()
                 stack.append(called(items[0], tuple(items[1:])))
@@ -172,7 +172,7 @@ PLAIN = {
 }  # fmt: skip
 
 
-def place(number: int) -> int:
+def place(number: Any) -> int:
     """A place of the memo."""
     if not 0 <= number < 2 * MAX_KEY:
         raise ValueError("its pickle remembers something at a place that no pickle has")

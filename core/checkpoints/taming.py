@@ -220,7 +220,8 @@ def read_order(checkpoint: Checkpoint) -> Order | None:
 def plan_transformer(source: Source, model: ModelYaml | None, codes: int, prefix_length: int) -> ModelPlan:
     """The transformer among a checkpoint's tensors."""
     name, parts = source.name, transformer_parts(source)
-    shapes = [parts[n].shape if n in parts else () for n in ("tok_emb.weight", "pos_emb", "head.weight")]
+    names = ("tok_emb.weight", "pos_emb", "head.weight")
+    shapes: list[tuple[int, ...]] = [parts[n].shape if n in parts else () for n in names]
     if [len(shape) for shape in shapes] != [2, 3, 2]:
         raise ValueError(f"{name} holds no transformer, or a broken one; choose another file")
     (vocabulary, width), (_, length, _), _ = shapes
@@ -296,7 +297,7 @@ def labels_of(kind: ConditionKind, params: dict, prior: TransformerConfig, condi
     """How many labels the condition has."""
     given = branch(params, "cond_stage_config", "params")
     match kind:
-        case "segmentation":
+        case "segmentation" if condition is not None:
             return condition.config.image_channels
         case "class":
             return given.get("n_classes", RELEASED_CLASSES)

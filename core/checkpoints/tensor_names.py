@@ -7,7 +7,7 @@ decoder's levels from the other end. What differs is settled here, so the models
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,7 +17,7 @@ from ..storage.model_file import check_finite, in_float32
 from .reader import Checkpoint
 
 Shape = tuple[int, ...]
-Rules = list[tuple[str, str]]  # pattern of a released name -> our name; "" sets the tensor aside
+Rules = Sequence[tuple[str, str]]  # pattern of a released name -> our name; "" sets the tensor aside
 
 
 class TensorSource(NamedTuple):
@@ -204,10 +204,11 @@ def transformer_parts(source: Source) -> TensorSources:
 def fuse_qkv(parts: TensorSources, prefix: str) -> None:
     """Three products become one: stack queries, keys and values in this order."""
     for kind in ("weight", "bias"):
-        three = [parts.get(f"{prefix}{part}.{kind}") for part in ("query", "key", "value")]
-        if None not in three and all(len(part.shape) > 0 for part in three):
-            for part in ("query", "key", "value"):
-                del parts[f"{prefix}{part}.{kind}"]
+        names = [f"{prefix}{part}.{kind}" for part in ("query", "key", "value")]
+        three = [parts[name] for name in names if name in parts]
+        if len(three) == len(names) and all(len(part.shape) > 0 for part in three):
+            for name in names:
+                del parts[name]
             shape = (sum(part.shape[0] for part in three), *three[0].shape[1:])
             parts[f"{prefix}qkv.{kind}"] = TensorSource(
                 shape, lambda shape=shape, three=three: stack_parts(shape, three)

@@ -241,7 +241,8 @@ def _locate_tensor(value: Any, locate: Locate) -> TensorLocation | None:
         value = value.arguments[0]
     if not is_call(value, REBUILD):
         return None
-    storage, first, shape, stride = (*value.arguments, None, None, None)[:4]
+    parts: list[Any] = [*value.arguments, None, None, None]
+    storage, first, shape, stride = parts[:4]
     if not is_storage(storage):
         raise ValueError("a tensor has no storage")
     numbers = [first, *shape, *stride] if isinstance(shape, tuple) and isinstance(stride, tuple) else [None]
@@ -311,6 +312,6 @@ def read_tensor(path: Path, place: TensorLocation) -> Tensor:
     raw = torch.empty(reach * place.dtype.itemsize, dtype=torch.uint8)
     with path.open("rb") as file:
         file.seek(place.offset + place.first * place.dtype.itemsize)
-        if file.readinto(raw.numpy()) != len(raw):
+        if file.readinto(raw.numpy().data) != len(raw):
             raise ValueError(f"{path.name} ends in the middle of a tensor; fetch it again")
     return raw.view(place.dtype).as_strided(place.shape, place.stride).contiguous()

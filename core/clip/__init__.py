@@ -1,1 +1,1 @@
-"""CLIP: pictures and words in one space; guided synthesis and scores by it."""
+"""CLIP: images and words in one space; guided synthesis and scores by it."""

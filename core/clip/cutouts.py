@@ -1,9 +1,9 @@
-"""Cutouts: the many views of a picture that CLIP judges while the picture is being made.
+"""Cutouts: the many views of an image that CLIP judges while the image is being made.
 
-A view is a square of the picture, moved, turned and seen in perspective by one projective map, then lit, holed and
+A view is a square of the image, moved, turned and seen in perspective by one projective map, then lit, holed and
 made noisy. So a pattern that fools CLIP from one place only gains nothing. All of it is drawn from one generator.
 
-    picture [1, 3, H, W] --map, from the nearest halving of its size--> views [n, 3, S, S] --light, holes, noise-->
+    image [1, 3, H, W] --map, from the nearest halving of its size--> views [n, 3, S, S] --light, holes, noise-->
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class CutoutSettings:
     """Which views are taken. ValueError for values out of range.
 
     kind: "crop" are squares from CLIP's own size to the shorter side (Crowson's notebook), "whole" the whole
-        picture again and again, "zoom" six of ten close, four whole, and "mixed" half whole, half of any size.
+        image again and again, "zoom" six of ten close, four whole, and "mixed" half whole, half of any size.
     """
 
     count: int = 32
@@ -47,11 +47,11 @@ class CutoutSettings:
 class Views(NamedTuple):
     """n views that have been drawn, not yet taken."""
 
-    squares: Tensor  # [n, 4] left, top, right, bottom in pixels; may reach beyond the picture
+    squares: Tensor  # [n, 4] left, top, right, bottom in pixels; may reach beyond the image
     maps: Tensor  # [n, 3, 3] from a view's -1..1 to its square's -1..1
     gains: Tensor  # [n, 3]
     holes: Tensor  # [n, 4] left, top, right, bottom in -1..1 of the view; empty where left is right
-    grays: Tensor  # [n] 0..1, what lies beyond the picture and in holes
+    grays: Tensor  # [n] 0..1, what lies beyond the image and in holes
     noise: Tensor  # [n, 3, S, S]
 
     def part(self, start: int, stop: int, device: torch.device) -> Views:
@@ -60,13 +60,13 @@ class Views(NamedTuple):
 
 
 def draw_views(settings: CutoutSettings, height: int, width: int, size: int, generator: torch.Generator) -> Views:
-    """Draw `settings.count` views of a picture of height x width pixels, for a CLIP of `size` pixels.
+    """Draw `settings.count` views of an image of height x width pixels, for a CLIP of `size` pixels.
 
     The generator is on the CPU; it is drawn from in an order that does not depend on how the views are taken later.
     """
     n = settings.count
     sides = _draw_sides(settings, height, width, size, generator)
-    room = torch.tensor([width, height]) - sides[:, None]  # [n, 2], negative where a square holds the whole picture
+    room = torch.tensor([width, height]) - sides[:, None]  # [n, 2], negative where a square holds the whole image
     place = torch.where(room > 0, room * torch.rand(n, 2, generator=generator), room / 2)
     squares = torch.cat([place, place + sides[:, None]], 1)
     light = torch.rand(n, 4, generator=generator) * 2 - 1
@@ -79,18 +79,18 @@ def draw_views(settings: CutoutSettings, height: int, width: int, size: int, gen
     return Views(squares, maps, gains, holes, grays, noise * (settings.noise * strength).view(n, 1, 1, 1))
 
 
-def take_views(picture: Tensor, views: Views, size: int) -> Tensor:
+def take_views(image: Tensor, views: Views, size: int) -> Tensor:
     """Views as CLIP sees them.
 
     Args:
-        picture: [1, 3, H, W] in 0..1.
-        views: on the picture's device.
+        image: [1, 3, H, W] in 0..1.
+        views: on the image's device.
     Returns:
-        [n, 3, size, size], about 0..1, with the gradient of the picture.
+        [n, 3, size, size], about 0..1, with the gradient of the image.
     """
-    height, width = picture.shape[2:]
+    height, width = image.shape[2:]
     grid = _view_grid(views, height, width, size)  # [n, S, S, 2]
-    taken = _sample(picture, grid, (views.squares[:, 2] - views.squares[:, 0]) / size)
+    taken = _sample(image, grid, (views.squares[:, 2] - views.squares[:, 0]) / size)
     inside = (grid.abs() <= 1).all(3).unsqueeze(1)  # [n, 1, S, S]
     x = torch.where(inside, taken * views.gains.view(-1, 3, 1, 1), views.grays.view(-1, 1, 1, 1))
     x = torch.where(_in_holes(views.holes, size), views.grays.view(-1, 1, 1, 1), x)
@@ -101,7 +101,7 @@ def coverage(views: Views, mask: Tensor) -> Tensor:
     """How much of each view's square lies in a region: mask [H, W] in 0..1 -> [n] in 0..1."""
     size = 32
     plain = views._replace(maps=torch.eye(3, device=mask.device).repeat(len(views.maps), 1, 1))
-    grid = _view_grid(plain, *mask.shape, size)
+    grid = _view_grid(plain, mask.shape[0], mask.shape[1], size)
     planes = mask.expand(len(grid), 1, *mask.shape)
     return F.grid_sample(planes, grid, padding_mode="zeros", align_corners=False).mean((1, 2, 3))
 
@@ -150,7 +150,7 @@ def _in_holes(holes: Tensor, size: int) -> Tensor:
 
 
 def _view_grid(views: Views, height: int, width: int, size: int) -> Tensor:
-    """Where in the picture, -1..1, the pixels of views lie: [n, S, S, 2]."""
+    """Where in the image, -1..1, the pixels of views lie: [n, S, S, 2]."""
     at = (torch.arange(size, device=views.maps.device) + 0.5) * 2 / size - 1
     y, x = torch.meshgrid(at, at, indexing="ij")
     points = torch.stack([x, y, torch.ones_like(x)], -1)  # [S, S, 3]
@@ -162,14 +162,14 @@ def _view_grid(views: Views, height: int, width: int, size: int) -> Tensor:
     return seen * reach[:, None, None] + center[:, None, None]
 
 
-def _sample(picture: Tensor, grid: Tensor, shrink: Tensor) -> Tensor:
-    """The picture at the points of a grid, from the halving of it that is nearest to the views' resolution.
+def _sample(image: Tensor, grid: Tensor, shrink: Tensor) -> Tensor:
+    """The image at the points of a grid, from the halving of it that is nearest to the views' resolution.
 
     Args:
-        shrink: [n] pixels of the picture for one of a view.
+        shrink: [n] pixels of the image for one of a view.
     """
     levels = shrink.clamp(min=1).log2().round().long().tolist()
-    halvings, taken = [picture], [grid.new_empty(0)] * len(levels)
+    halvings, taken = [image], [grid.new_empty(0)] * len(levels)
     while len(halvings) <= max(levels):
         height, width = halvings[-1].shape[2:]
         halvings.append(F.adaptive_avg_pool2d(halvings[-1], (max(1, height // 2), max(1, width // 2))))

@@ -1,4 +1,4 @@
-"""CLIP: an image tower and a text tower into one space, where a picture lies near the words that describe it.
+"""CLIP: an image tower and a text tower into one space, where an image lies near the words that describe it.
 
     image --patches--> blocks --class token--> projection --+
                                                             +--> unit vectors, compared by their cosine
@@ -163,7 +163,7 @@ class CLIP(nn.Module):
             width = tower.projection.in_features
             deep = width**-0.5 * (2 * len(tower.blocks)) ** -0.5
             for block in tower.blocks:
-                layers = (block.attention.qkv, block.attention.out, block.mlp[0], block.mlp[2])
+                layers = [m for m in block.modules() if isinstance(m, nn.Linear)]  # qkv, out, then those of the MLP
                 for layer, std in zip(layers, (width**-0.5, deep, (2 * width) ** -0.5, deep), strict=True):
                     nn.init.normal_(layer.weight, std=std)
                     nn.init.zeros_(layer.bias)

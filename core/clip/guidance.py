@@ -1,12 +1,12 @@
-"""Guided synthesis: a picture of codes that comes nearer to its prompts with every step.
+"""Guided synthesis: an image of codes that comes nearer to its prompts with every step.
 
-    z --nearest codes, straight through--> decoder --> picture --views--> CLIP --> spherical distances to the prompts
+    z --nearest codes, straight through--> decoder --> image --views--> CLIP --> spherical distances to the prompts
     ^                                                                                        |
     +------------------- Adam, held within the codebook's range <------ gradient ------------+
 
 VQGAN and CLIP stay as they are; only z, a latent for each cell, is learned (Crowson et al. 2022, arXiv:2204.08583).
 Because z is quantized at every step, every step is a canvas. The gradient is worked out in two parts: that of the
-views with respect to the picture, a few views at a time, then that of the picture with respect to z. So memory does
+views with respect to the image, a few views at a time, then that of the image with respect to z. So memory does
 not grow with the number of views.
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -33,7 +33,7 @@ MAX_STEPS = 100_000
 
 @dataclass(frozen=True, kw_only=True)
 class GuidanceSettings:
-    """How a picture is guided. ValueError for values out of range.
+    """How an image is guided. ValueError for values out of range.
 
     learning_rate: Adam's, in standard deviations of the codebook, so that one value serves every VQGAN.
     average: decay of the average of z that is shown and returned; 0 shows z itself.
@@ -83,7 +83,7 @@ class GuidanceState:
 
     def clone(self) -> GuidanceState:
         """The same, sharing no memory."""
-        return GuidanceState(**{n: v.clone() if isinstance(v, Tensor) else v for n, v in vars(self).items()})
+        return replace(self, **{n: v.clone() for n, v in vars(self).items() if isinstance(v, Tensor)})
 
 
 class GuidanceEvent(NamedTuple):
@@ -165,11 +165,11 @@ def _step(run: _Run, state: GuidanceState) -> GuidanceEvent:
     losses, loss = [], 0.0
     for model, targets in zip(run.models, run.targets, strict=True):
         clip = model.clip
-        views = draw_views(settings.cutouts, *leaf.shape[2:], clip.config.image_size, generator)
+        views = draw_views(settings.cutouts, leaf.shape[2], leaf.shape[3], clip.config.image_size, generator)
         each, total = add_gradient(clip, leaf, views, targets, settings.normalize)
         losses, loss = losses or each, loss + total
-    image.backward(leaf.grad)
-    gradient = z.grad + _pulls(z.detach(), state, codes.mean(0).view(1, -1, 1, 1), settings)
+    (gradient,) = torch.autograd.grad(image, z, leaf.grad)
+    gradient = gradient + _pulls(z.detach(), state, codes.mean(0).view(1, -1, 1, 1), settings)
     if run.kept is not None:
         gradient = gradient.masked_fill(run.kept, 0)
     _adam(state, gradient, settings.learning_rate * float(codes.std()))
@@ -204,13 +204,14 @@ class _ClampWithGradient(torch.autograd.Function):
         return x.clamp(0, 1)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx, *gradients):
+        (gradient,) = gradients
         (x,) = ctx.saved_tensors
         return gradient * (gradient * (x - x.clamp(0, 1)) >= 0)
 
 
 def decode_with_gradient(vqgan: VQGAN, codes: Tensor) -> Tensor:
-    """Codes [1, D, h, w] -> picture [1, 3, H, W] in 0..1."""
+    """Codes [1, D, h, w] -> image [1, 3, H, W] in 0..1."""
     return _ClampWithGradient.apply((vqgan.decode(codes) + 1) / 2)
 
 

@@ -1,4 +1,4 @@
-"""What guidance minimizes: the spherical distances between the views of a picture and its prompts.
+"""What guidance minimizes: the spherical distances between the views of an image and its prompts.
 
     d(u, v) = 2 arcsin(|u - v| / 2)^2, half the squared angle between unit vectors
 
@@ -27,16 +27,16 @@ VIEWS_AT_ONCE = 8
 class Target(NamedTuple):
     """A prompt as one CLIP sees it."""
 
-    vectors: Tensor  # [m, E] unit: one for words, one for each view of a picture
+    vectors: Tensor  # [m, E] unit: one for words, one for each view of an image
     weight: float
     stop: float
-    region: Tensor | None  # [H, W] of the canvas' picture
+    region: Tensor | None  # [H, W] of the canvas' image
 
 
 def encode_prompts(
     model: ClipModel, prompts: Sequence[Prompt], cutouts: CutoutSettings, size: tuple[int, int]
 ) -> list[Target]:
-    """Prompts as a CLIP sees them, for a picture of size (height, width)."""
+    """Prompts as a CLIP sees them, for an image of size (height, width)."""
     targets = []
     with torch.no_grad():
         for prompt in prompts:
@@ -49,15 +49,16 @@ def encode_prompts(
 
 
 def prompt_vectors(model: ClipModel, prompt: Prompt, cutouts: CutoutSettings) -> Tensor:
-    """Unit vectors of a prompt, [m, E]: one for words and noise, one for each view of a picture."""
+    """Unit vectors of a prompt, [m, E]: one for words and noise, one for each view of an image."""
     clip = model.clip
     if prompt.text:
         return clip.encode_text(model.tokenizer([prompt.text]).to(clip.device))
     if prompt.noise is not None:
         generator = torch.Generator().manual_seed(prompt.noise)
         return F.normalize(torch.randn(1, clip.config.embed_dim, generator=generator), dim=1).to(clip.device)
+    assert prompt.image is not None  # a prompt is one of the three
     image, side = prompt.image.to(clip.device), clip.config.image_size
-    views = draw_views(cutouts, *image.shape[2:], side, torch.Generator().manual_seed(0))
+    views = draw_views(cutouts, image.shape[2], image.shape[3], side, torch.Generator().manual_seed(0))
     taken = (views.part(i, i + VIEWS_AT_ONCE, clip.device) for i in range(0, cutouts.count, VIEWS_AT_ONCE))
     return torch.cat([clip.encode_image(take_views(image, part, side)) for part in taken])
 
@@ -83,7 +84,8 @@ def add_gradient(
             (_signed_distance(seen, target) * share[start:stop]).sum()
             for target, share in zip(targets, shares, strict=True)
         ]
-        sum(part * (abs(target.weight) / scale) for part, target in zip(parts, targets, strict=True)).backward()
+        scaled = [part * (abs(target.weight) / scale) for part, target in zip(parts, targets, strict=True)]
+        torch.stack(scaled).sum().backward()
         losses = [loss + float(part.detach()) for loss, part in zip(losses, parts, strict=True)]
     return losses, sum(loss * abs(t.weight) / scale for loss, t in zip(losses, targets, strict=True))
 

@@ -29,7 +29,7 @@ MAX_FRAMES = 10_000
 
 
 def soft_noise(height: int, width: int, seed: int) -> Tensor:
-    """A picture of nothing to begin with, large soft spots and small ones: [1, 3, height, width] in -1..1."""
+    """An image of nothing to begin with, large soft spots and small ones: [1, 3, height, width] in -1..1."""
     generator = torch.Generator().manual_seed(seed)
     image = torch.zeros(1, 3, height, width)
     for cells, strength in ((3, 0.5), (8, 0.35), (20, 0.2)):
@@ -44,15 +44,15 @@ def begin_painting(vqgan: VQGAN, height: int, width: int, seed: int) -> Guidance
 
 
 def from_image(vqgan: VQGAN, image: Tensor, seed: int) -> GuidanceState:
-    """A run that begins with the codes of a picture, [1, 3, H, W] in -1..1 of any size."""
+    """A run that begins with the codes of an image, [1, 3, H, W] in -1..1 of any size."""
     return from_canvas(vqgan, encode_canvas(vqgan, image), seed)
 
 
 def from_canvas(vqgan: VQGAN, canvas: Canvas, seed: int) -> GuidanceState:
-    """A run that begins with a canvas of one picture; its unknown cells are soft noise.
+    """A run that begins with a canvas of one image; its unknown cells are soft noise.
 
     Raises:
-        ValueError: several pictures.
+        ValueError: several images.
     """
     if len(canvas.indices) != 1:
         raise ValueError(f"the canvas holds {len(canvas.indices)} pictures; guidance makes one at a time, pick one")
@@ -105,7 +105,7 @@ def _blank(clip) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:
-    """How the picture moves from one frame of a film to the next. ValueError for values out of range."""
+    """How the image moves from one frame of a film to the next. ValueError for values out of range."""
 
     zoom: float = 1.02  # above 1 goes in
     right: float = 0.0  # what is seen moves by this share of the width
@@ -120,7 +120,7 @@ class Camera:
 
 
 def move_camera(image: Tensor, camera: Camera) -> Tensor:
-    """The next view of a picture, mirrored where it goes beyond: [1, 3, H, W] -> same."""
+    """The next view of an image, mirrored where it goes beyond: [1, 3, H, W] -> same."""
     height, width = image.shape[2:]
     angle = math.radians(camera.turn)
     cos, sin = math.cos(angle) / camera.zoom, math.sin(angle) / camera.zoom
@@ -192,11 +192,12 @@ def restyle(
 
 
 def _frame(vqgan, models, prompts, state, settings, number) -> Iterator[Frame]:
-    """The steps of one frame; returns its picture."""
+    """The steps of one frame; returns its image."""
     event = None
     for event in guide_steps(vqgan, models, prompts, state, settings):
         if event.step < event.steps:
             yield Frame(number, event, None)
+    assert event is not None  # there is at least one step
     with torch.no_grad():
         canvas = painted_canvas(vqgan, event.state, settings)
         image = vqgan.decode_indices(canvas.indices.to(state.z.device)).clamp(-1, 1)

@@ -1,4 +1,4 @@
-"""What a picture should come near to, or keep away from: words, pictures, noise, for all of it or a region.
+"""What an image should come near to, or keep away from: words, images, noise, for all of it or a region.
 
     a strawberry with a crown | in the style of an icon:0.5 | letters:-0.3
 
@@ -22,7 +22,7 @@ class Prompt:
     weight: how strongly it pulls; negative, how strongly it repels.
     stop: a view nearer than this spherical distance (0 to 4.93, with a negative weight -4.93 to 0) is near enough
         and is left alone.
-    region: [H, W] in 0..1 of any size, stretched over the picture; None is the whole picture.
+    region: [H, W] in 0..1 of any size, stretched over the image; None is the whole image.
 
     Raises ValueError for none of them or several, an empty text, and weights that are no numbers.
     """

@@ -1,6 +1,6 @@
-"""How well pictures and words go together by CLIP, and classification by the names of classes alone.
+"""How well images and words go together by CLIP, and classification by the names of classes alone.
 
-A CLIP that guided a picture is no judge of it: the picture was made to please it. Score with another one.
+A CLIP that guided an image is no judge of it: the image was made to please it. Score with another one.
 """
 
 from __future__ import annotations

@@ -24,13 +24,16 @@ class Condition(Protocol):
     @property
     def canvas_size(self) -> tuple[int, int] | None:
         """The canvas it was made for, (h, w) in cells; None fits any."""
+        ...
 
     @property
     def unconditional(self) -> Condition | None:
         """What the prior is given instead when nothing is to guide it; None where it has not learned that."""
+        ...
 
     def prefix(self, window: Window) -> Tensor | Prefix:
         """What stands before the window's cells, and what is added at each of them."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -91,13 +94,17 @@ class JointCondition:
 def repeat(condition: Condition, times: int) -> Condition:
     """A condition of a batch, for `times` images each: all once, then all again. A batch of one serves any number
     already."""
+    return _repeated(condition, times)
 
-    def repeated(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return value.repeat(times, *[1] * (value.ndim - 1)) if len(value) > 1 else value
-        if isinstance(value, tuple):
-            return tuple(repeated(part) for part in value)
-        return repeat(value, times) if dataclasses.is_dataclass(value) else value
 
-    fields = {f.name: getattr(condition, f.name) for f in dataclasses.fields(condition) if f.name != "unconditional"}
-    return dataclasses.replace(condition, **{name: repeated(value) for name, value in fields.items()})
+def _repeated(value: Any, times: int) -> Any:
+    """The tensors of a condition repeated along their batch, in its parts too; anything else as it is."""
+    if isinstance(value, Tensor):
+        return value.repeat(times, *[1] * (value.ndim - 1)) if len(value) > 1 else value
+    if isinstance(value, tuple):
+        return tuple(_repeated(part, times) for part in value)
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return value
+    parts = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    parts.pop("unconditional", None)
+    return dataclasses.replace(value, **{name: _repeated(part, times) for name, part in parts.items()})

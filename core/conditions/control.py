@@ -93,7 +93,7 @@ class ControlledCondition:
     @property
     def canvas_size(self) -> tuple[int, int]:
         """(h, w) in cells."""
-        return self.control.shape[1:3]
+        return self.control.shape[1], self.control.shape[2]
 
     @cached_property
     def scaled(self) -> Tensor:

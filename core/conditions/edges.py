@@ -1,4 +1,4 @@
-"""Edges: the picture condition that any photograph or drawing can give (section 4.2)."""
+"""Edges: the image condition that any photograph or drawing can give (section 4.2)."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -62,7 +62,7 @@ def canny(images: Tensor, settings: EdgeSettings = DEFAULT_EDGES) -> Tensor:
 
 
 def extract_lines(images: Tensor, source: LineSource, settings: EdgeSettings = DEFAULT_EDGES) -> Tensor:
-    """White lines on black, whatever the picture is.
+    """White lines on black, whatever the image is.
 
     Args:
         images: [B, 1 or 3, H, W] in -1..1.
@@ -93,7 +93,7 @@ def centerlines(images: Tensor) -> Tensor:
     Returns:
         [B, 1, H, W], -1 (black) or 1 (white).
     Raises:
-        ValueError: a broken picture.
+        ValueError: a broken image.
     """
     check_images(images)
     dark = (images.mean(1) < 0).cpu().numpy()  # [B, H, W]

@@ -12,7 +12,7 @@ from .base import Condition
 
 @dataclass(frozen=True)
 class ClassCondition:
-    """One class label a picture: labels [B or 1] int64, in 0..classes-1; `unconditional` stands for none, if the prior
+    """One class label an image: labels [B or 1] int64, in 0..classes-1; `unconditional` stands for none, if the prior
     has learned that."""
 
     labels: Tensor

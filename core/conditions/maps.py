@@ -1,4 +1,4 @@
-"""Pictures that guide a picture, made ready for the condition's VQGAN (edges have a file of their own)."""
+"""Images that guide an image, made ready for the condition's VQGAN (edges have a file of their own)."""
 
 import math
 
@@ -16,9 +16,9 @@ UNLABELLED = (
 
 
 def depth(images: Tensor) -> Tensor:
-    """Inverse depth (near is bright), stretched to the full range picture by picture.
+    """Inverse depth (near is bright), stretched to the full range image by image.
 
-    [B, 1 or 3, H, W], any scale -> [B, 1, H, W] in -1..1; a flat picture becomes all far (-1).
+    [B, 1 or 3, H, W], any scale -> [B, 1, H, W] in -1..1; a flat image becomes all far (-1).
     """
     check_images(images, "the depth picture")
     gray = images.float().mean(1, keepdim=True)
@@ -27,7 +27,7 @@ def depth(images: Tensor) -> Tensor:
 
 
 def check_depth(images: Tensor) -> Tensor:
-    """Depth pictures as they came, before they are scaled: [B, 1 or 3, H, W] in -1..1 -> the same.
+    """Depth images as they came, before they are scaled: [B, 1 or 3, H, W] in -1..1 -> the same.
 
     Raises:
         ValueError: broken, or numbers packed into RGBA (`io.packed_floats`) whose fourth byte is lost by now.
@@ -65,7 +65,7 @@ def labels_from_colors(images: Tensor, palette: Tensor) -> Tensor:
     palette = palette.to(pixels)
     best = pixels.new_full(pixels.shape[:3], torch.inf)
     labels = torch.zeros(pixels.shape[:3], dtype=torch.int64, device=pixels.device)
-    for label, color in enumerate(palette):  # a color at a time: the full table would be n times the picture
+    for label, color in enumerate(palette):  # a color at a time: the full table would be n times the image
         distance = (pixels - color).square().sum(-1)
         labels[distance < best] = label
         best = torch.minimum(best, distance)
@@ -73,7 +73,7 @@ def labels_from_colors(images: Tensor, palette: Tensor) -> Tensor:
 
 
 def labels_from_image(images: Tensor, palette: Tensor | None, classes: int, first: int = 0) -> Tensor:
-    """A picture of a label map as labels, by its gray levels or by the nearest color of a palette.
+    """An image of a label map as labels, by its gray levels or by the nearest color of a palette.
 
     Args:
         images: [B, 1 or 3, H, W] in -1..1.
@@ -113,8 +113,8 @@ def labels_from_gray(images: Tensor, first: int = 0) -> Tensor:
     levels = ((images.float().clamp(-1, 1) + 1) * 127.5).round().long()  # [B, C, H, W]
     if (levels != levels[:, :1]).any():
         raise ValueError(
-            "the segmentation picture is coloured, and without a palette its gray levels are the labels; give the "
-            "palette of its colours, or a gray label map"
+            "the segmentation picture is colored, and without a palette its gray levels are the labels; give the "
+            "palette of its colors, or a gray label map"
         )
     return (levels[:, 0] + first) % 256
 
@@ -131,7 +131,7 @@ def low_resolution(images: Tensor, factor: int) -> Tensor:
     """Scaled down by `factor` and back up, in steps of 1/255: what super-resolution learns to undo. Same shape.
 
     Raises:
-        ValueError: a broken picture, or a factor below 1 or larger than a side.
+        ValueError: a broken image, or a factor below 1 or larger than a side.
     """
     check_images(images)
     height, width = images.shape[-2:]
@@ -143,7 +143,7 @@ def low_resolution(images: Tensor, factor: int) -> Tensor:
 
 
 def enlarge(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """A small picture at the size of the one to be made, as `low_resolution` does it: [B, C, h, w] -> [B, C, *size]."""
+    """A small image at the size of the one to be made, as `low_resolution` does it: [B, C, h, w] -> [B, C, *size]."""
     check_images(images, "the small picture")
     pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().byte()
     return (resize(pixels, size) / 127.5 - 1).to(images)

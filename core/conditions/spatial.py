@@ -39,7 +39,8 @@ class SpatialCondition:
     def prefix(self, window: Window) -> Tensor:
         """The condition's cells under the window."""
         (own_height, own_width), height = self.indices.shape[1:], self.canvas_size[0]
-        scaled = Window(*(v * own_height // height for v in window[:4]), window.wrap)
+        top, left, tall, wide = (v * own_height // height for v in window[:4])
+        scaled = Window(top, left, tall, wide, window.wrap)
         rows, columns = scaled.rows(own_height), scaled.columns(own_width)
         return self.indices[:, rows][:, :, columns].flatten(1) + self.offset
 

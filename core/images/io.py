@@ -49,7 +49,7 @@ def unpack_image(file: Path | BinaryIO, name: str | Path) -> Image.Image:
         raise ValueError(f"{name} is too large: {error}; scale it down first") from error
     except (UnidentifiedImageError, OSError, SyntaxError, EOFError) as error:
         raise unreadable(name, error) from error
-    if picture.getextrema()[3][0] == 255:  # opaque everywhere: whether there is a fourth channel says nothing
+    if picture.getchannel("A").getextrema()[0] == 255:  # opaque: whether there is a fourth channel says nothing
         return picture.convert("RGB")
     if (depth := packed_floats(np.asarray(picture))) is not None:
         return Image.fromarray(gray_bytes(depth, name)).convert("RGB")

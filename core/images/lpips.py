@@ -37,13 +37,13 @@ lpips_network = lru_cache(1)(build_lpips)  # once; a failure is tried again
 
 @torch.inference_mode()
 def lpips(a: Tensor, b: Tensor) -> Tensor:
-    """Perceptual distance (Zhang et al. 2018, VGG) of each picture pair, [B, 3, H, W] in -1..1 -> [B], 0 = equal.
+    """Perceptual distance (Zhang et al. 2018, VGG) of each image pair, [B, 3, H, W] in -1..1 -> [B], 0 = equal.
 
     The first call fetches the weights of VGG16 (528 MB) unless torchvision has them already.
 
     Raises:
         PerceptualLossUnavailable: no `lpips` package, or no way to its weights.
-        ValueError: pictures too small for it.
+        ValueError: images too small for it.
     """
     if min(a.shape[-2:]) < MIN_LPIPS_SIDE:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Cheap numbers that say how alike two pictures are."""
+"""Cheap numbers that say how alike two images are."""
 
 import math
 
@@ -12,7 +12,7 @@ from .lpips import PerceptualLossUnavailable, lpips
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB of each picture pair, [B, C, H, W] in -1..1 -> [B]."""
+    """Peak signal-to-noise ratio in dB of each image pair, [B, C, H, W] in -1..1 -> [B]."""
     error = (a.clamp(-1, 1) - b.clamp(-1, 1)).square().flatten(1).mean(1)
     return 10 * torch.log10(4 / error.clamp(min=1e-10))  # the range -1..1 has peak 2
 
@@ -49,12 +49,12 @@ def perceptual_comparison(a: Tensor, b: Tensor) -> tuple[float, str]:
 
 
 def code_agreement(a: Tensor, b: Tensor) -> Tensor:
-    """Share of cells with the same code in each pair of pictures: indices [B, h, w] each -> [B] in 0..1."""
+    """Share of cells with the same code in each pair of images: indices [B, h, w] each -> [B] in 0..1."""
     return (a == b).float().flatten(1).mean(1)
 
 
 def edge_agreement(a: Tensor, b: Tensor, within: float = 2.0) -> Tensor:
-    """How well the lines of two edge pictures lie on one another: F1 of the shares of each that have the other near.
+    """How well the lines of two edge images lie on one another: F1 of the shares of each that have the other near.
 
     Args:
         a, b: [B, 1, H, W] in -1..1, bright on lines.
@@ -77,7 +77,7 @@ def line_f1(a: np.ndarray, b: np.ndarray, within: float) -> float:
 
 
 def check_alike(a: Tensor, b: Tensor, what: str) -> None:
-    """Raise ValueError unless two batches of pictures or canvases have one shape."""
+    """Raise ValueError unless two batches of images or canvases have one shape."""
     if a.shape != b.shape:
         raise ValueError(
             f"{what} a has shape {tuple(a.shape)} and b {tuple(b.shape)}; make them one size and as many of each"

@@ -1,4 +1,4 @@
-"""A painted part back into the picture it came from: what was not painted stays as it was, to the pixel."""
+"""A painted part back into the image it came from: what was not painted stays as it was, to the pixel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_FEATHER = 256  # pixels
 
 
 class Region(NamedTuple):
-    """A rectangle of pixels of a larger picture."""
+    """A rectangle of pixels of a larger image."""
 
     top: int
     left: int
@@ -22,11 +22,11 @@ class Region(NamedTuple):
 
 
 def region_around(mask: Tensor, height: int, width: int, side: int, margin: int) -> Region:
-    """The square around what a mask paints, within a picture of height x width pixels.
+    """The square around what a mask paints, within an image of height x width pixels.
 
     Args:
-        mask: [B, H, W] in 0..1 of any size; laid over the picture.
-        side: pixels that it has at least, as far as the picture goes.
+        mask: [B, H, W] in 0..1 of any size; laid over the image.
+        side: pixels that it has at least, as far as the image goes.
         margin: pixels around the painted ones.
     Raises:
         ValueError: nothing is painted.
@@ -88,7 +88,7 @@ def put_back(painted: Tensor, original: Tensor, mask: Tensor, feather: int, regi
 
 
 def fit_mask(mask: Tensor, height: int, width: int) -> Tensor:
-    """A mask [B, h, w] as large as a picture: [B, H, W]."""
+    """A mask [B, h, w] as large as an image: [B, H, W]."""
     if mask.shape[-2:] == (height, width):
         return mask
     return F.interpolate(mask.unsqueeze(1).float(), (height, width), mode="bilinear", align_corners=False).squeeze(1)

@@ -28,7 +28,7 @@ def resize_labels(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def fit(images: Tensor, how: Fit, side: int, scale: Callable[[Tensor, tuple[int, int]], Tensor] = resize) -> Tensor:
-    """Scale pictures for a window of `side` pixels.
+    """Scale images for a window of `side` pixels.
 
     Args:
         images: [B, 1 or 3, H, W] in -1..1.
@@ -38,7 +38,7 @@ def fit(images: Tensor, how: Fit, side: int, scale: Callable[[Tensor, tuple[int,
     Returns:
         [B, 1 or 3, H', W'] in -1..1, both sides at least `side`.
     Raises:
-        ValueError: a broken picture or an unknown way.
+        ValueError: a broken image or an unknown way.
     """
     check_images(images)
     if how not in get_args(Fit):
@@ -69,7 +69,7 @@ def fit_square(images: Tensor, side: int, scale: Callable[[Tensor, tuple[int, in
 
 
 def covering(images: Tensor, side: int) -> tuple[int, int]:
-    """Height and width that pictures have once their shorter side has `side` pixels."""
+    """Height and width that images have once their shorter side has `side` pixels."""
     height, width = images.shape[-2:]
     ratio = side / min(height, width)
     return max(side, round(height * ratio)), max(side, round(width * ratio))

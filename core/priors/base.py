@@ -13,10 +13,11 @@ training has `forward(prefix, cells) -> [B, n, K]` of each module.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..prefix import Prefix
 
@@ -34,7 +35,7 @@ class TokenDecoder(Protocol):
     """Evaluates the next cells of windows that stand still. It may hold the weights in another layout, and belongs to
     the weights it was made of: after an update, make a new one."""
 
-    def __call__(self, cells: Tensor, cache: Cache, last: int | None = None) -> Tensor:
+    def __call__(self, cells: Tensor, cache: Any, last: int | None = None) -> Tensor:
         """Cells [G * E, m] int64 that follow those of the cache, which grows by them.
 
         m is 1 to all cells of a window but one, mostly 1 to 32, and differs from call to call.
@@ -42,6 +43,7 @@ class TokenDecoder(Protocol):
         Returns:
             [G * E, last, K], the predictions after the last `last` of them; None is all.
         """
+        ...
 
 
 class Prior(Protocol):
@@ -50,18 +52,26 @@ class Prior(Protocol):
     @property
     def window(self) -> int:
         """Cells a side."""
+        ...
 
     @property
     def codebook_size(self) -> int:
         """K, the number of codes it predicts."""
+        ...
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Its weights."""
+        ...
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the weights."""
+        ...
 
     def check_prefix(self, prefix: Prefix) -> None:
         """Raise ValueError, with the value, the limit and the cure, for a prefix that this prior can't take. Asked once
@@ -69,10 +79,12 @@ class Prior(Protocol):
 
     def cache_bytes(self, cells: int, sharing: int = 1) -> int:
         """What the cache of one sequence takes with room for so many cells, the prefix shared by `sharing` of them."""
+        ...
 
     def work_bytes(self, sequences: int, steps: int) -> int:
         """What evaluating takes at its peak beyond weights and caches: `start` on so many whole windows, and a decoder
         for up to `steps` rows (sequences times cells) at a time."""
+        ...
 
     def start(self, prefix: Prefix, cells: Tensor, last: int = 1, room: int = 0) -> tuple[Tensor, Cache | None]:
         """Evaluate a prefix and the first n cells of its window.
@@ -85,6 +97,8 @@ class Prior(Protocol):
         Returns:
             Logits [G * E, last, K], and the cache or None.
         """
+        ...
 
     def decoder(self) -> TokenDecoder:
         """A decoder for the caches of `start`, of the weights as they are now."""
+        ...

@@ -11,11 +11,13 @@ from .llama import Llama, LlamaConfig
 from .snail.pixelsnail import PixelSnail, PixelSnailConfig
 from .transformer import Transformer, TransformerConfig
 
+PriorModule = Transformer | Llama | AnyOrderLlama | PixelSnail
+
 
 class PriorKind(NamedTuple):
     """A prior's module and its configuration."""
 
-    module: type[nn.Module]
+    module: type[PriorModule]
     config: type
 
 

@@ -62,7 +62,7 @@ class SharedPast:
 
     def append(self, k: Tensor, v: Tensor, start: int) -> tuple[Tensor, Tensor]:
         """Keys and values [B, heads, T, d] of the tokens from `start` on; all up to there, likewise."""
-        if start == 0:
+        if start == 0 or self.prefix is None:
             self.prefix = k, v
             return k, v
         past_k, past_v = (past.expand(len(k), -1, -1, -1) for past in self.prefix)

@@ -4,7 +4,7 @@
 
 No biases, no learned positions: a query and a key are turned by the row and column of their cell, so only the distance
 between two cells counts. Tensor names are those of the released files. A prefix token is an embedding row, or a text
-feature through a small MLP; what controls a picture cell by cell (ControlAR, arXiv 2410.02705) is added to the stream
+feature through a small MLP; what controls an image cell by cell (ControlAR, arXiv 2410.02705) is added to the stream
 before some of the blocks, at the position that predicts the cell.
 """
 
@@ -300,5 +300,7 @@ def control_of(per_cell: Tensor | None, first: int, end: int) -> Tensor | None:
 def repeat_rows(prefix: Prefix, rows: int) -> Prefix:
     """Each row of the prefix as often as it takes to be `rows`."""
     each = rows // len(prefix)
-    parts = (prefix.tokens, prefix.mask, prefix.per_cell)
-    return prefix if each == 1 else Prefix(*(None if t is None else t.repeat_interleave(each, 0) for t in parts))
+    if each == 1:
+        return prefix
+    added = (None if part is None else part.repeat_interleave(each, 0) for part in (prefix.mask, prefix.per_cell))
+    return Prefix(prefix.tokens.repeat_interleave(each, 0), *added)

@@ -9,7 +9,8 @@ import time
 from collections.abc import Iterator
 
 import torch
-from torch import nn
+
+from .base import Prior
 
 SMALL = 2**24  # parameters; a model of fewer gives up threads
 SHARE = 0.8  # of the clock's time that a thread computes unless others push it aside
@@ -17,7 +18,7 @@ FORGET = 0.7  # what a pass counts after the next one
 AGAIN = 32  # passes with one thread until all are tried again; twice as many each time that others push them aside
 
 
-def is_small(prior: nn.Module) -> bool:
+def is_small(prior: Prior) -> bool:
     """Whether a prior gives up threads, wherever its weights are."""
     return sum(parameter.numel() for parameter in prior.parameters()) < SMALL
 

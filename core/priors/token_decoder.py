@@ -21,7 +21,8 @@ class BlockDecoder:
     """A block for a few tokens a sequence; keys and values go into its layer's cache."""
 
     def __init__(self, block: Block):
-        widen, self.activation, narrow = block.mlp
+        widen, narrow = (layer for layer in block.mlp if isinstance(layer, nn.Linear))
+        self.activation = block.mlp[1]
         layers = (block.attn.qkv, block.attn.proj, widen, narrow)
         self.qkv, self.proj, self.widen, self.narrow = (PackedLinear(layer) for layer in layers)
         self.ln1, self.ln2, self.heads = block.ln1, block.ln2, block.attn.heads

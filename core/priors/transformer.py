@@ -1,4 +1,4 @@
-"""The transformer prior: which code comes next, given a prefix and the cells before (section 3.2, arXiv eq. 9).
+"""The transformer prior: which code comes next, given a prefix and the cells before (section 3.2, arXiv eq. 9 and 10).
 
     prefix tokens, cells --embedding + position--> blocks (causal attention, MLP) --> logits over K codes
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -89,8 +89,12 @@ class Transformer(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)
-                if getattr(module, "bias", None) is not None:
-                    nn.init.zeros_(module.bias)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    @property
+    def _typed_blocks(self) -> Sequence[Block]:
+        return cast("Sequence[Block]", self.blocks)  # a ModuleList does not tell what it holds
 
     @torch.no_grad()
     def init_grid_positions(self) -> None:
@@ -107,7 +111,7 @@ class Transformer(nn.Module):
             self.pos_emb[0, :first] = cells
         # a cell is predicted one position before its own: there it has its place
         self.pos_emb[0, first:-1] = cells[1:]
-        for block in self.blocks:
+        for block in self._typed_blocks:
             queries, keys, _ = block.attn.qkv.weight.chunk(3)
             queries.normal_(std=0.05)
             keys.copy_(queries)
@@ -221,7 +225,7 @@ class Transformer(nn.Module):
 
     def decoder(self) -> TransformerDecoder:
         """A decoder of the weights as they are now."""
-        return TransformerDecoder(self.tok_emb, self.pos_emb, self.blocks, self.ln_f, self.head)
+        return TransformerDecoder(self.tok_emb, self.pos_emb, self._typed_blocks, self.ln_f, self.head)
 
     def _new_cache(self, batch: int, cells: int) -> KVCache:
         c = self.config
@@ -237,7 +241,9 @@ class Transformer(nn.Module):
         for block, past in zip(self.blocks[:-1], pasts[:-1], strict=True):
             x = block(x, mask, past, start)
         last_mask = None if last == 1 else self.mask(end - last, end, plain=False)
-        x = self.blocks[-1].forward_last(x, last_mask, pasts[-1], start, last)  # of the others, keys and values only
+        x = self._typed_blocks[-1].forward_last(
+            x, last_mask, pasts[-1], start, last
+        )  # of the others, keys and values only
         if cache is not None:
             cache.length = end
         return self.head(self.ln_f(x))

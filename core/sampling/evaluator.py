@@ -38,7 +38,7 @@ class WindowEvaluator:
 
     def close(self, group: list[Segment], windows: OpenWindows) -> None:
         """Keep what a later segment goes on from."""
-        if group[0].kept:
+        if group[0].kept and windows.cache is not None:
             self.cached[group[0].window] = windows.cache
 
     def _room(self, segment: Segment) -> int:
@@ -91,16 +91,16 @@ class OpenWindows:
         if self.cache is None:
             prefix = evaluator.prefix(self.windows)
             if self.order is not None:
-                prefix = replace(prefix, per_cell=self._orders(len(prefix)))
+                prefix = replace(prefix, per_cell=self._orders(self.order, len(prefix)))
             logits, self.cache = evaluator.prior.start(prefix, cells, last, self.room)
         else:
             logits = evaluator.decoder(cells, self.cache, last)
         return logits.view(len(evaluator.conditions), -1, *logits.shape[1:])
 
-    def _orders(self, rows: int) -> Tensor:
+    def _orders(self, order: Tensor, rows: int) -> Tensor:
         """The windows' orders for prefixes of all conditions and images, [rows, cells]."""
         each = rows // (len(self.evaluator.conditions) * len(self.windows))
-        return self.order.repeat_interleave(each, 0).repeat(len(self.evaluator.conditions), 1)
+        return order.repeat_interleave(each, 0).repeat(len(self.evaluator.conditions), 1)
 
     def rollback(self, cells: int) -> None:
         """Forget what comes after the first cells."""

@@ -1,6 +1,6 @@
 """How surprised the prior is along a canvas, for each way to slide the window: the price of going faster.
 
-The negative log-likelihood of held-out pictures' codes (section 3.2, arXiv eq. 9), each cell seen through the window
+The negative log-likelihood of held-out images' codes (section 3.2, arXiv eq. 9), each cell seen through the window
 that would predict it (section 3.2). Strides and borders show as the cells that cost more nats. By the same measure the
 likeliest of many images are chosen (the released code's rejection).
 """
@@ -74,12 +74,12 @@ def mean_log_probability(state: SamplingState, was_known: Tensor) -> Tensor:
 
 
 def best_of(scores: Tensor, groups: int, keep: int) -> Tensor:
-    """Which of the pictures to keep, the best `keep` of each group, best first: [groups * keep] int64.
+    """Which of the images to keep, the best `keep` of each group, best first: [groups * keep] int64.
 
     Args:
-        scores: [n * groups], of picture 0 of each group, then picture 1 of each, and so on.
+        scores: [n * groups], of image 0 of each group, then image 1 of each, and so on.
     Raises:
-        ValueError: fewer pictures than are to be kept.
+        ValueError: fewer images than are to be kept.
     """
     candidates = len(scores) // groups
     check_choice(candidates, keep)
@@ -88,6 +88,6 @@ def best_of(scores: Tensor, groups: int, keep: int) -> Tensor:
 
 
 def check_choice(candidates: int, keep: int) -> None:
-    """Raise ValueError unless `keep` of so many pictures can be kept; to be asked before they are made."""
+    """Raise ValueError unless `keep` of so many images can be kept; to be asked before they are made."""
     if not 1 <= keep <= candidates:
         raise ValueError(f"{keep} of {candidates} pictures can't be kept; choose 1 to {candidates}")

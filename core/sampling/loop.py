@@ -198,7 +198,7 @@ class SamplingRun:
         logits = windows.evaluate(end, end - first + 1)  # [C, G * B, last, K]
         if end - first + 1 > count:  # known cells lie between them
             logits = logits.index_select(2, group.places_at[start : start + count] - first)
-        return logits[0] if len(logits) == 1 else apply_guidance(*logits, self.settings.guidance_scale)
+        return logits[0] if len(logits) == 1 else apply_guidance(logits[0], logits[1], self.settings.guidance_scale)
 
     def _record(self, group: Group, start: int, codes: Tensor, pending: Tensor, logits: Tensor, noise: Tensor) -> None:
         """Note codes [B, G, n] where the draw was still to be made, and the statistics of logits [G * B, n, K]."""

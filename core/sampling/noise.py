@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 MAX_SEED = 2**63 - 1
-DRAW = "gumbel-1"  # names this way to draw, in what a picture remembers; a change of any number here is another
+DRAW = "gumbel-1"  # names this way to draw, in what an image remembers; a change of any number here is another
 _MULTIPLIERS = (0x7FEB352D, 0x846CA68B)
 _WORDS = 0x9E3779B9, 0x85EBCA6B  # where the two key words begin
 _BELOW_ONE = 1 - 2.0**-24

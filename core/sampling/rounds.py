@@ -75,7 +75,7 @@ def rounds_of_run(
 def fixed_order_segments(state: SamplingState, order: tuple[int, ...]) -> list[OrderedSegment]:
     """What is left to do of a canvas of one window, by a prior that has one order: cells in that order."""
     left, width = set(state.pending(1).any(0).flatten().cpu().nonzero().flatten().tolist()), state.indices.shape[2]
-    numbers, window = tuple(cell for cell in order if cell in left), Window(0, 0, *state.indices.shape[1:])
+    numbers, window = tuple(cell for cell in order if cell in left), Window(0, 0, *state.given.size)
     visits = tuple(Visit(*divmod(number, width), 1, window) for number in numbers)
     return [OrderedSegment(visits, numbers=numbers, order=order)] if visits else []
 
@@ -83,7 +83,7 @@ def fixed_order_segments(state: SamplingState, order: tuple[int, ...]) -> list[O
 def whole_canvas_segments(state: SamplingState) -> list[Segment]:
     """What is left to do of a run whose window is the canvas, of whatever shape: its cells, row by row."""
     left = state.pending(1).any(0).cpu().nonzero().tolist()
-    window = Window(0, 0, *state.indices.shape[1:])
+    window = Window(0, 0, *state.given.size)
     return [Segment(tuple(Visit(row, column, 1, window) for row, column in left))] if left else []
 
 

@@ -45,12 +45,8 @@ class SamplingState:
     entropy: Tensor
     log_probability: Tensor
     seed: int
-    draws: Tensor | None = None  # always a tensor after construction
+    draws: Tensor
     passes: int = 0
-
-    def __post_init__(self):
-        if self.draws is None:
-            self.draws = torch.zeros_like(self.indices, dtype=torch.uint8)
 
     @classmethod
     def start(cls, canvas: Canvas, seed: int) -> SamplingState:
@@ -61,7 +57,7 @@ class SamplingState:
         """
         check_seed(seed)
         blank = torch.zeros(canvas.indices.shape)
-        return cls(canvas, canvas.indices.clone(), canvas.known.clone(), blank, blank.clone(), seed)
+        return cls(canvas, canvas.indices.clone(), canvas.known.clone(), blank, blank.clone(), seed, blank.byte())
 
     @property
     def canvas(self) -> Canvas:

@@ -1,4 +1,4 @@
-"""What the model expected at each cell of one picture, small enough to keep of every run and to send to a page.
+"""What the model expected at each cell of one image, small enough to keep of every run and to send to a page.
 
 A cell's distribution over K codes, before warping, is kept as its most likely codes, each as it is, and the rest in
 order of probability as a few groups, each with the mean of its log-probabilities. Groups are the longer the
@@ -59,7 +59,8 @@ class SamplingTrace:
         wide = [F.pad(getattr(self, name), (0, 0, 0, columns)) for name in names]
         for name, tensor in zip(names, wide, strict=True):
             setattr(self, name, tensor[:, : self.codes.shape[1]])
-        return SamplingTrace(*wide, self.counts)
+        codes, log_probabilities, noise = wide
+        return SamplingTrace(codes, log_probabilities, noise, self.counts)
 
     @cached_property
     def members(self) -> tuple[Tensor, Tensor]:

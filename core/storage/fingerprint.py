@@ -15,7 +15,7 @@ def fingerprint(*values: Any) -> str:
         if isinstance(value, Tensor):
             digest.update(f"{value.dtype} {tuple(value.shape)} ".encode())
             numbers = value.detach().cpu().contiguous().flatten().view(torch.uint8)  # numpy has no bfloat16
-            digest.update(numbers.numpy())
+            digest.update(numbers.numpy().data)
         elif dataclasses.is_dataclass(value):
             fields = [getattr(value, field.name) for field in dataclasses.fields(value)]
             digest.update(f"{type(value).__name__} {fingerprint(*fields)} ".encode())

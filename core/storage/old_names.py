@@ -62,7 +62,8 @@ def with_current_names(kind: type, values: Any) -> Any:
 def _branch(tree: dict, groups: list[str]) -> dict:
     """The mapping below `groups`, an empty one where there is none."""
     for group in groups:
-        tree = tree.get(group) if isinstance(tree.get(group), dict) else {}
+        below = tree.get(group)
+        tree = below if isinstance(below, dict) else {}
     return tree
 
 

@@ -42,6 +42,55 @@ class WindowChoice(NamedTuple):
     wrap: Wrap
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SamplingRequest:
+    """What a node asks for.
+
+    condition: None guides by nothing.
+    canvas: None is all unknown, as large as the condition or one window.
+    settings: a temperature map in it is as painted, of any size.
+    window: None moves it cell by cell, and wraps as the canvas does.
+    seed: of the first picture; each of the others has the next one.
+    pictures: of each condition and canvas.
+    """
+
+    model: BundleHandle
+    condition: PreparedCondition | None = None
+    canvas: Canvas | None = None
+    settings: SamplingSettings = dataclasses.field(default_factory=SamplingSettings)
+    window: WindowChoice | None = None
+    seed: int = 0
+    pictures: int = 1
+
+    @property
+    def sliding(self) -> Sliding:
+        return self.window.sliding if self.window else Sliding()
+
+    @property
+    def wrap(self) -> Wrap:
+        if self.window is not None:
+            return self.window.wrap
+        return "none" if self.canvas is None else self.canvas.wrap
+
+    @property
+    def key(self) -> str:
+        """The same for requests that give the same pictures."""
+        guide, canvas = self.condition, self.canvas
+        given = (self.model.name, guide, canvas, self.settings, self.sliding, self.wrap, self.seed, self.pictures)
+        return fingerprint(*given)
+
+    def begin(self) -> tuple[Condition, Canvas, SamplingSettings]:
+        """What the sampling loop takes, for as many images as are to be made."""
+        guide = self.condition
+        try:
+            guide = guide or prepare_unconditional(self.model.ready_without_condition(), self.canvas)
+        except ValueError as error:
+            raise ValueError(f"{error}; connect it to the input condition") from error
+        condition, start = expand_batch(guide, self.canvas, self.pictures)
+        start = start.with_wrap(self.wrap)
+        return condition, start, settings_for(self.settings, start)
+
+
 @dataclasses.dataclass(frozen=True)
 class Sampled:
     """A finished run: the canvas before and after, the statistics that `SamplingState` has, and the forecast of
@@ -54,40 +103,27 @@ class Sampled:
     trace: SamplingTrace
 
 
-def run(
-    model: BundleHandle,
-    guide: PreparedCondition | None,
-    canvas: Canvas | None,
-    settings: SamplingSettings | None,
-    window: WindowChoice | None,
-    seed: int,
-    pictures: int,
-    preview_every: int,
-    bar: comfy.Progress | None = None,
-) -> Sampled:
+def run(request: SamplingRequest, preview_every: int, bar: comfy.Progress | None = None) -> Sampled:
     """Fill a canvas; where the same run was cancelled or failed before, from there on. The estimated cost is reported
     first, if the canvas is larger than the window or wraps.
 
     Args:
-        window: None moves it cell by cell, and wraps as the canvas does.
         preview_every: cells from one preview picture to the next; 0 for none.
         bar: where several runs share one.
     """
-    settings, (sliding, wrap) = settings or SamplingSettings(), _window_for(window, canvas)
-    key = fingerprint(model.name, guide, canvas, settings, sliding, wrap, seed, pictures)
-    condition, start = beginning(model, guide, canvas, wrap, pictures)
-    settings = settings_for(settings, start)
+    key, model, sliding = request.key, request.model, request.sliding
+    condition, start, settings = request.begin()
     guided = settings.guidance_scale != 1
     bundle = model.ready_to_sample(start, guided)
     before = resume.kept.get(key)
-    state = before.state if before else SamplingState.start(start, seed)
+    state = before.state if before else SamplingState.start(start, request.seed)
     trace = before.trace if before else blank_trace(bundle, start)
-    large = max(start.size) > bundle.prior.window or wrap != "none"
+    large = max(start.size) > bundle.prior.window or request.wrap != "none"
     if large:
         plan = estimate_run(bundle.prior, condition, state.canvas, settings, sliding, comfy.stop_if_cancelled)
         comfy.say(plan.summary())
         model.ready_to_sample(start, guided, plan.memory)
-    remark, left = _remark(model, guide, start), int((~start.known & (state.draws == 0)).sum())
+    remark, left = _remark(request, start), int((~start.known & (state.draws == 0)).sum())
     if remark or (left and not large):  # before the first preview, or the page lays the picture over what is said later
         comfy.say(remark or f"Painting {left} cells")
     bar, started, passes = bar or comfy.Progress(), time.monotonic(), state.passes
@@ -109,12 +145,12 @@ def run(
     )
 
 
-def _remark(model: BundleHandle, guide: PreparedCondition | None, start: Canvas) -> str:
+def _remark(request: SamplingRequest, start: Canvas) -> str:
     """What may surprise about a run, in a line; mostly empty."""
     if start.known.all():
         return "Nothing to paint: all cells are known; forget some first"
-    kind = model.bundle.condition_config.kind
-    if guide is None and kind not in ("none", "coordinates"):
+    kind = request.model.bundle.condition_config.kind
+    if request.condition is None and kind not in ("none", "coordinates"):
         return f"Nothing guides this picture: the model paints freely; connect {kind} to guide it"
     return ""
 
@@ -149,58 +185,24 @@ def save_trace(sampled: Sampled, images: Tensor, vqgan: VQGAN) -> Path:
     return path
 
 
-def plan(
-    model: BundleHandle,
-    guide: PreparedCondition | None,
-    canvas: Canvas | None,
-    settings: SamplingSettings | None,
-    window: WindowChoice | None,
-    pictures: int,
-) -> RunEstimate:
-    """What `run` with the same arguments would take."""
-    sliding, wrap = _window_for(window, canvas)
-    condition, start = beginning(model, guide, canvas, wrap, pictures)
-    bundle = model.ready_to_sample(start, settings is not None and settings.guidance_scale != 1)
-    settings = settings_for(settings or SamplingSettings(), start)
-    return estimate_run(bundle.prior, condition, start, settings, sliding, comfy.stop_if_cancelled)
-
-
-def _window_for(window: WindowChoice | None, canvas: Canvas | None) -> WindowChoice:
-    """As asked for; else exact, wrapping as the canvas does."""
-    return window or WindowChoice(Sliding(), "none" if canvas is None else canvas.wrap)
-
-
-def beginning(
-    model: BundleHandle, guide: PreparedCondition | None, canvas: Canvas | None, wrap: Wrap, pictures: int
-) -> tuple[Condition, Canvas]:
-    """Condition and canvas of a run before it starts, as many as pictures are to be made."""
-    try:
-        guide = guide or prepare_unconditional(model.ready_without_condition(), canvas)
-    except ValueError as error:
-        raise ValueError(f"{error}; connect it to the input condition") from error
-    condition, start = expand_batch(guide, canvas, pictures)
-    return condition, start.with_wrap(wrap)
+def plan(request: SamplingRequest) -> RunEstimate:
+    """What `run` of the same request would take."""
+    condition, start, settings = request.begin()
+    bundle = request.model.ready_to_sample(start, settings.guidance_scale != 1)
+    return estimate_run(bundle.prior, condition, start, settings, request.sliding, comfy.stop_if_cancelled)
 
 
 def preview(vqgan: VQGAN, canvas: Canvas) -> Image.Image:
     """The first pictures of a canvas as far as they are known."""
     some = canvas.pick(torch.arange(min(SHOWN, len(canvas.indices))))
-    return to_pil(tile_images(decode_canvas(vqgan, some.with_cells(some.indices.cpu(), some.known.cpu()))))[0]
+    shown = decode_canvas(vqgan, some.with_cells(some.indices.cpu(), some.known.cpu()))
+    return to_pil(tile_images(shown, gap=4))[0]
 
 
-def sweep(
-    model: BundleHandle,
-    guide: PreparedCondition | None,
-    canvas: Canvas | None,
-    settings: list[SamplingSettings],
-    window: WindowChoice | None,
-    seed: int,
-    pictures: int,
-    preview_every: int,
-) -> list[Sampled]:
+def sweep(request: SamplingRequest, settings: list[SamplingSettings], preview_every: int) -> list[Sampled]:
     """One run for each of the settings, under one bar; all have the same random numbers."""
     bars = comfy.Progress().shared(len(settings))
     return [
-        run(model, guide, canvas, setting, window, seed, pictures, preview_every, bar)
-        for setting, bar in zip(settings, bars, strict=True)
+        run(dataclasses.replace(request, settings=one), preview_every, bar)
+        for one, bar in zip(settings, bars, strict=True)
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -13,58 +15,45 @@ from ...core.clip.steering import steer_steps
 from ...core.prepared import PreparedCondition, condition_agreement
 from ...core.sampling.likelihood import mean_log_probability
 from ...core.sampling.loop import sample
-from ...core.sampling.settings import SamplingSettings, settings_for
 from ...core.sampling.state import SamplingState
+from ...core.sampling.windows import Sliding
 from . import comfy
 from .handles import BundleHandle
 from .painting import ClipHandle
-from .sampling import Sampled, WindowChoice, beginning, finish, preview, run
+from .sampling import Sampled, SamplingRequest, WindowChoice, finish, preview, run
+
+UNWRAPPED = WindowChoice(Sliding(), "none")
 
 
-def steer(
-    model: BundleHandle,
-    clip: ClipHandle,
-    text: str,
-    condition: PreparedCondition | None,
-    canvas: Canvas | None,
-    settings: SamplingSettings | None,
-    seed: int,
-    particles: int,
-    preview_every: int,
-) -> tuple[Canvas, Tensor]:
+def steer(request: SamplingRequest, clip: ClipHandle, text: str, preview_every: int) -> tuple[Canvas, Tensor]:
     """The images of a steered run, best first, and their cosines with the text.
 
     The backdrop is one plain image of the next seed.
     """
     judge = clip.ready()
-    given, start = beginning(model, condition, canvas, "none", particles)
-    alone, first = beginning(model, condition, canvas, "none", 1)
-    settings = settings_for(settings or SamplingSettings(), start)
-    bundle = model.ready_to_sample(start, settings.guidance_scale != 1)
+    request = replace(request, window=UNWRAPPED)
+    given, start, settings = request.begin()
+    alone, first, _ = replace(request, pictures=1).begin()
+    bundle = request.model.ready_to_sample(start, settings.guidance_scale != 1)
 
     def score(made: Canvas) -> Tensor:
         return score_texts(judge, (decode_canvas(bundle.vqgan, made) + 1) / 2, [text]).mean(1)
 
-    backdrop = sample(bundle.prior, alone, first, seed + particles, settings).canvas
-    comfy.say(f"Painting {particles} pictures side by side")  # before previews, which cover later texts
-    state, bar = SamplingState.start(start, seed), comfy.Progress()
+    backdrop = sample(bundle.prior, alone, first, request.seed + request.pictures, settings).canvas
+    comfy.say(f"Painting {request.pictures} pictures side by side")  # before previews, which cover later texts
+    state, bar = SamplingState.start(start, request.seed), comfy.Progress()
     for event in steer_steps(bundle.prior, given, state, settings, score, backdrop):
         due = preview_every and event.done % preview_every == 0
         now = start.with_cells(state.indices, state.known)
         bar.step(event.done, event.total, (lambda now=now: preview(bundle.vqgan, now)) if due else None)
         if event.copied:
-            comfy.say(f"{event.copied} of {particles} pictures replaced, mean cosine {event.scores.mean():.3f}")
+            comfy.say(f"{event.copied} of {request.pictures} pictures replaced, mean cosine {event.scores.mean():.3f}")
     order = event.scores.argsort(descending=True, stable=True)
     return start.with_cells(state.indices.cpu(), state.known.cpu()).pick(order), event.scores[order]
 
 
-Request = tuple[
-    BundleHandle, PreparedCondition | None, Canvas | None, SamplingSettings | None, WindowChoice | None, int
-]
-
-
 def try_until(
-    request: Request,
+    request: SamplingRequest,
     clip: ClipHandle,
     text: str,
     reference: Tensor | None,
@@ -78,14 +67,14 @@ def try_until(
     """What was tried, its terms, and the images and canvases of all tries.
 
     Args:
-        request: model, condition, canvas, settings, sliding and the first seed, as for `run`.
+        request: of the first try.
         reference: [n, 3, H, W] in 0..1.
         likelihood, agreement: weights of what the model finds likely, and of agreement with the condition.
     Raises:
         ValueError: nothing to judge by; agreement is asked for, but nothing guides, or nothing that can be compared.
     """
     judge, runs, images = clip.ready(), [], []
-    model, guide = request[:2]
+    model, guide = request.model, request.condition
     if agreement and guide is None:
         raise ValueError("agreement has a weight, but no condition is connected; connect one, or set it to 0")
     terms = _terms(clip, text, reference, {"likelihood": likelihood, "agreement": agreement})
@@ -97,10 +86,10 @@ def try_until(
     }
 
     def make(first: int) -> list[Tensor]:
-        *what, seed = request
-        sampled = run(*what, seed + first, min(together, tries - first), preview_every)
+        batch = replace(request, seed=request.seed + first, pictures=min(together, tries - first))
+        sampled = run(batch, preview_every)
         runs.append(sampled)
-        images.append(request[0].vqgan.decode(sampled.canvas))
+        images.append(request.model.vqgan.decode(sampled.canvas))
         return [scorers[term.name]((images[-1] + 1) / 2, sampled) for term in terms]
 
     for tried in gate(make, terms, threshold, tries, together):

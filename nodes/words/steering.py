@@ -15,9 +15,9 @@ from ..host.comfy import io
 from ..host.handles import BundleHandle
 from ..host.images import from_image, to_image
 from ..host.painting import ClipHandle
-from ..host.sampling import WindowChoice
+from ..host.sampling import SamplingRequest, WindowChoice
 from ..host.steering import steer, try_until
-from ..inputs import canvas_inputs, clip_input, model_input, preview_input, seed_input
+from ..inputs import DEFAULT_SETTINGS, canvas_inputs, clip_input, model_input, preview_input, seed_input
 from .clip import CATEGORY
 
 
@@ -62,7 +62,11 @@ class SteerByWords(io.ComfyNode):
         canvas: Canvas | None = None,
         settings: SamplingSettings | None = None,
     ) -> io.NodeOutput:
-        painted, scores = steer(model, clip, text, condition, canvas, settings, seed, particles, preview_every)
+        request = SamplingRequest(
+            model=model, condition=condition, canvas=canvas, settings=settings or DEFAULT_SETTINGS, seed=seed,
+            pictures=particles,
+        )  # fmt: skip
+        painted, scores = steer(request, clip, text, preview_every)
         made = model.vqgan.decode(painted)
         strip = labeled_tiles([f"{score:.3f}" for score in scores.tolist()], to_pil(made))
         picture, best = to_image(made[:1]), painted.pick(torch.tensor([0]))
@@ -136,7 +140,10 @@ class Gate(io.ComfyNode):
         reference: Tensor | None = None,
         agreement: float | None = None,
     ) -> io.NodeOutput:
-        request = (model, condition, canvas, settings, sliding, seed)
+        request = SamplingRequest(
+            model=model, condition=condition, canvas=canvas, settings=settings or DEFAULT_SETTINGS, window=sliding,
+            seed=seed,
+        )  # fmt: skip
         wanted = None if reference is None else (from_image(reference) + 1) / 2
         tried, terms, images, painted = try_until(
             request,

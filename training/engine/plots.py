@@ -2,22 +2,17 @@
 
 from pathlib import Path
 
-import torch
 from PIL import Image
 from torch import Tensor
 
+from ...core.images.tiles import tile_images
 from ...core.storage.atomic import atomic_write
 from .log import read_csv
 
 
 def image_grid(images: Tensor, columns: int) -> Tensor:
     """[N, C, H, W] -> one picture [3, rows*H, columns*W], row by row, the rest black."""
-    images = images.expand(-1, 3, -1, -1).cpu()
-    rows = -(-len(images) // columns)
-    missing = rows * columns - len(images)
-    images = torch.cat([images, images.new_full((missing, *images.shape[1:]), -1.0)])
-    images = images.unflatten(0, (rows, columns))  # [rows, columns, 3, H, W]
-    return images.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)
+    return tile_images(images.expand(-1, 3, -1, -1).cpu(), columns)[0]
 
 
 def draw_curves(folder: Path, path: Path) -> None:

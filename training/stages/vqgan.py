@@ -148,7 +148,8 @@ class VQGANTask:
     def model_loss(
         self, image: Tensor, reconstruction: Tensor, step: int, accelerator: Accelerator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Reconstruction, perceptual and adversarial terms and their values by name."""
+        """Reconstruction, perceptual and adversarial terms and their values by name: with the codebook's loss, arXiv
+        eq. 6, L_VQ + lambda L_GAN, where lambda (`adaptive_weight`) is eq. 7."""
         weights = self.run.loss
         reconstruction = reconstruction.float()
         l1 = (reconstruction - image).abs().mean()
@@ -231,7 +232,7 @@ class VQGANTask:
 
     def kept(self) -> VQGAN:
         """The averaged weights; of a blend, on the way to them from those it started from. Half-way an adversary's
-        crispness costs few artefacts (network interpolation, Wang et al. 2018, section 3.4 of ESRGAN)."""
+        crispness costs few artifacts (network interpolation, Wang et al. 2018, section 3.4 of ESRGAN)."""
         if not self.start:
             return self.averaged.module
         model = copy.deepcopy(self.averaged.module)

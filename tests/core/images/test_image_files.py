@@ -86,7 +86,7 @@ def gray(*levels: int) -> torch.Tensor:
 
 def test_colored_label_map_without_a_palette_is_refused():
     colors = torch.tensor([[[0, 0, 3]], [[3, 0, 0]]]).movedim(-1, 0)[None] / 127.5 - 1  # means 1 and 1
-    with pytest.raises(ValueError, match="coloured"):
+    with pytest.raises(ValueError, match="colored"):
         labels_from_image(colors, None, 5)
 
 
