@@ -3,6 +3,13 @@
 Two ways to quantize behind one call, `quantized = codebook(latents)`:
 `VectorQuantizer` (nearest code; learned by gradient or by moving average, optionally on the unit sphere)
 and `GumbelQuantizer` (a categorical choice relaxed by Gumbel noise while training).
+
+arXiv eq. 4, with sg the stop-gradient and beta the commitment weight; x is the image, z = E(x), z_q the codes:
+
+    L_VQ = |x - G(z_q)|^2 + |sg(z) - z_q|^2 + beta |sg(z_q) - z|^2
+
+The last two terms are the quantizer's `loss`. The first is the reconstruction loss of `training/stages/vqgan.py`, which
+is L1 and LPIPS in the paper's models.
 """
 
 from __future__ import annotations
@@ -95,6 +102,11 @@ class VectorQuantizer(nn.Module):
             loss = loss + self.losses.codebook_weight * F.mse_loss(codes, latents.detach())
         straight_through = latents + (codes - latents).detach()  # the gradient skips the argmin
         return Quantized(straight_through, indices, loss)
+
+    def unquantized(self, latents: Tensor) -> Quantized:
+        """Latents [B, D, h, w] in the place of codes, of length one where codes are; every index is 0, the loss too."""
+        codes = F.normalize(latents, dim=1) if self.normalize else latents
+        return Quantized(codes, latents.new_zeros(latents[:, 0].shape, dtype=torch.int64), latents.new_zeros(()))
 
     @torch.no_grad()
     def init_kmeans(self, latents: Tensor, generator: torch.Generator, rounds: int = 5) -> None:

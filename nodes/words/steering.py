@@ -134,12 +134,21 @@ class Gate(io.ComfyNode):
         settings: SamplingSettings | None = None,
         sliding: WindowChoice | None = None,
         reference: Tensor | None = None,
-        agreement: float = 0.0,
+        agreement: float | None = None,
     ) -> io.NodeOutput:
         request = (model, condition, canvas, settings, sliding, seed)
         wanted = None if reference is None else (from_image(reference) + 1) / 2
         tried, terms, images, painted = try_until(
-            request, clip, text, wanted, likelihood, agreement, threshold, tries, min(together, tries), preview_every
+            request,
+            clip,
+            text,
+            wanted,
+            likelihood,
+            agreement or 0.0,
+            threshold,
+            tries,
+            min(together, tries),
+            preview_every,
         )
         best = torch.tensor([tried.best])
         labels = [f"{total:.0f}" + (" *" if i == tried.best else "") for i, total in enumerate(tried.totals.tolist())]
