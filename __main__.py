@@ -12,6 +12,7 @@ COMMANDS = {
     "data": (".training.commands.data", "pack a folder of pictures into tar files for training on many machines"),
     "train": (".training.commands.train", "train a VQGAN or a prior on a folder of pictures; resumes by itself"),
     "evaluate": (".training.commands.evaluate", "measure trained weights on held-out pictures"),
+    "experiment": (".training.commands.experiment", "run one of the paper's comparisons on a folder of pictures"),
     "generate": (".training.commands.generate", "make pictures in any number, on all processes, as tar files"),
     "bundle": (".training.commands.bundle", "join VQGAN, condition and prior into one model file"),
     "convert": (".training.commands.convert", "turn a released checkpoint into one model file of ours"),

@@ -16,7 +16,7 @@ SPINNERS = 4
 ABOUT = """\
 One picture of the embedded model, 256 cells, alone and beside four processes that do nothing but count. With all
 threads, each of a token's many small operations waits for the slowest of them; a small model therefore decodes with
-one thread. *All threads* is the same loop without that."""
+one thread while others want the processor. *All threads* is the same loop without that."""
 
 
 def spin() -> None:
@@ -41,12 +41,12 @@ def others(number: int):
 
 
 def measure(quick: bool) -> Report:
-    """Ratios of busy to quiet, and of the two ways to choose threads."""
+    """Ratios of busy to quiet, and of the two choices of threads."""
     bundle, conditions = embedded_conditions()
     canvas, times, small = bundle.empty_canvas(1), {}, threads.SMALL
     if quick:
         canvas = last_row_unknown(canvas)
-    ways = {"one thread": small, "all threads": 0}
+    ways = {"as chosen": small, "all threads": 0}
     try:
         for situation, number in (("quiet", 0), ("busy", 1 if quick else SPINNERS)):
             with others(number):
@@ -59,7 +59,7 @@ def measure(quick: bool) -> Report:
         threads.SMALL = small
     ratios = {
         f"{name}, busy / quiet": times[f"{name}, busy"] / times[f"{name}, quiet"]
-        for name in ("one thread", "all threads")
+        for name in ("as chosen", "all threads")
     }
-    ratios["quiet, all threads / one"] = times["all threads, quiet"] / times["one thread, quiet"]
+    ratios["quiet, all threads / as chosen"] = times["all threads, quiet"] / times["as chosen, quiet"]
     return Report("busy", ABOUT, ratios, times)

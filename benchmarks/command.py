@@ -10,6 +10,7 @@ BENCHMARKS = {
     "sampling": "256 cells after a 256-token condition",
     "coupling": "what a change of temperature changes, one seed",
     "embedded": "several codes a pass on the embedded model",
+    "equality": "one seed, the same codes however the embedded model is run",
     "busy": "sampling beside processes that keep the processor busy",
     "variations": "eight pictures of one condition",
     "window": "a window sliding over 36x64 cells",

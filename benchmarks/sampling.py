@@ -8,14 +8,19 @@ import torch
 from torch import Tensor, nn
 
 from ..core.canvas.canvas import Canvas
+from ..core.conditions.base import Condition
+from ..core.conditions.label import ClassCondition
 from ..core.conditions.spatial import SpatialCondition
+from ..core.prefix import Prefix
+from ..core.priors.base import Prior
+from ..core.priors.llama import Llama, LlamaConfig
 from ..core.priors.packed_linear import blocked_linear
 from ..core.priors.transformer import Transformer, TransformerConfig
 from ..core.sampling.loop import sample_steps
 from ..core.sampling.settings import SamplingSettings
 from ..core.sampling.state import SamplingState
 from .report import Report
-from .shapes import QUICK_SHAPES, SHAPES, random_prior
+from .shapes import LLAMAGEN_B, QUICK_LLAMAGEN, QUICK_SHAPES, SHAPES, random_prior
 from .timing import alternate, seconds_of
 
 ABOUT = """\
@@ -26,7 +31,11 @@ belongs to it: random numbers, warping, statistics. Compared with
 - `generate` of the library transformers: its GPT-2 of equal size with its cache and SDPA attention;
 - the floor set by reading all weights of the linear layers once a token, at the fastest rate that matrix-vector
   products of these matrices reached here, block by block or by torch.mv. Here, ours is the time of a token after
-  the condition is read."""
+  the condition is read.
+
+*LlamaGen-B* is the shape of that release, 256 cells of 16384 codes after a class, unguided, against its own loop: each
+code by one pass through the modules with a cache, the 100 likeliest, softmax and multinomial. The loop restated here
+attends to the filled part of its cache alone, the original to all of it."""
 
 
 class SamplingTime(NamedTuple):
@@ -40,10 +49,30 @@ def time_sampling(prior: Transformer, pictures: int = 1) -> SamplingTime:
     """Sample `pictures` of one condition, from the random numbers to the last cell."""
     side = prior.config.window
     condition = SpatialCondition(torch.randint(prior.config.vocab_size, (1, side, side)), (side, side))
+    return time_loop(prior, condition, pictures)
+
+
+def time_loop(prior: Prior, condition: Condition, pictures: int = 1) -> SamplingTime:
+    """Fill one window of each of `pictures`."""
     start = time.perf_counter()
-    state = SamplingState.start(Canvas.empty(pictures, side, side), seed=0)
+    state = SamplingState.start(Canvas.empty(pictures, prior.window, prior.window), seed=0)
     ends = [time.perf_counter() for _ in sample_steps(prior, condition, state, SamplingSettings(top_k=100))]
     return SamplingTime(ends[-1] - start, (ends[-1] - ends[0]) / (len(ends) - 1))
+
+
+@torch.inference_mode()
+def sample_as_llamagen(prior: Llama, label: int) -> Tensor:
+    """The cells [1, n] of one window as LlamaGen's own loop draws them, one pass and one multinomial a code."""
+    cells = torch.zeros(1, 0, dtype=torch.long)
+    prefix = Prefix.of(torch.full((1, 1), label))
+    logits, cache = prior.start(prefix, cells, 1, prior.window**2)
+    assert cache is not None
+    for place in range(prior.window**2):
+        kept = logits[:, -1].topk(min(100, prior.codebook_size))
+        code = kept.indices.gather(1, kept.values.softmax(-1).multinomial(1))  # [1, 1]
+        cells = torch.cat([cells, code], 1)
+        logits = prior.evaluate(prior.tok_embeddings(code), cache.prefix, cache.past, place + 1, 1)
+    return cells
 
 
 @torch.inference_mode()
@@ -134,4 +163,21 @@ def measure(quick: bool) -> Report:
         }
         rates = {name: f"{name} ({weights / times[name] / 1e9:.1f} GB/s)" for name in floors}
         seconds |= {f"{shape}: {rates.get(name, name)}": value for name, value in times.items()}
+    name, times = "LlamaGen-B", time_llamagen(QUICK_LLAMAGEN if quick else LLAMAGEN_B)
+    ratios[f"{name}: its own loop / ours"] = times["its own loop"] / times["ours"]
+    seconds |= {f"{name}: {candidate}": value for candidate, value in times.items()}
     return Report("sampling", ABOUT, ratios, seconds)
+
+
+def time_llamagen(config: LlamaConfig) -> dict[str, float]:
+    """Seconds of our loop and of theirs with a prior of this shape."""
+    torch.manual_seed(0)
+    prior = Llama(config).eval().requires_grad_(False)
+    condition = ClassCondition(torch.tensor([0]), config.prefix_rows, offset=config.codebook_size)
+    return alternate(
+        {
+            "ours": lambda: time_loop(prior, condition).total,
+            "its own loop": lambda: seconds_of(lambda: sample_as_llamagen(prior, config.codebook_size)),
+        },
+        1,
+    )

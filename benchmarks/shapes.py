@@ -2,6 +2,7 @@
 
 import torch
 
+from ..core.priors.llama import LlamaConfig
 from ..core.priors.transformer import Transformer, TransformerConfig
 
 SHAPES = {
@@ -9,6 +10,8 @@ SHAPES = {
     "24x1024": TransformerConfig(layers=24, width=1024, heads=16),
 }
 QUICK_SHAPES = {"2x64": TransformerConfig(layers=2, width=64, heads=2, prefix_length=16, window=4)}
+LLAMAGEN_B = LlamaConfig()
+QUICK_LLAMAGEN = LlamaConfig(layers=2, width=64, heads=2, hidden=64, codebook_size=64, window=4)
 
 
 def random_prior(config: TransformerConfig) -> Transformer:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .autoencoders.vqgan import VQGAN
+from .autoencoders.vqgan_file import FirstStage
 from .canvas.canvas import Canvas
 from .canvas.codec import decode_canvas
 from .conditions.base import Condition, TokenCondition, repeat
@@ -51,7 +52,7 @@ class SampleResult:
 class Bundle:
     """Models that belong together; `condition_vqgan` for conditions that are pictures, None for the others."""
 
-    vqgan: VQGAN
+    vqgan: FirstStage
     prior: Transformer | Llama | AnyOrderLlama | PixelSnail
     condition_config: ConditionConfig
     condition_vqgan: VQGAN | None = None

@@ -11,8 +11,10 @@ from typing import Any
 
 from safetensors import safe_open
 
-from .autoencoders.vqgan import VQGANConfig
+from .autoencoders.vqgan_file import stage_of_config
 from .bundle_file import CONTROL_KINDS, config_of_kind
+from .checkpoints.dalle import is_dvae
+from .checkpoints.imagegpt import is_imagegpt, plan_imagegpt
 from .checkpoints.llamagen import is_llama
 from .checkpoints.llamagen_bundle import find_tokenizer, plan_llamagen
 from .checkpoints.reader import Checkpoint
@@ -69,8 +71,11 @@ def inspect_model(
     condition, name = None, checkpoint.path.name
     if is_llama(checkpoint.shapes):
         return _inspect_llamagen(checkpoint, vqgan, window)
-    if holds_transformer(checkpoint):
-        bundle = plan_bundle(checkpoint, yaml_of(checkpoint, config, "transformer"))
+    if holds_transformer(checkpoint) or is_imagegpt(checkpoint.shapes):
+        if is_imagegpt(checkpoint.shapes):
+            bundle = plan_imagegpt(checkpoint)
+        else:
+            bundle = plan_bundle(checkpoint, yaml_of(checkpoint, config, "transformer"))
         plans = {"vqgan": bundle.vqgan, "prior": bundle.prior, "condition_vqgan": bundle.condition_vqgan}
         condition = bundle.condition
     else:
@@ -117,8 +122,8 @@ def _inspect_native(path: Path) -> ModelInfo:
         for name in shapes:
             check_finite(file.get_tensor(name), brief(name), path.name)
     config = parse_config(metadata, path.name)
-    kinds = {"vqgan": VQGANConfig, "condition_vqgan": VQGANConfig}
-    configs = {part: config_from(kind, config[part], path.name) for part, kind in kinds.items() if part in config}
+    stages = ("vqgan", "condition_vqgan")
+    configs = {part: stage_of_config(config[part], path.name)[1] for part in stages if part in config}
     for part, kinds_of, default in (("prior", PRIOR_KINDS, "transformer"), ("control", CONTROL_KINDS, "")):
         if part in config:
             configs[part] = config_of_kind(config[part], kinds_of, default, path.name)[1]
@@ -135,6 +140,10 @@ def _inspect_native(path: Path) -> ModelInfo:
 
 def origin_of(checkpoint: Checkpoint) -> str:
     """Whose names the tensors have."""
+    if is_imagegpt(checkpoint.shapes):
+        return "Hugging Face's Image-GPT"
+    if is_dvae(checkpoint.shapes):
+        return "DALL-E"
     if is_llamagen_tokenizer(Source(checkpoint, "")):
         return "LlamaGen"
     if holds_transformer(checkpoint):

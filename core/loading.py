@@ -11,7 +11,9 @@ from .autoencoders.vqgan import VQGAN
 from .autoencoders.vqgan_file import read_vqgan
 from .bundle import Bundle
 from .bundle_file import load_bundle, make_bundle, read_condition_vqgan
+from .checkpoints.dalle import is_dvae, plan_dvae
 from .checkpoints.diffusers import diffusers_weights, open_shards
+from .checkpoints.imagegpt import is_imagegpt, plan_imagegpt
 from .checkpoints.llamagen import TRANSFORMER as LLAMA
 from .checkpoints.llamagen import is_llama
 from .checkpoints.llamagen_bundle import find_tokenizer, plan_llamagen
@@ -22,6 +24,7 @@ from .checkpoints.taming import (
     TRANSFORMER,
     ModelPlan,
     OnRead,
+    bundle_of_plan,
     materialize,
     plan_vqgan,
     released_bundle,
@@ -79,6 +82,8 @@ def load(
     checkpoint = open_released(path)
     if is_llama(checkpoint.shapes):
         return load_llamagen(checkpoint, vqgan, window, on_read, prior_dtype)
+    if is_imagegpt(checkpoint.shapes):
+        return bundle_of_plan(plan_imagegpt(checkpoint), checkpoint.path.name, on_read, prior_dtype)
     if not holds_transformer(checkpoint):
         raise ValueError(f"{checkpoint.path.name} holds no transformer; choose another file")
     return released_bundle(checkpoint, yaml_of(checkpoint, config, "transformer"), None, on_read, prior_dtype)
@@ -141,6 +146,8 @@ def holds_transformer(checkpoint: Checkpoint) -> bool:
 
 def plan_first_stage(checkpoint: Checkpoint, config: str | Path | None) -> ModelPlan:
     """How to make the VQGAN of a checkpoint that holds it alone or as a first stage."""
+    if is_dvae(checkpoint.shapes):
+        return plan_dvae(checkpoint)
     if any(name.startswith(FIRST_STAGE) for name in checkpoint.shapes):
         return plan_vqgan(checkpoint, FIRST_STAGE)
     return plan_vqgan(checkpoint, "", yaml_of(checkpoint, config, "vqgan"))

@@ -14,11 +14,13 @@ from .canvas.codec import crop_padding, decode_latents, padding_of
 from .conditions.base import Condition, repeat
 from .conditions.config import ConditionKind
 from .conditions.control import ControlAREncoder, ControlledCondition
+from .conditions.edges import canny
 from .conditions.kinds import KINDS
 from .conditions.layout import Box
 from .conditions.maps import colorize_labels
 from .conditions.text import TextFeatures
 from .geometry import Window
+from .images.metrics import edge_agreement
 from .images.resize import pad_to_multiple
 
 
@@ -164,6 +166,29 @@ def show_condition(bundle: Bundle, guide: PreparedCondition) -> Tensor:
     if bundle.condition_config.kind == "segmentation":
         images = colorize_labels(images.argmax(1), images.shape[1])
     return crop_padding(images, guide.canvas.padding, bundle.vqgan.config.stride)
+
+
+@torch.inference_mode()
+def condition_agreement(bundle: Bundle, guide: PreparedCondition, images: Tensor) -> Tensor:
+    """How well images agree with the condition that guided them: [B] in 0..1.
+
+    For edges, `edge_agreement` of theirs with the condition's; for low resolution one minus half the mean difference
+    of the shrunken image and the condition's.
+
+    Args:
+        images: [B, 3, H, W] in -1..1, as large as the canvas that is guided, or one guide for all of them.
+    Raises:
+        ValueError: guided by something that an image can't be compared with.
+    """
+    kind = bundle.condition_config.kind
+    if kind not in ("edges", "low-resolution"):
+        raise ValueError(f"this model is guided by {kind}; agreement is measured for edges and for low resolution")
+    wanted = show_condition(bundle, guide).cpu()
+    wanted = wanted.repeat(-(-len(images) // len(wanted)), 1, 1, 1)[: len(images)]
+    if kind == "edges":
+        return edge_agreement(canny(images.cpu()), wanted)
+    small = F.interpolate(images.cpu(), wanted.shape[2:], mode="area")
+    return 1 - (small - wanted).abs().mean((1, 2, 3)) / 2
 
 
 def expand_batch(guide: PreparedCondition, canvas: Canvas | None, images: int) -> tuple[Condition, Canvas]:

@@ -50,7 +50,7 @@ class Published:
     about: str
     page: str
     license: str
-    kind: str  # "vqgan" or "bundle"
+    kind: str  # "vqgan", "bundle" or "clip"
     files: tuple[PublishedFile, ...]  # the weights first
     config: dict[str, Any] = field(default_factory=dict)
 
@@ -82,8 +82,8 @@ def read_catalogue(path: Path = CATALOGUE) -> dict[str, Published]:
 
 def differences(published: Published, contents: ModelInfo) -> list[str]:
     """Where a file differs from what its catalogue entry says about it, in words."""
-    vqgan = contents.configs["vqgan"]
-    has = {**vars(vqgan), "kind": contents.kind, "stride": vqgan.stride}
+    network = contents.configs["clip" if contents.kind == "clip" else "vqgan"]
+    has = {**vars(network), "kind": contents.kind, "stride": getattr(network, "stride", None)}
     if contents.condition:
         has |= {"condition": contents.condition.kind, "labels": contents.condition.labels}
     wanted = {"kind": published.kind, **published.config}

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from ..core.inspection import inspect_model
+from ..core.clip.clip_file import released_config
+from ..core.inspection import ModelInfo, inspect_model
 from .catalogue import Published, PublishedFile, differences
 from .download import OnBytes, download
 
@@ -28,6 +29,13 @@ def fetch_model(published: Published, folder: Path, on_file: OnFile) -> Path:
         if not (folder / file.name).is_file():
             download(file, folder / file.name, on_file(file))
     weights = folder / published.files[0].name
-    if different := differences(published, inspect_model(weights)):
+    if different := differences(published, _look_into(published, weights)):
         raise ValueError(f"{weights} is another model than expected: {', '.join(different)}; remove it")
     return weights
+
+
+def _look_into(published: Published, weights: Path) -> ModelInfo:
+    """What a fetched file holds."""
+    if published.kind == "clip":
+        return ModelInfo("clip", "CLIP", {"clip": released_config(weights)}, {})
+    return inspect_model(weights)

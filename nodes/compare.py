@@ -8,6 +8,7 @@ from torch import Tensor
 from ..core.autoencoders.usage import codebook_usage
 from ..core.canvas.atlas import Order, code_counts, codebook_atlas
 from ..core.canvas.canvas import Canvas
+from ..core.clip.scoring import score_texts
 from ..core.images.io import to_pil, to_tensor
 from ..core.images.metrics import check_alike, code_agreement, perceptual_comparison, psnr, ssim
 from ..core.images.sheet import labeled_sheet, labeled_tiles
@@ -20,6 +21,7 @@ from .host import comfy
 from .host.comfy import io, ui
 from .host.handles import BundleHandle, VQGANHandle
 from .host.images import from_image, to_image
+from .host.painting import ClipHandle
 from .host.sampling import WindowChoice, finish, run, sweep
 from .inputs import DEFAULT_SETTINGS, canvas_inputs, model_input, preview_input, seed_input, vqgan_input
 
@@ -90,20 +92,27 @@ class BestOf(io.ComfyNode):
             display_name="Best of Many",
             category=CATEGORY,
             description="Makes many candidates and keeps those that the model itself finds likeliest: fewer accidents, "
-            "less surprise.",
+            "less surprise. With a CLIP, those that fit the words best.",
             inputs=[
                 model_input(),
                 seed_input(),
                 io.Int.Input("candidates", default=9, min=1, max=64, tooltip="How many pictures to choose from."),
-                io.Int.Input("keep", default=1, min=1, max=64, tooltip="How many to keep, the likeliest first."),
+                io.Int.Input("keep", default=1, min=1, max=64, tooltip="How many to keep, the best first."),
                 preview_input(),
                 *canvas_inputs(),
+                sockets.CLIP.Input(
+                    "clip", optional=True, tooltip="From Load CLIP: candidates are ranked by words, not by likelihood."
+                ),
+                io.String.Input(
+                    "text", default="", multiline=True, optional=True, tooltip="What they should show, for the CLIP."
+                ),
             ],
             outputs=[
-                io.Image.Output(display_name="picture", tooltip="The likeliest, best first."),
+                io.Image.Output(display_name="picture", tooltip="Those that are kept, best first."),
                 sockets.Canvas.Output(display_name="canvas", tooltip="Their canvases."),
                 io.Image.Output(
-                    display_name="ranking", tooltip="All candidates, likeliest first, with their mean log p in nats."
+                    display_name="ranking",
+                    tooltip="All candidates, best first, with their mean log p in nats or their cosine with the words.",
                 ),
             ],
             is_output_node=True,
@@ -121,14 +130,20 @@ class BestOf(io.ComfyNode):
         canvas: Canvas | None = None,
         settings: SamplingSettings | None = None,
         sliding: WindowChoice | None = None,
+        clip: ClipHandle | None = None,
+        text: str = "",
     ) -> io.NodeOutput:
         check_choice(candidates, keep)
+        if clip is not None and not text.strip():
+            raise ValueError("a CLIP is connected, but the text is empty; write what the pictures should show")
         sampled = run(model, condition, canvas, settings, sliding, seed, candidates, preview_every)
+        made = model.vqgan.decode(sampled.canvas)
         scores = mean_log_probability(sampled.state, sampled.start.known)
+        if clip is not None:
+            scores = score_texts(clip.ready(), (made + 1) / 2, [text]).mean(1).cpu()
         best = sampled.canvas.pick(best_of(scores, len(scores) // candidates, keep))
         order = scores.argsort(descending=True, stable=True)
-        ranked = to_pil(model.vqgan.decode(sampled.canvas.pick(order)))
-        sheet = labeled_tiles([f"{score:.3f}" for score in scores[order].tolist()], ranked)
+        sheet = labeled_tiles([f"{score:.3f}" for score in scores[order].tolist()], to_pil(made[order.to(made.device)]))
         picture = to_image(model.vqgan.decode(best))
         finish(sampled)
         return io.NodeOutput(picture, best, to_image(to_tensor(sheet)), ui=comfy.finished_pictures(picture, cls))

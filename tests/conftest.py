@@ -10,6 +10,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests are small: threads, here 
 
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile("nightly", max_examples=10_000, deadline=None)
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_PROCESSES = 8  # each takes about a gigabyte

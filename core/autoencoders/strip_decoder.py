@@ -20,30 +20,44 @@ from torch import Tensor, nn
 from ..geometry import Wrap, cells_along
 from .blocks import AttentionBlock, Level, ResidualBlock
 from .vqgan import VQGAN, Decoder, VQGANConfig
+from .vqgan_file import FirstStage
 
 CODEC_COPIES = 7  # of the finest features; measured 5.0 to 6.1, for encoder and decoder
 STRIP = 8 * 2**20  # bytes that one strip of a layer has about
 ATTENTION = 2 * 2**20  # numbers in the part of the attention matrix that is held at once
 WORKSPACE = 32 * 2**20  # bytes that the library keeps for convolutions
+WRAP_MARGIN = 12  # cells, further than a dVAE sees
 MIN_STRIP_MEMORY = 256 * 2**20  # bytes; below, a processor decodes pictures whole
 Prepare = Callable[[Tensor], Tensor]  # strip [C, n, W] -> what the convolution sees of it
 
 
 @torch.no_grad()
-def decode_indices(model: VQGAN, indices: Tensor, wrap: Wrap = "none", memory: int | None = None) -> Tensor:
+def decode_indices(model: FirstStage, indices: Tensor, wrap: Wrap = "none", memory: int | None = None) -> Tensor:
     """Indices [B, h, w] -> picture [B, C, H, W], as `VQGAN.decode_indices`; `wrap` and `memory` as `decode_codes`."""
     return decode_codes(model, model.codebook.lookup(indices), wrap, memory)
 
 
 @torch.no_grad()
-def decode_codes(model: VQGAN, codes: Tensor, wrap: Wrap = "none", memory: int | None = None) -> Tensor:
+def decode_codes(model: FirstStage, codes: Tensor, wrap: Wrap = "none", memory: int | None = None) -> Tensor:
     """Codes or latents [B, D, h, w] -> picture [B, C, H, W], as `VQGAN.decode`; seamless where `wrap` says so.
 
     In one piece, or strip by strip and one picture after the other where `needs_strips`.
     """
+    if not isinstance(model, VQGAN):
+        return model.decode(codes) if wrap == "none" else decode_wrapped(model, codes, wrap)
     if needs_strips(model, tuple(codes.shape[-2:]), len(codes), wrap, memory):
         return decode_in_strips(model, codes, wrap)
     return model.decode(codes)
+
+
+def decode_wrapped(model: FirstStage, codes: Tensor, wrap: Wrap) -> Tensor:
+    """A decoder of local layers, seamless: with `WRAP_MARGIN` cells of the other end around, cut off afterwards."""
+    height, width = codes.shape[-2:]
+    down, across = (WRAP_MARGIN if wrap in (way, "both") else 0 for way in ("y", "x"))
+    rows, columns = (torch.arange(-m, n + m, device=codes.device) % n for m, n in ((down, height), (across, width)))
+    images, stride = model.decode(codes[:, :, rows][..., columns]), model.config.stride
+    top, left = down * stride, across * stride
+    return images[..., top : top + height * stride, left : left + width * stride]
 
 
 def needs_strips(

@@ -171,6 +171,16 @@ class VQGAN(nn.Module):
         """Where the weights are."""
         return self.quant_conv.weight.device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return self.quant_conv.weight.dtype
+
+    @property
+    def latent_width(self) -> int:
+        """Channels of the latents, before quantization."""
+        return self.quant_conv.out_channels
+
     def encode(self, image: Tensor) -> Tensor:
         """Latents z = E(x): [B, C, H, W] in -1..1 -> [B, D, h, w].
 

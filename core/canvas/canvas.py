@@ -14,6 +14,8 @@ from torch import Tensor
 
 from ..geometry import Wrap
 
+MAX_CELLS = 2**24  # as 4096 x 4096
+
 
 @dataclass(frozen=True)
 class Canvas:
@@ -41,6 +43,10 @@ class Canvas:
                 f"a canvas needs indices and known of one shape [B, h, w] without a zero, "
                 f"got {tuple(self.indices.shape)} and {tuple(self.known.shape)}"
             )
+        if self.indices.dtype != torch.int64 or self.known.dtype != torch.bool:
+            raise ValueError(
+                f"a canvas needs indices of int64 and known of bool, got {self.indices.dtype} and {self.known.dtype}"
+            )
         if len(self.provenance) not in (0, len(self.indices)):
             raise ValueError(
                 f"{len(self.provenance)} origins are given for {len(self.indices)} pictures; give each its own"
@@ -52,6 +58,10 @@ class Canvas:
         """All cells unknown; sizes in cells."""
         if min(batch, height, width) < 1:
             raise ValueError(f"a canvas of {batch} x {height} x {width} cells has none; use at least 1 x 1 x 1")
+        if batch * height * width > MAX_CELLS:
+            raise ValueError(
+                f"a canvas of {batch} x {height} x {width} cells is too large; use at most {MAX_CELLS} cells"
+            )
         indices = torch.zeros(batch, height, width, dtype=torch.int64)
         return cls(indices, torch.zeros_like(indices, dtype=torch.bool))
 

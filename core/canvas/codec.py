@@ -50,8 +50,8 @@ def encode_latents(vqgan: VQGAN, images: Tensor) -> Tensor:
     """
     check_images(images)
     padded = pad_to_multiple(images, vqgan.config.stride)
-    with exact_float32(vqgan.quant_conv.weight.device):  # as encode_indices, of which this is the first half
-        return torch.cat([vqgan.encode(image.to(vqgan.quant_conv.weight)).cpu() for image in padded.split(1)])
+    with exact_float32(vqgan.device):  # as encode_indices, of which this is the first half
+        return torch.cat([vqgan.encode(image.to(vqgan.device, vqgan.dtype)).cpu() for image in padded.split(1)])
 
 
 @torch.inference_mode()
@@ -61,8 +61,8 @@ def quantize_latents(vqgan: VQGAN, latents: Tensor, padding: tuple[float, float]
     Raises:
         ValueError: latents of another width, empty or not finite.
     """
-    check_latents(latents, vqgan.quant_conv.out_channels)
-    indices = vqgan.quantize(latents.to(vqgan.quant_conv.weight)).indices
+    check_latents(latents, vqgan.latent_width)
+    indices = vqgan.quantize(latents.to(vqgan.device, vqgan.dtype)).indices
     return Canvas.filled(indices.cpu()).with_padding(padding)
 
 
@@ -84,9 +84,11 @@ def decode_latents(
         ValueError: latents of another width, empty or not finite, or a picture that overhangs where it wraps.
     """
     check_wrap(wrap, padding)
-    check_latents(latents, vqgan.post_quant_conv.in_channels)
-    weight = vqgan.post_quant_conv.weight
-    decoded = [decode_codes(vqgan, latent.to(weight), wrap).clamp_(-1, 1).cpu() for latent in latents.split(1)]
+    check_latents(latents, vqgan.config.code_dim)
+    decoded = [
+        decode_codes(vqgan, latent.to(vqgan.device, vqgan.dtype), wrap).clamp_(-1, 1).cpu()
+        for latent in latents.split(1)
+    ]
     decoded = torch.cat(decoded) if len(decoded) > 1 else decoded[0]  # a copy of one large picture would be a waste
     return crop_padding(decoded, padding, vqgan.config.stride)
 
@@ -94,7 +96,7 @@ def decode_latents(
 @torch.inference_mode()
 def lookup_codes(vqgan: VQGAN, canvas: Canvas) -> Tensor:
     """The codes of a canvas, [B, D, h, w] on the CPU; ValueError for one that the VQGAN does not have."""
-    return vqgan.codebook.lookup(canvas.indices.to(vqgan.post_quant_conv.weight.device)).cpu()
+    return vqgan.codebook.lookup(canvas.indices.to(vqgan.device)).cpu()
 
 
 @torch.inference_mode()
@@ -105,9 +107,8 @@ def decode_canvas(vqgan: VQGAN, canvas: Canvas) -> Tensor:
         ValueError: a code that the VQGAN does not have.
     """
     stride = vqgan.config.stride
-    device = vqgan.post_quant_conv.weight.device
     indices = torch.stack([fill_unknown(*pair) for pair in zip(canvas.indices, canvas.known, strict=True)])
-    images = decode_latents(vqgan, vqgan.codebook.lookup(indices.to(device)), wrap=canvas.wrap)
+    images = decode_latents(vqgan, vqgan.codebook.lookup(indices.to(vqgan.device)), wrap=canvas.wrap)
     known = canvas.known.cpu().repeat_interleave(stride, 1).repeat_interleave(stride, 2)  # [B, H, W]
     return crop_padding(images.mul_(known.unsqueeze(1)), canvas.padding, stride)
 

@@ -103,6 +103,15 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     raise ValueError(f"{path.name} is {what_else(start)}")
 
 
+OTHERS = {
+    b"version ": "a pointer of Git LFS, not the weights themselves; fetch them with git lfs pull, or from their page",
+    b"<!doctyp": "a web page, not weights; open their address in a browser and save the file behind it",
+    b"<html": "a web page, not weights; open their address in a browser and save the file behind it",
+    b"gguf": "a GGUF file, as llama.cpp reads; choose a torch checkpoint or safetensors",
+    b"\x1f\x8b": "compressed with gzip; unpack it first",
+}  # beginnings in lower case
+
+
 def what_else(start: bytes) -> str:
     """What a file is that begins so, and what to do about it."""
     if not start:
@@ -112,6 +121,9 @@ def what_else(start: bytes) -> str:
         return "a msgpack file, as flax writes weights; load it by flax and save it as torch's or safetensors"
     if start[:4] == b"\x89HDF":
         return "an HDF5 file, as Keras writes weights; choose a torch checkpoint or safetensors"
+    for begins, what in OTHERS.items():
+        if start.lower().startswith(begins):
+            return what
     return "neither a torch checkpoint nor safetensors; choose another file"
 
 

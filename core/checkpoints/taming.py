@@ -97,7 +97,13 @@ def released_bundle(
     Raises:
         ValueError: as `released_vqgan`; the kind of condition can't be told; or it needs what is not known here.
     """
-    plan, name = plan_bundle(checkpoint, model, kind), checkpoint.path.name
+    return bundle_of_plan(plan_bundle(checkpoint, model, kind), checkpoint.path.name, on_read, prior_dtype)
+
+
+def bundle_of_plan(
+    plan: BundlePlan, name: str, on_read: OnRead | None = None, prior_dtype: torch.dtype = torch.float32
+) -> Bundle:
+    """The bundle that is planned of the file `name`; arguments as `released_bundle`."""
     condition_vqgan = materialize(plan.condition_vqgan, name, on_read) if plan.condition_vqgan else None
     vqgan, prior = materialize(plan.vqgan, name, on_read), materialize(plan.prior, name, on_read, prior_dtype)
     return make_bundle(name, vqgan, prior, plan.condition, condition_vqgan)

@@ -85,7 +85,7 @@ def read_yaml(path: str | Path) -> ModelYaml:
     refuse_look_alike(path.name, model.get("target"), model.get("class_path"))
     target = model.get("target") or model.get("class_path")  # as Lightning's own command line writes it
     params = "params" if "params" in model else "init_args"
-    if not isinstance(target, str) or params not in model:
+    if not isinstance(target, str) or not isinstance(model.get(params), dict):
         raise ValueError(f"{path.name} describes no model; give the YAML that came with the checkpoint")
     if not any(target in known for known in TARGETS.values()):
         raise ValueError(f"{path.name} has target {target[:80]!r}, which is not known here; choose another checkpoint")

@@ -88,11 +88,20 @@ class BoundedReader:
         return data
 
 
+def refuse_other_archives(names: list[str]) -> None:
+    """Raise OtherKind for zip files of programs that keep something else in them."""
+    if any("/code/" in name for name in names):
+        raise OtherKind("it is a TorchScript program, not weights; choose the checkpoint that it was made from")
+    if names and all(name.endswith(".npy") for name in names):
+        raise OtherKind("it is an archive of numpy's; choose a torch checkpoint or safetensors")
+
+
 def zip_contents(path: Path) -> tuple[Any, Locate]:
     """torch's format since 1.6: an uncompressed zip with `data.pkl` and one entry for each storage."""
     size = path.stat().st_size
     entries: dict[str, zipfile.ZipInfo] = {}
     with path.open("rb") as file, zipfile.ZipFile(BoundedReader(file)) as archive:
+        refuse_other_archives(archive.namelist())
         for entry in archive.infolist():
             if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
                 raise ValueError(f"entry {entry.filename[:80]!r} is compressed, which torch never does")
@@ -163,6 +172,8 @@ def locate_tensors(data: Any, locate: Locate, size: int) -> tuple[dict[str, Tens
     Raises:
         ValueError: no dictionary, or tensors that the file of `size` bytes can't hold.
     """
+    if is_module(data, "dall_e."):
+        data = module_entries(data)
     refuse_object(data)
     if not isinstance(data, dict):
         raise ValueError(f"it holds a {type(data).__name__}, not tensors by name")
@@ -178,6 +189,29 @@ def locate_tensors(data: Any, locate: Locate, size: int) -> tuple[dict[str, Tens
     if claimed > 2 * size:  # twice: a transformer's condition may be made by its first stage, stored once
         raise ValueError(f"its tensors claim {claimed} bytes, the file has {size}")
     return places, [str(k)[:80] for k in data if k != key and k not in places]
+
+
+def is_module(value: Any, package: str = "") -> bool:
+    """True for a module pickled as a whole, of a class of this package."""
+    if not isinstance(value, Call) or not isinstance(value.state, dict) or "_modules" not in value.state:
+        return False
+    named = [value.function, *(value.arguments if isinstance(value.arguments, tuple) else ())]
+    return any(isinstance(one, Global) and f"{one.module}.".startswith(package) for one in named)
+
+
+def module_entries(module: Call) -> dict[str, Any]:
+    """The parameters of a module pickled as a whole, by the names that its state dict would have."""
+    found, waiting, seen = {}, [("", module)], set()
+    while waiting:
+        prefix, value = waiting.pop()
+        if not is_module(value) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        for part in ("_parameters", "_buffers"):
+            entries = value.state.get(part)
+            found |= {f"{prefix}{name}": entry for name, entry in (entries or {}).items()}
+        waiting += [(f"{prefix}{name}.", child) for name, child in value.state["_modules"].items()]
+    return found
 
 
 def refuse_object(value: Any) -> None:

@@ -19,7 +19,7 @@ from ..storage.model_file import (
     write_model_file,
 )
 from .encoder import CLIP, CLIPConfig
-from .layouts import Activation, read_clip, released_tokenizer
+from .layouts import Activation, plan_clip, read_clip, released_tokenizer
 from .model import ClipModel
 from .tokenizer import Tokenizer
 
@@ -46,6 +46,11 @@ def open_clip(path: str | Path, text_path: str | Path | None = None, activation:
             "choose a CLIP with the usual vocabulary"
         )
     return ClipModel(clip, tokenizer)
+
+
+def released_config(path: str | Path) -> CLIPConfig:
+    """What a released CLIP is, its tensors unread; errors as `open_clip`."""
+    return plan_clip([open_released(path)])[0]
 
 
 def save_clip(path: str | Path, model: ClipModel, figures: dict[str, float] | None = None, **metadata: Any) -> None:

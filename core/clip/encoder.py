@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..priors.blocks import QuickGELU
+
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # of the pixels of every released model's training set
 STD = (0.26862954, 0.26130258, 0.27577711)
 MAX_LAYERS = 1000  # a file that asks for millions would never finish
@@ -58,13 +60,6 @@ class CLIPConfig:
                 raise ValueError(f"{tower}_width {width} does not divide by {tower}_heads {heads}; choose a multiple")
             if layers > MAX_LAYERS:
                 raise ValueError(f"{tower}_layers is {layers}; choose at most {MAX_LAYERS}")
-
-
-class QuickGELU(nn.Module):
-    """x * sigmoid(1.702 x): the activation of OpenAI's models, near GELU but not near enough to be swapped."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * torch.sigmoid(1.702 * x)
 
 
 class Attention(nn.Module):

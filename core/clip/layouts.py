@@ -91,14 +91,14 @@ def released_tokenizer(context: int = 77) -> Tokenizer:
     return Tokenizer([(first, second) for first, second in pairs], context)
 
 
-def read_clip(files: Sequence[Checkpoint], activation: Activation = "auto") -> CLIP:
-    """A released CLIP, ready for use, in float32 on the CPU.
+def plan_clip(files: Sequence[Checkpoint], activation: Activation = "auto") -> tuple[CLIPConfig, dict[str, Part]]:
+    """What a released CLIP is, and where its tensors come from; none is read.
 
     Args:
         files: one checkpoint with both towers, or one for each.
         activation: "auto" goes by the config.json beside the file, its name, and its shape.
     Raises:
-        ValueError: no CLIP, a kind that can't be used here, or missing, unknown or misshapen tensors, by name.
+        ValueError: no CLIP, a kind that can't be used here, or a tower or projection is missing.
     """
     name = " and ".join(file.path.name for file in files)
     parts: dict[str, Part] = {}
@@ -110,9 +110,19 @@ def read_clip(files: Sequence[Checkpoint], activation: Activation = "auto") -> C
     config = config_from(CLIPConfig, _read_shapes(shapes, name) | {"activation": "gelu"}, name)
     if activation == "auto":
         activation = _guess_activation(files, config)
-    config = config_from(CLIPConfig, vars(config) | {"activation": activation}, name)
+    return config_from(CLIPConfig, vars(config) | {"activation": activation}, name), parts
+
+
+def read_clip(files: Sequence[Checkpoint], activation: Activation = "auto") -> CLIP:
+    """A released CLIP, ready for use, in float32 on the CPU; arguments and errors as `plan_clip`.
+
+    Raises:
+        ValueError: missing, unknown or misshapen tensors, by name.
+    """
+    name = " and ".join(file.path.name for file in files)
+    config, parts = plan_clip(files, activation)
     model = build_empty(CLIP, config, name)
-    check_shapes(model, shapes, name)
+    check_shapes(model, {ours: part.shape for ours, part in parts.items()}, name)
     model.load_state_dict({ours: part.read() for ours, part in parts.items()}, assign=True)
     return model.eval().requires_grad_(False)
 

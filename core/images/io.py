@@ -36,7 +36,7 @@ def unpack_image(file: Path | BinaryIO, name: str | Path) -> Image.Image:
         ValueError: not a picture, broken, empty, larger than MAX_PIXELS, or with numbers that are not finite.
     """
     try:
-        with Image.open(file) as picture:
+        with open_header(file, name) as picture:
             check_size(name, *picture.size)
             has_alpha = "A" in picture.getbands() or "transparency" in picture.info
             picture = ImageOps.exif_transpose(picture)
@@ -48,12 +48,25 @@ def unpack_image(file: Path | BinaryIO, name: str | Path) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise ValueError(f"{name} is too large: {error}; scale it down first") from error
     except (UnidentifiedImageError, OSError, SyntaxError, EOFError) as error:
-        raise ValueError(f"{name} can't be read as a picture ({brief(error)}); use a PNG, JPEG or WebP file") from error
+        raise unreadable(name, error) from error
     if picture.getextrema()[3][0] == 255:  # opaque everywhere: whether there is a fourth channel says nothing
         return picture.convert("RGB")
     if (depth := packed_floats(np.asarray(picture))) is not None:
         return Image.fromarray(gray_bytes(depth, name)).convert("RGB")
     return picture
+
+
+def open_header(file: Path | BinaryIO, name: str | Path) -> Image.Image:
+    """What Pillow knows of a picture before it unpacks it; ValueError as `unpack_image`."""
+    try:
+        return Image.open(file)
+    except ValueError as error:  # what stands beside the pixels is too large
+        raise unreadable(name, error) from error
+
+
+def unreadable(name: str | Path, error: Exception) -> ValueError:
+    """What to say about a file that is no picture, or a broken one."""
+    return ValueError(f"{name} can't be read as a picture ({brief(error)}); use a PNG, JPEG or WebP file")
 
 
 def gray_bytes(values: np.ndarray, name: str | Path) -> np.ndarray:

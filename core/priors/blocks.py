@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .kv_cache import LayerCache, SharedPast
+
+
+class QuickGELU(nn.Module):
+    """x * sigmoid(1.702 x): the activation of OpenAI's models, near GELU but not near enough to be swapped."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(1.702 * x)
+
+
+def norm_of(kind: Literal["layer", "rms"], width: int) -> nn.Module:
+    """LayerNorm, or without mean and bias, as Image-GPT's."""
+    return nn.LayerNorm(width) if kind == "layer" else nn.RMSNorm(width, eps=1e-5)
 
 
 class Attention(nn.Module):
@@ -48,12 +63,20 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Attention, then an MLP four times as wide, each on the normalized stream and added to it."""
 
-    def __init__(self, width: int, heads: int, dropout: float = 0.0):
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        dropout: float = 0.0,
+        norm: Literal["layer", "rms"] = "layer",
+        activation: Literal["gelu", "quick-gelu"] = "gelu",
+    ):
         super().__init__()
-        self.ln1 = nn.LayerNorm(width)
+        self.ln1 = norm_of(norm, width)
         self.attn = Attention(width, heads)
-        self.ln2 = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.ln2 = norm_of(norm, width)
+        bend = nn.GELU() if activation == "gelu" else QuickGELU()
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), bend, nn.Linear(4 * width, width))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None, past: LayerCache | SharedPast | None, start: int) -> Tensor:

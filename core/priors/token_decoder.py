@@ -39,7 +39,7 @@ class TransformerDecoder:
     """A transformer for a few tokens a sequence, of its parts: see `base.TokenDecoder`."""
 
     def __init__(
-        self, tok_emb: nn.Embedding, pos_emb: Tensor, blocks: Iterable[Block], ln_f: nn.LayerNorm, head: nn.Linear
+        self, tok_emb: nn.Embedding, pos_emb: Tensor, blocks: Iterable[Block], ln_f: nn.Module, head: nn.Linear
     ):
         self.tok_emb, self.positions, self.ln_f = tok_emb, pos_emb[0], ln_f
         self.blocks = [BlockDecoder(block) for block in blocks]

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ..prefix import Prefix, check_tokens
-from .blocks import Block
+from .blocks import Block, norm_of
 from .kv_cache import KVCache, SharedPast
 from .orders import Order, cells_in_order, check_order
 from .token_decoder import TransformerDecoder
@@ -40,6 +42,8 @@ class TransformerConfig:
     unmasked: int = 0  # the first so many tokens see each other both ways (released: n_unmasked)
     dropout: float = 0.0
     order: Order = "row"  # in which the cells of a window are predicted
+    norm: Literal["layer", "rms"] = "layer"  # "rms" is Image-GPT's, as is "quick-gelu"
+    activation: Literal["gelu", "quick-gelu"] = "gelu"
 
     def __post_init__(self):
         for name in ("layers", "width", "heads", "codebook_size", "prefix_length", "window"):
@@ -56,6 +60,9 @@ class TransformerConfig:
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; choose 0 (off) to below 1")
         check_order(self.order, self.window)
+        for name, known in (("norm", ("layer", "rms")), ("activation", ("gelu", "quick-gelu"))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} {getattr(self, name)!r} is unknown; use {' or '.join(known)}")
 
     @property
     def context(self) -> int:
@@ -69,11 +76,15 @@ class Transformer(nn.Module):
     def __init__(self, config: TransformerConfig):
         super().__init__()
         self.config = config
+        self.checkpointing = False  # True: training works blocks out twice rather than keep what is in them
         self.tok_emb = nn.Embedding(config.vocab_size, config.width)
         self.pos_emb = nn.Parameter(torch.zeros(1, config.context, config.width))
         self.dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(Block(config.width, config.heads, config.dropout) for _ in range(config.layers))
-        self.ln_f = nn.LayerNorm(config.width)
+        self.blocks = nn.ModuleList(
+            Block(config.width, config.heads, config.dropout, config.norm, config.activation)
+            for _ in range(config.layers)
+        )
+        self.ln_f = norm_of(config.norm, config.width)
         self.head = nn.Linear(config.width, config.codebook_size, bias=False)
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
@@ -133,7 +144,10 @@ class Transformer(nn.Module):
         x = self.dropout(self.tok_emb(tokens) + self.pos_emb[:, start:end])
         mask = self.mask(start, end)
         for block, past in zip(self.blocks, pasts, strict=True):
-            x = block(x, mask, past, start)
+            if self.checkpointing and past is None and torch.is_grad_enabled():
+                x = checkpoint(block, x, mask, None, start, use_reentrant=False)
+            else:
+                x = block(x, mask, past, start)
         return x
 
     def loss(self, prefix: Tensor, cells: Tensor, pkeep: float = 1.0) -> Tensor:

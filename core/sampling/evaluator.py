@@ -73,13 +73,18 @@ class OpenWindows:
             self.order = torch.tensor([segment.order for segment in group], device=self.under.device)  # [G, cells]
             self.under = self.under.gather(1, self.order)
 
+    @property
+    def done(self) -> int:
+        """Cells evaluated so far."""
+        return self.cache.cells if self.cache is not None else 0
+
     def evaluate(self, end: int, last: int) -> Tensor:
         """Evaluate the cells before place `end` as the board has them now.
 
         Returns:
             Logits [C, G * B, last, K] for each condition, of the cells at places end + 1 - last to end.
         """
-        evaluator, done = self.evaluator, self.cache.cells if self.cache is not None else 0
+        evaluator, done = self.evaluator, self.done
         # [B, G, n] -> [C * G * B, n]
         cells = evaluator.board.flatten(1)[:, self.under[:, done:end]].transpose(0, 1).flatten(0, 1)
         cells = cells.repeat(len(evaluator.conditions), 1) if len(evaluator.conditions) > 1 else cells

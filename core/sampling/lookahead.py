@@ -13,7 +13,8 @@ CHOICES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 FORGET = 0.97  # what a pass counts after the next one
 ROW_COST = 0.08  # of a second row, as a share of the first, before anything is measured
 EXPONENT, TRUST = 0.5, 16.0  # what is expected of p at first, and how many passes that counts
-AGAIN = 200  # passes over single cells until several are tried again
+PATIENCE, MORE = 8, 3  # passes in a row without a right guess until it goes on with single cells; when tried again
+AGAIN = 100  # passes over single cells until several are tried again; twice as many each time that nothing comes of it
 
 
 class Lookahead:
@@ -24,37 +25,38 @@ class Lookahead:
         self.slope = ROW_COST * rows / (1 + ROW_COST * (rows - 1))  # of the cost, before it is measured
         self._expect()
         self.cost = [0.0] * 5  # weight, m, m^2, seconds, m * seconds, lately
+        self.misses = self.alone = 0  # passes in a row without a right guess, and over a single cell
+        self.again = AGAIN
 
-    def choose(self, left: int) -> int:
-        """Cells of the next pass, at most as many as are left."""
-        if self.alone >= AGAIN:
+    def choose(self, left: int, besides: int = 0) -> int:
+        """Cells of the next pass, at most as many as are left; it evaluates so many other cells `besides`."""
+        if self.alone >= self.again:
             self._expect()
+            self.misses, self.again = min(self.misses, PATIENCE - MORE), 2 * self.again
+        if self.misses >= PATIENCE:
+            return 1
         start, each = self._line()
         weight, decided, logs = self.gain
         exponent = math.log(decided / weight) / (logs / weight)
-        return min(max(self.choices, key=lambda m: m**exponent / (start + each * m)), left)
+        return min(max(self.choices, key=lambda m: m**exponent / (start + each * (besides + m))), left)
 
-    def note(self, cells: int, decided: int, seconds: float) -> None:
+    def note(self, cells: int, decided: int, seconds: float, besides: int = 0) -> None:
         """A pass over so many cells, of which it decided some, and what it took."""
         self.alone = self.alone + 1 if cells == 1 else 0
         if cells > 1:
+            self.misses, self.again = (self.misses + 1, self.again) if decided == 1 else (0, AGAIN)
             weight, total, logs = (FORGET * value for value in self.gain)
             self.gain = weight + 1, total + decided, logs + math.log(cells)
         if self.cost[0] == 0:  # a line as steep as expected through the first pass
-            first = seconds / (1 + self.slope * (cells - 1))
+            first = seconds / (1 + self.slope * (besides + cells - 1))
             for m in (1, 16):
                 self._add(m, first * (1 + self.slope * (m - 1)))
         self.cost = [FORGET * value for value in self.cost]
-        self._add(cells, seconds)
+        self._add(besides + cells, seconds)
 
     def _expect(self) -> None:
         """Begin with what is usual."""
-        self.alone = 0  # passes over single cells in a row
-        self.gain = (
-            TRUST,
-            TRUST * 8**EXPONENT,
-            TRUST * math.log(8),
-        )  # weight, cells decided, log m; of passes over several
+        self.gain = TRUST, TRUST * 8**EXPONENT, TRUST * math.log(8)  # weight, cells decided, log m; lately
 
     def _add(self, m: int, seconds: float) -> None:
         terms = (1.0, m, m * m, seconds, m * seconds)

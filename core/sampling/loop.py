@@ -25,7 +25,7 @@ from torch import Tensor
 from ..canvas.canvas import Canvas
 from ..conditions.base import Condition
 from ..priors.base import Prior
-from ..priors.threads import is_small, one_thread
+from ..priors.threads import Threads, is_small
 from .checks import check_inputs, temperature_map, unconditional_of
 from .evaluator import OpenWindows, WindowEvaluator
 from .logits import apply_guidance, draw, warp
@@ -115,7 +115,7 @@ class SamplingRun:
         self.settings, self.limit = settings, lookahead
         batch, height, self.width = state.indices.shape
         self.codes, device = prior.codebook_size, prior.device
-        self.small = device.type == "cpu" and is_small(prior)
+        self.threads = Threads(adapts=device.type == "cpu" and is_small(prior))
         extra = right_padding(self.width, prior.window, state.wrap)
         temperature = temperature_map(settings, batch, height, self.width)
         self.temperature = F.pad(temperature, (0, extra), "replicate").flatten(1).to(device)  # [B, cells]
@@ -141,14 +141,15 @@ class SamplingRun:
         lookahead = self._lookahead(len(group.segments) * len(self.board))
         length, done, guessed = len(group.places), 0, 0
         while done < length:
-            count = lookahead.choose(length - done)
+            besides = max(0, group.places[done] - windows.done - 1)  # cells to evaluate before the first guess
+            count = lookahead.choose(length - done, besides)
             self._guess(group, guessed, done + count)
             guessed = max(guessed, done + count)
             began, opens = time.perf_counter(), windows.cache is None
-            with one_thread(self.small and not opens):
+            with self.threads.decode():
                 decided = self._draw_pass(group, windows, noise, done, count)
             if not opens:  # what the prefix takes is another matter
-                lookahead.note(count, decided, time.perf_counter() - began)
+                lookahead.note(count, decided, time.perf_counter() - began, besides)
             windows.rollback(group.places[done + decided - 1])
             yield from self._cells(group, done, done + decided)
             done += decided
@@ -178,15 +179,15 @@ class SamplingRun:
         numbers = group.numbers[:, start : start + count]  # [G, m]
         logits = self._logits(group, windows, start, count)  # [G * B, m, K]
         temperature = _rows(self.temperature[:, numbers]).unsqueeze(2)
-        noise = noise(start, count)
-        drawn = _images(draw(warp(logits, self.settings, temperature), noise), len(numbers))  # [B, G, m]
+        own = noise(start, count)
+        drawn = _images(draw(warp(logits, self.settings, temperature), own), len(numbers))  # [B, G, m]
         guesses = self.board[:, numbers]
         pending = self._pending(group, numbers)
         codes = torch.where(pending, drawn, guesses)
         self.board[:, numbers] = codes
         decided = _count_decided(codes == guesses) if count > 1 else 1
         first = slice(None, decided)
-        self._record(group, start, codes[..., first], pending[..., first], logits[:, first], noise[:, first])
+        self._record(group, start, codes[..., first], pending[..., first], logits[:, first], own[:, first])
         return decided
 
     def _logits(self, group: Group, windows: OpenWindows, start: int, count: int) -> Tensor:

@@ -34,8 +34,16 @@ def existing_file(path: str | Path, what: str) -> Path:
             return path
     except PermissionError as error:
         raise ValueError(f"{brief(path.name)} may not be read; change its permissions") from error
-    reason = "is a folder" if is_folder(path) else "does not exist"
+    reason = "is a folder" if is_folder(path) else "is no file" if is_there(path) else "does not exist"
     raise FileNotFoundError(f"{brief(path, 200)} {reason}; give the path of {what}")
+
+
+def is_there(path: Path) -> bool:
+    """True for whatever has this name, a pipe or a device too."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def is_file(path: Path) -> bool:

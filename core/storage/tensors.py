@@ -23,9 +23,13 @@ def save_tensors(path: str | Path, kind: str, tensors: dict[str, Tensor], metada
         save_file(stored, partial, {"format": "tessera/1", "kind": kind, **metadata})
 
 
-def load_tensors(path: str | Path, kind: str, names: set[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+def load_tensors(
+    path: str | Path, kind: str, names: set[str], most: float = MAX_CELLS
+) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read what `save_tensors` wrote.
 
+    Args:
+        most: numbers that one tensor may have.
     Raises:
         FileNotFoundError: no such file.
         ValueError: truncated, or not a file of this kind with just these tensors.
@@ -38,7 +42,7 @@ def load_tensors(path: str | Path, kind: str, names: set[str]) -> tuple[dict[str
             if metadata.get("kind") != kind or set(file.keys()) != names:
                 raise ValueError(f"{path.name} is not a saved {kind}; choose another file")
             numbers = max(math.prod(file.get_slice(name).get_shape()) for name in names)
-            if numbers > MAX_CELLS:
+            if numbers > most:
                 raise ValueError(f"{path.name} claims {numbers} cells, more than any {kind} has; choose another file")
             return {name: file.get_tensor(name) for name in names}, metadata
     except (SafetensorError, OSError, RuntimeError, AttributeError, KeyError, TypeError) as error:  # dtypes, sizes

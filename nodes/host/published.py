@@ -11,6 +11,9 @@ from ...downloads.fetch import fetch_model
 from . import comfy
 from .handles import BundleHandle, VQGANHandle, open_bundle, open_vqgan
 
+FOLDERS = {"bundle": comfy.PRIOR_FOLDER, "vqgan": comfy.VQGAN_FOLDER, "clip": comfy.CLIP_FOLDER}
+CLIP_HOME = "clip_vision"  # of the folders that are looked through for a CLIP, where a fetched one goes
+
 
 class Opened(NamedTuple):
     """What a node gives of a published model; what it can't give stops the nodes behind with a sentence."""
@@ -26,14 +29,17 @@ def open_published(published: Published, fetch: bool) -> Opened:
     Raises:
         ValueError: as `fetch_model`, or what the doors say of its files.
     """
-    kind = comfy.PRIOR_FOLDER if published.kind == "bundle" else comfy.VQGAN_FOLDER
+    kind = FOLDERS[published.kind]
     name = published.files[0].name
     if comfy.missing_model(kind, name):
-        folder = comfy.own_model_folder(kind)
+        folder = comfy.own_model_folder(CLIP_HOME if published.kind == "clip" else kind)
         if not fetch:
             blocked = comfy.Blocked(_how_to_get(published, folder))
             return Opened(blocked, blocked, _how_to_get(published, folder))
         fetch_model(published, folder, _with_bar)
+    if published.kind == "clip":
+        blocked = comfy.Blocked(f"{published.name} is a CLIP; press R and choose {name} in Load CLIP")
+        return Opened(blocked, blocked, f"{name} is here; press R and choose it in Load CLIP")
     if published.kind == "bundle":
         model = open_bundle(name)
         return Opened(model, model.vqgan, f"{name} is in models/{kind}")

@@ -10,7 +10,7 @@ from ...core.canvas.codec import decode_canvas
 from ...core.clip.gate import Term, Tried, gate
 from ...core.clip.scoring import score_images, score_texts
 from ...core.clip.steering import steer_steps
-from ...core.prepared import PreparedCondition
+from ...core.prepared import PreparedCondition, condition_agreement
 from ...core.sampling.likelihood import mean_log_probability
 from ...core.sampling.loop import sample
 from ...core.sampling.settings import SamplingSettings, settings_for
@@ -68,6 +68,7 @@ def try_until(
     text: str,
     reference: Tensor | None,
     likelihood: float,
+    agreement: float,
     threshold: float,
     tries: int,
     together: int,
@@ -78,13 +79,20 @@ def try_until(
     Args:
         request: model, condition, canvas, settings, sliding and the first seed, as for `run`.
         reference: [n, 3, H, W] in 0..1.
+        likelihood, agreement: weights of what the model finds likely, and of agreement with the condition.
+    Raises:
+        ValueError: nothing to judge by; agreement is asked for, but nothing guides, or nothing that can be compared.
     """
     judge, runs, images = clip.ready(), [], []
-    terms = _terms(clip, text, reference, likelihood)
+    model, guide = request[:2]
+    if agreement and guide is None:
+        raise ValueError("agreement has a weight, but no condition is connected; connect one, or set it to 0")
+    terms = _terms(clip, text, reference, {"likelihood": likelihood, "agreement": agreement})
     scorers = {
         "words": lambda made, _: score_texts(judge, made, [text]).mean(1),
         "reference": lambda made, _: score_images(judge.clip, made, reference).mean(1),
         "likelihood": _likelihood,
+        "agreement": lambda made, _: _agreement(model, guide, made * 2 - 1),
     }
 
     def make(first: int) -> list[Tensor]:
@@ -100,13 +108,19 @@ def try_until(
     return tried, terms, torch.cat(images), runs[0].canvas.join([other.canvas for other in runs[1:]])
 
 
-def _terms(clip: ClipHandle, text: str, reference: Tensor | None, likelihood: float) -> list[Term]:
+def _terms(clip: ClipHandle, text: str, reference: Tensor | None, weights: dict[str, float]) -> list[Term]:
     """What an image is judged by; ValueError if by nothing."""
     terms = [Term(name="words", quantiles=clip.model.right_pairs)] if text.strip() else []
     terms += [] if reference is None else [Term(name="reference")]
-    if not terms:
+    terms += [Term(name=name, weight=weight) for name, weight in weights.items() if weight]
+    if not terms or terms[0].name == "likelihood":
         raise ValueError("there is nothing to judge by; write words, or connect a reference picture")
-    return terms + ([Term(name="likelihood", weight=likelihood)] if likelihood else [])
+    return terms
+
+
+def _agreement(model: BundleHandle, guide: PreparedCondition, images: Tensor) -> Tensor:
+    """`condition_agreement` with the condition's VQGAN on the device."""
+    return condition_agreement(model.ready_for_condition(*images.shape[2:]), guide, images)
 
 
 def _likelihood(_: Tensor, sampled: Sampled) -> Tensor:

@@ -102,6 +102,11 @@ class Gate(io.ComfyNode):
                 preview_input(),
                 *canvas_inputs(),
                 io.Image.Input("reference", optional=True, tooltip="A picture that it should resemble, too."),
+                io.Float.Input(
+                    "agreement", default=0.0, min=0.0, max=10.0, step=0.05, optional=True,
+                    tooltip="Weight of how well it agrees with the condition, edges or low resolution, beside 1 for "
+                    "the words.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="picture", tooltip="The best one."),
@@ -129,11 +134,12 @@ class Gate(io.ComfyNode):
         settings: SamplingSettings | None = None,
         sliding: WindowChoice | None = None,
         reference: Tensor | None = None,
+        agreement: float = 0.0,
     ) -> io.NodeOutput:
         request = (model, condition, canvas, settings, sliding, seed)
         wanted = None if reference is None else (from_image(reference) + 1) / 2
         tried, terms, images, painted = try_until(
-            request, clip, text, wanted, likelihood, threshold, tries, min(together, tries), preview_every
+            request, clip, text, wanted, likelihood, agreement, threshold, tries, min(together, tries), preview_every
         )
         best = torch.tensor([tried.best])
         labels = [f"{total:.0f}" + (" *" if i == tried.best else "") for i, total in enumerate(tried.totals.tolist())]

@@ -125,7 +125,8 @@ class Kind(NamedTuple):
         aliases = [r.alias_info for r in schema.returns]
         first = schema.arguments[0].alias_info if schema.arguments else None
         views = any(alias is not None and not alias.is_write for alias in aliases)
-        return Kind(views, first is not None and first.is_write, name in INDEXING, name in COPIES, name in WAITS)
+        in_place = first is not None and first.is_write and bool(schema.returns)  # lists are written to, not given back
+        return Kind(views, in_place, name in INDEXING, name in COPIES, name in WAITS)
 
 
 def tensors(value: Any) -> Iterator[Tensor]:

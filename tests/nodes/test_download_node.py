@@ -1,13 +1,18 @@
 """Published models from inside the graph: said what they are, fetched only when asked for, opened."""
 
+import io
+from dataclasses import replace
+
 import pytest
+import torch
 import yaml
 
-from tessera.downloads.catalogue import read_catalogue
+from tessera.downloads.catalogue import PublishedFile, read_catalogue
 from tessera.nodes import loaders
 from tessera.nodes.host import comfy as adapter
 from tessera.nodes.host.published import open_published
 from tessera.tests.core.checkpoints.original_layout import fill, vqgan_shapes, write_lightning
+from tessera.tests.core.clip.test_encoder import openai_names, reference
 from tessera.tests.downloads.test_download import certificate, server  # noqa: F401, fixtures
 
 
@@ -44,6 +49,23 @@ def test_it_is_fetched_with_a_bar_into_its_folder_and_opened(published, server, 
     asked = len(server.asked)
     assert open_published(published, True).vqgan is opened.vqgan
     assert len(server.asked) == asked
+
+
+def test_a_clip_goes_where_load_clip_looks_and_is_compared_by_its_shapes(host, server, published):  # noqa: F811
+    stored = io.BytesIO()
+    torch.save(openai_names(reference("L/14").state_dict()), stored)
+    server.content = stored.getvalue()
+    url = published.files[0].url
+    clip = replace(
+        published, kind="clip", files=(PublishedFile(name="tiny-clip.pt", url=url),), config={"patch_size": 14}
+    )
+    opened = open_published(clip, True)
+    assert (host.base / "models" / "clip_vision" / "tiny-clip.pt").is_file()
+    for said in (opened.state, opened.model.message, opened.vqgan.message):
+        assert "in Load CLIP" in said
+    other = replace(clip, files=(PublishedFile(name="other-clip.pt", url=url),), config={"patch_size": 32})
+    with pytest.raises(ValueError, match=r"other-clip\.pt is another model than expected: patch_size is 14, not 32"):
+        open_published(other, True)
 
 
 def test_cancel_keeps_what_has_arrived_and_no_file_under_its_name(published, host):

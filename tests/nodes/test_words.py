@@ -7,7 +7,8 @@ from tessera.benchmarks.guide import QUICK, QUICK_CLIP, random_models
 from tessera.core.autoencoders.vqgan_file import save_vqgan
 from tessera.core.bundle_file import save_bundle
 from tessera.core.clip.clip_file import save_clip
-from tessera.nodes import loaders
+from tessera.core.clip.scoring import score_texts
+from tessera.nodes import compare, conditions, loaders
 from tessera.nodes.host.comfy import Interrupted, register_model_folders
 from tessera.nodes.words import clip, films, painting, steering
 
@@ -135,3 +136,27 @@ def test_the_gate_tries_seeds_until_one_passes(painter, models):
     assert (picture.shape, len(canvas.indices)) == ((1, 16, 16, 3), 1)
     with pytest.raises(ValueError, match="nothing to judge"):
         steering.Gate.execute(painter, models[1], text=" ", threshold=0.0, **{**given, "reference": None})
+
+
+def test_agreement_with_edges_counts_at_the_gate(host, models, make_bundle):
+    register_model_folders()
+    (host.base / "priors").mkdir()
+    host.folders["vq_transformer"][0].insert(0, str(host.base / "priors"))
+    save_bundle(host.base / "priors" / "edges.safetensors", make_bundle("edges"))
+    model = loaders.LoadBundle.execute("edges.safetensors").args[0]
+    guide = conditions.Edges.execute(model, torch.rand(1, 16, 16, 3), "photograph", "square", 50, 120, 0.5).args[0]
+    given = {"seed": 0, "threshold": 100.0, "tries": 2, "together": 2, "likelihood": 0.0, "preview_every": 0}
+    gate = steering.Gate.execute(model, models[1], text="", condition=guide, agreement=1.0, **given)
+    assert [line.split()[2] for line in gate.args[3].splitlines()[:2]] == ["agreement", "agreement"]
+    with pytest.raises(ValueError, match="no condition is connected"):
+        steering.Gate.execute(model, models[1], text="", agreement=1.0, **given)
+
+
+def test_the_best_of_many_by_words_is_the_one_that_fits_them_best(painter, models):
+    with pytest.raises(ValueError, match="text is empty"):
+        compare.BestOf.execute(painter, 0, 3, 1, 0, clip=models[1])
+    kept, *_ = compare.BestOf.execute(painter, 0, 3, 3, 0, clip=models[1], text="a cat").args
+    scores = score_texts(models[1].model, kept.movedim(3, 1), ["a cat"])[:, 0]
+    assert scores.tolist() == sorted(scores.tolist(), reverse=True)
+    best = compare.BestOf.execute(painter, 0, 3, 1, 0, clip=models[1], text="a cat").args[0]
+    assert torch.equal(best, kept[:1])

@@ -165,6 +165,8 @@ class PriorModelConfig:
     width: int = 256
     heads: int = 8  # of the transformer
     order: Order = "row"  # of the transformer: how it goes through the cells of a window
+    norm: Literal["layer", "rms"] = "layer"  # of the transformer; "rms" and "quick-gelu" are Image-GPT's
+    activation: Literal["gelu", "quick-gelu"] = "gelu"
     blocks: int = 4  # of PixelSNAIL, each with one attention
     kernel: int = 5  # of PixelSNAIL, the width of its convolutions
     dropout: float = 0.0
@@ -193,6 +195,7 @@ class PriorRun:
     views: int = 8  # augmented views of each picture in the cached code file
     pkeep: float = 0.9  # share of input codes left as they are; the rest are replaced at random
     weight_decay: float = 0.01
+    checkpointing: bool = False  # of a transformer: less memory, a third more time
     model: PriorModelConfig = field(default_factory=PriorModelConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
 
@@ -200,6 +203,8 @@ class PriorRun:
         expand_home(self, "output", "vqgan", "start_from")
         if not 0 < self.pkeep <= 1:
             raise ValueError(f"pkeep is {self.pkeep}; choose a share above 0 and up to 1, such as 0.9")
+        if self.checkpointing and self.model.kind != "transformer":
+            raise ValueError(f"checkpointing is for model.kind transformer, not {self.model.kind}; leave it out")
         if self.views < 1:
             raise ValueError(f"views is {self.views}; at least one view of each picture is needed")
         if self.condition.kind in ENCODED and not self.condition.vqgan:

@@ -68,6 +68,8 @@ class CodeFile:
         """Write the codes of some pictures, [views, len(part), n] each, and note that they are there."""
         at = len(self.header)
         for name, shape in self.shapes.items():
+            if tensors[name].size and tensors[name].max() > np.iinfo(TYPES[self.kind]).max:
+                raise ValueError(f"{name} holds {tensors[name].max()}, too large a number for its file")
             if math.prod(shape):
                 whole = np.memmap(self.unfinished, TYPES[self.kind], "r+", offset=at, shape=shape)
                 whole[:, part.start : part.stop] = tensors[name]

@@ -4,6 +4,8 @@ import dataclasses
 import hashlib
 import json
 import logging
+import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -15,13 +17,16 @@ from tqdm import tqdm
 from ...core.autoencoders.vqgan import VQGAN
 from ...core.provenance import weights_fingerprint
 from ...core.storage.fingerprint import fingerprint
-from ...core.storage.tensors import load_tensors, save_tensors
+from ...core.storage.tensors import load_tensors
 from ..config.runs import PriorRun
 from ..engine.distributed import combined, gathered, rank_and_world
+from .code_file import CodeFile
 from .conditions.guides import Guide
 from .folder import ImageViews
 from .index import PictureIndex
 from .places import path_below
+
+PART = 256  # pictures whose codes are written at once: what a stopped run encodes again at most
 
 logger = logging.getLogger("tessera")
 
@@ -55,37 +60,65 @@ def cached_codes(
     fingerprint = describe(views, number, run, vqgan, condition_vqgan)
     path = Path(run.output) / f"codes-{hashlib.sha256(fingerprint.encode()).hexdigest()[:16]}.safetensors"
     main = accelerator.is_main_process
-    if combined(torch.tensor(main and path.exists()).int()):
-        tensors, _ = load_tensors(path, "codes", {"cells", "condition"})
-        return CodeDataset(tensors["cells"], tensors["condition"], guide=views.guide)
-    if main:
-        logger.info("encoding %d views of %d pictures into %s", number, len(views), path.name)
-    cells, condition = encode_views(views, number, run, vqgan, condition_vqgan, accelerator)
-    if main:
-        save_codes(path, cells, condition, fingerprint)
-    return CodeDataset(cells, condition, guide=views.guide)
+    if not combined(torch.tensor(main and path.exists()).int()):
+        if main:
+            logger.info("encoding %d views of %d pictures into %s", number, len(views), path.name)
+        if not encode_into(path, views, number, run, vqgan, condition_vqgan, fingerprint):
+            return CodeDataset(*encode_views(views, number, run, vqgan, condition_vqgan), guide=views.guide)
+    tensors, _ = load_tensors(path, "codes", {"cells", "condition"}, math.inf)  # mapped, not read
+    return CodeDataset(tensors["cells"], tensors["condition"], guide=views.guide)
 
 
-def save_codes(path: Path, cells: Tensor, condition: Tensor, fingerprint: str) -> None:
-    """Write the cache; where the disk is full or the like, say so: training can do without."""
+@torch.inference_mode()
+def encode_into(
+    path: Path,
+    views: ImageViews,
+    number: int,
+    run: PriorRun,
+    vqgan: VQGAN,
+    condition_vqgan: VQGAN | None,
+    fingerprint: str,
+) -> bool:
+    """Write the code file, each process its parts of those that are missing; False, alike on all processes, where the
+    disk is full or the like: training can do without."""
+    rank, world = rank_and_world()
+    first = [codes.shape[1] for codes in next(encode(views, [(0, 0)], run, vqgan, condition_vqgan))]
+    shapes = dict(zip(("cells", "condition"), ((number, len(views), length) for length in first), strict=True))
+    codes = max(model.config.codebook_size for model in (vqgan, condition_vqgan) if model is not None)
+    file, problem = (
+        CodeFile(path, shapes, codes, {"format": "tessera/1", "kind": "codes", "made_from": fingerprint}),
+        None,
+    )
+    parts = [range(start, min(start + PART, len(views))) for start in range(0, len(views), PART)]
     try:
-        save_tensors(path, "codes", {"cells": cells, "condition": condition}, {"made_from": fingerprint})
+        if rank == 0:
+            file.create()
     except OSError as error:
-        logger.warning("%s can't be written (%s); the next run encodes the pictures anew", path, error)
+        problem = error
+    if not combined(torch.tensor(problem is not None).int()):
+        try:
+            for part in tqdm(file.missing(parts)[rank::world], desc="encoding", unit="part", disable=rank > 0 or None):
+                keys = [(view, index) for view in range(number) for index in part]
+                made = zip(*encode(views, keys, run, vqgan, condition_vqgan), strict=True)
+                whole = (torch.cat(some).unflatten(0, (number, len(part))).numpy() for some in made)
+                file.write(part, dict(zip(shapes, whole, strict=True)))
+        except OSError as error:
+            problem = error
+    if combined(torch.tensor(problem is not None).int()):
+        if problem:
+            logger.warning("%s can't be written (%s); the next run encodes the pictures anew", path, problem)
+        return False
+    if rank == 0:
+        file.finish()
+    combined(torch.zeros(1))  # wait for it
+    return True
 
 
 def describe(views: ImageViews, number: int, run: PriorRun, vqgan: VQGAN, condition_vqgan: VQGAN | None) -> str:
     """All that decides the codes, as text: a cache made from something else is not used."""
     how = dataclasses.asdict(views.config)
-    for name in (
-        "folder",
-        "picture",
-        "validation",
-        "max_validation",
-        "variants",
-        "buffer",
-        "workers",
-    ):  # these change no view
+    no_matter = ("folder", "picture", "validation", "max_validation", "variants", "buffer", "workers")
+    for name in no_matter:
         del how[name]
     facts = {
         "encoded": "in float32",  # older caches were encoded in the precision of training: not the codes of use
@@ -113,29 +146,37 @@ def fingerprint_pictures(views: ImageViews, output: str) -> str:
     return digest.hexdigest()
 
 
+def encode(
+    views: ImageViews, keys: list[tuple[int, int]], run: PriorRun, vqgan: VQGAN, condition_vqgan: VQGAN | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Cells [B, n] and condition codes [B, P] of views, batch by batch, int32 on the CPU."""
+    device = next(vqgan.parameters()).device
+    loader = DataLoader(
+        views, run.loop.batch, sampler=keys, num_workers=views.config.workers, generator=torch.Generator()
+    )
+    for pictures in loader:
+        cells = vqgan.encode_indices(pictures["color"].to(device)).flatten(1).int().cpu()
+        if views.guide is None:
+            yield cells, cells[:, :0]
+            continue
+        told = pictures["condition"].to(device)
+        tokens = told if condition_vqgan is None else condition_vqgan.encode_indices(told).flatten(1)
+        yield cells, tokens.int().cpu()
+
+
 @torch.inference_mode()
 def encode_views(
-    views: ImageViews, number: int, run: PriorRun, vqgan: VQGAN, condition_vqgan: VQGAN | None, accelerator: Accelerator
+    views: ImageViews, number: int, run: PriorRun, vqgan: VQGAN, condition_vqgan: VQGAN | None
 ) -> tuple[Tensor, Tensor]:
-    """Cells [views, N, n] and condition codes [views, N, P], int32, on every process; each encodes a share of every
-    round, so that none waits long for another."""
+    """Cells [views, N, n] and condition codes [views, N, P], int32, in the memory of every process; each encodes a
+    share of every round, so that none waits long for another."""
     order = [(view, index) for view in range(number) for index in range(len(views))]
     share = share_of(order, run.loop.batch, *rank_and_world())
-    loader = DataLoader(
-        views, run.loop.batch, sampler=share, num_workers=views.config.workers, generator=torch.Generator()
-    )
-    cells, condition = [], []
-    silent = None if accelerator.is_main_process else True
-    for pictures in tqdm(loader, desc="encoding", unit="batch", disable=silent):
-        cells.append(gathered(vqgan.encode_indices(pictures["color"].to(accelerator.device)).flatten(1).int()))
-        if views.guide is None:
-            condition.append(cells[-1][:, :0])
-            continue
-        told = pictures["condition"].to(accelerator.device)
-        tokens = told if condition_vqgan is None else condition_vqgan.encode_indices(told).flatten(1)
-        condition.append(gathered(tokens.int()))
-    shape = (number, len(views))
-    return tuple(torch.cat(codes)[: len(order)].unflatten(0, shape) for codes in (cells, condition))
+    made = []
+    for cells, condition in encode(views, share, run, vqgan, condition_vqgan):
+        cells = gathered(cells)
+        made.append((cells, gathered(condition) if condition.shape[1] else cells[:, :0]))
+    return tuple(torch.cat(codes)[: len(order)].unflatten(0, (number, len(views))) for codes in zip(*made, strict=True))
 
 
 def share_of(keys: list, batch: int, rank: int, world: int) -> list:

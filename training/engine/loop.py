@@ -70,7 +70,7 @@ class Training:
         self.saved = self.at.step if self.state.exists() else None  # the step of the state on disk
         self.to_export = False  # weights that could not be written when they were to be
         self.began, self.saved_at = time.monotonic() - self.at.seconds, time.monotonic()
-        self.busy = 0.0  # seconds in steps since the last log line
+        self.busy = self.waited = 0.0  # seconds in steps since the last log line, and of these for pictures
 
     def run(self, stream: Callable[[int], Iterator]) -> bool:
         """All steps until the end or a signal; True at the end."""
@@ -100,7 +100,9 @@ class Training:
         for optimizer in task.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = rate
-        micro_batches = [to_device(next(batches), self.accelerator.device) for _ in range(loop.accumulate)]
+        micro_batches = [next(batches) for _ in range(loop.accumulate)]
+        self.waited += time.monotonic() - began
+        micro_batches = [to_device(batch, self.accelerator.device) for batch in micro_batches]
         distributed.seed_noise(loop.seed, self.at.step, self.accelerator.process_index)
         with advice_if_out_of_memory(loop, self.at.step):
             report = task.step(micro_batches, self.at.step, self.accelerator)
@@ -114,8 +116,10 @@ class Training:
 
     def report(self, report: dict[str, Tensor], rate: float) -> None:
         """Log a step."""
-        seconds, self.busy = self.busy / self.loop.log_every, 0.0
-        values = read(report) | self.task.statistics() | {"learning_rate": rate, "seconds_per_step": seconds}
+        seconds, waited = self.busy / self.loop.log_every, self.waited / self.loop.log_every
+        self.busy = self.waited = 0.0
+        speed = {"seconds_per_step": seconds, "data_wait": waited, "images_per_second": self.items_per_step / seconds}
+        values = read(report) | self.task.statistics() | {"learning_rate": rate} | speed
         line = f"step {self.at.step}/{self.loop.steps}  {shown(values)}  |  {self.task.health(values)}"
         if skipped := int(self.skipped.total):
             line += f"; {skipped} steps were left out, whose loss was not finite"

@@ -37,6 +37,7 @@ from .transfer import starting_weights
 logger = logging.getLogger("tessera")
 
 PREVIEW_IMAGES = 8
+COUNTED = 2**26  # codes; the frequencies of so many are those of all
 OWN_NOTHING = ("edges", "layout", "words")  # conditions of nothing that need no token of their own
 
 
@@ -66,6 +67,8 @@ class PriorTask:
             shapes = {name: tuple(tensor.shape) for name, tensor in start.items()}
             check_shapes(model, shapes, run.start_from or "the prior")
             model.load_state_dict(start)
+        if run.checkpointing:
+            model.checkpointing = True
         self.modules: dict[str, nn.Module] = {"model": model}
         groups = model.decay_groups(run.weight_decay)
         self.optimizers = {"model": torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True)}
@@ -169,7 +172,7 @@ class Baselines(NamedTuple):
 
 def baselines(train_set: CodeDataset, held_out: CodeDataset, codes: int) -> Baselines:
     """Both on the held-out codes; frequencies with one added to each, so that no code is impossible."""
-    counts = torch.bincount(train_set.cells.flatten().long(), minlength=codes).double() + 1
+    counts = torch.bincount(train_set.cells.flatten()[:COUNTED].long(), minlength=codes).double() + 1
     surprise = -(counts / counts.sum()).log()
     return Baselines(math.log(codes), surprise[held_out.cells.flatten().long()].mean().item())
 

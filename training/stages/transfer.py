@@ -54,7 +54,7 @@ def starting_weights(
     for stage in before:
         if stage is not None:
             stage.to(accelerator.device)
-    cells, condition = (codes[0].long() for codes in encode_views(views, 1, run, *before, accelerator))
+    cells, condition = (codes[0].long() for codes in encode_views(views, 1, run, *before))
     new_cells, new_condition = train_set.cells[0].long(), train_set.condition[0].long()
     if (cells.shape, condition.shape) != (new_cells.shape, new_condition.shape):
         raise ValueError(

@@ -351,3 +351,25 @@ def test_one_batch_can_be_learned_by_heart():
         loss.backward()
         optimizer.step()
     assert float(loss.detach()) < 0.05
+
+
+def test_checkpointing_keeps_the_gradients_to_the_bits_and_less_in_memory():
+    shape = {"codebook_size": 8, "vocab_size": 12, "prefix_length": 4, "window": 4}
+    torch.manual_seed(0)
+    model = Transformer(TransformerConfig(layers=3, width=32, heads=2, dropout=0.2, **shape))
+    prefix, cells = torch.randint(12, (2, 4)), torch.randint(8, (2, 16))
+    gradients, kept = [], []
+    for model.checkpointing in (False, True):
+        torch.manual_seed(1)
+        sizes = []
+
+        def note(tensor, sizes=sizes):
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            loss = model.loss(prefix, cells)
+        gradients.append(torch.autograd.grad(loss, list(model.parameters())))
+        kept.append(sum(sizes))
+    assert all(torch.equal(one, two) for one, two in zip(*gradients, strict=True))
+    assert kept[1] < kept[0] / 2

@@ -30,3 +30,16 @@ def test_choice_stays_within_the_limit_and_what_is_left():
 
 def test_many_images_side_by_side_begin_with_fewer_cells():
     assert Lookahead(16).choose(100) < Lookahead(1).choose(100)
+
+
+def test_guesses_that_never_come_true_are_soon_given_up_and_rarely_tried_again():
+    lookahead, cost = Lookahead(1), 0.0
+    for _ in range(256):
+        cells = lookahead.choose(100)
+        lookahead.note(cells, 1, 1 + 0.08 * (cells - 1))
+        cost += 1 + 0.08 * (cells - 1)
+    assert cost < 256 * 1.03
+
+
+def test_cells_that_must_be_evaluated_besides_make_more_guesses_pay():
+    assert Lookahead(16).choose(100, besides=200) > Lookahead(16).choose(100)

@@ -209,10 +209,10 @@ def test_the_catalogue_is_in_order():
     files = {file for published in catalogue.values() for file in published.files}
     assert len(files) == len({file.name for file in files})  # a tokenizer that several models share is one file
     for published in catalogue.values():
-        assert published.kind in ("vqgan", "bundle")
+        assert published.kind in ("vqgan", "bundle", "clip")
         assert published.page.startswith("https://")
         assert published.license
-        assert "stride" in published.config
+        assert ("embed_dim" if published.kind == "clip" else "stride") in published.config
         for file in published.files:
             assert all(address.startswith("https://") for address in file.addresses)
             assert not file.sha256 or re.fullmatch("[0-9a-f]{64}", file.sha256)

@@ -1,0 +1,209 @@
+"""DALL-E's discrete VAE (Ramesh et al. 2021, appendix A): f8, 8192 codes, a row of table 3.
+
+    image --Encoder--> logits over the codes of each cell --largest--> code --Decoder--> mean of each pixel
+
+Module names are those of the released files. Pixels are 0..1, drawn in to 0.1..0.9, where a Laplace distribution of
+their logit is learned.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .quantizers import Quantized, check_indices
+
+GROUPS = 4
+MARGIN = 0.1  # of 0..1 at either end
+
+
+@dataclass(frozen=True, kw_only=True)
+class DVAEConfig:
+    """What decides the shape; the defaults are the released model. ValueError for impossible values."""
+
+    hidden: int = 256  # of the finest group; the others are 2, 4 and 8 times as wide
+    blocks_per_group: int = 2
+    codebook_size: int = 8192
+    code_dim: int = 128
+
+    image_channels = 3
+    stride = 2 ** (GROUPS - 1)
+    normalize_codes = False
+
+    def __post_init__(self):
+        for name in ("hidden", "blocks_per_group", "codebook_size", "code_dim"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.hidden % 4:
+            raise ValueError(f"hidden is {self.hidden}; choose a multiple of 4")
+
+
+class Conv(nn.Module):
+    """A convolution that keeps the size, its weights under the released names."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int):
+        super().__init__()
+        deviation = 1 / (channels_in * kernel**2) ** 0.5
+        self.w = nn.Parameter(torch.randn(channels_out, channels_in, kernel, kernel) * deviation)
+        self.b = nn.Parameter(torch.zeros(channels_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.w, self.b, padding=(self.w.shape[-1] - 1) // 2)
+
+
+class Block(nn.Module):
+    """Four convolutions, each after a ReLU, added to the input with a small gain. [B, C, h, w] -> [B, C', h, w]"""
+
+    def __init__(self, channels_in: int, channels_out: int, kernels: tuple[int, ...], gain: float):
+        super().__init__()
+        self.gain, hidden = gain, channels_out // 4
+        self.id_path = Conv(channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
+        widths = [channels_in, hidden, hidden, hidden, channels_out]
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        for i, kernel in enumerate(kernels):
+            layers[f"relu_{i + 1}"] = nn.ReLU()
+            layers[f"conv_{i + 1}"] = Conv(widths[i], widths[i + 1], kernel)
+        self.res_path = nn.Sequential(layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.id_path(x) + self.gain * self.res_path(x)
+
+
+class Tower(nn.Module):
+    """Groups of blocks with a change of resolution after each but the last, between two convolutions."""
+
+    def __init__(
+        self, enter: Conv, widths: list[int], blocks: int, kernels: tuple[int, ...], resize: nn.Module, leave: int
+    ):
+        super().__init__()
+        gain, previous = 1 / (GROUPS * blocks) ** 2, enter.w.shape[0]
+        parts: OrderedDict[str, nn.Module] = OrderedDict(input=enter)
+        for number, width in enumerate(widths, 1):
+            group: OrderedDict[str, nn.Module] = OrderedDict()
+            for i in range(blocks):
+                group[f"block_{i + 1}"] = Block(width if i else previous, width, kernels, gain)
+            if number < GROUPS:
+                group["resize"] = resize
+            parts[f"group_{number}"], previous = nn.Sequential(group), width
+        parts["output"] = nn.Sequential(OrderedDict(relu=nn.ReLU(), conv=Conv(previous, leave, 1)))
+        self.blocks = nn.Sequential(parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.blocks(x)
+
+
+class DVAECodebook(nn.Module):
+    """Codes are what the decoder's first layer makes of them, a column of its weights."""
+
+    def __init__(self, decoder: Tower):
+        super().__init__()
+        self.decoder = [decoder]  # not a module of this one
+
+    @property
+    def codes(self) -> Tensor:
+        """[K, D]"""
+        enter = self.decoder[0].blocks.input
+        return enter.w.flatten(1).T + enter.b
+
+    def lookup(self, indices: Tensor) -> Tensor:
+        """Indices [B, h, w] int64 -> codes [B, D, h, w]; ValueError for an index outside 0..K-1."""
+        check_indices(indices, len(self.codes))
+        return F.embedding(indices, self.codes).movedim(-1, 1)
+
+    def forward(self, latents: Tensor) -> Quantized:
+        """Logits [B, K, h, w] -> codes, the largest one's index, no loss."""
+        indices = latents.argmax(1)
+        return Quantized(self.lookup(indices), indices, latents.new_zeros(()))
+
+
+class DVAE(nn.Module):
+    """A first stage as `VQGAN` is one; latents are logits over the codes."""
+
+    def __init__(self, config: DVAEConfig):
+        super().__init__()
+        self.config = config
+        widths = [config.hidden * factor for factor in (1, 2, 4, 8)]
+        self.encoder = Tower(
+            Conv(3, config.hidden, 7), widths, config.blocks_per_group, (3, 3, 3, 1), nn.MaxPool2d(2),
+            config.codebook_size,
+        )  # fmt: skip
+        self.decoder = Tower(
+            Conv(config.codebook_size, config.code_dim, 1), widths[::-1], config.blocks_per_group, (1, 3, 3, 3),
+            nn.Upsample(scale_factor=2, mode="nearest"), 6,
+        )  # fmt: skip
+
+    @property
+    def codebook(self) -> DVAECodebook:
+        """Of the weights as they are."""
+        return DVAECodebook(self.decoder)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.decoder.blocks.input.b.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return self.decoder.blocks.input.b.dtype
+
+    @property
+    def latent_width(self) -> int:
+        """Channels of the logits."""
+        return self.config.codebook_size
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Logits of the codes: [B, 3, H, W] in -1..1 -> [B, K, H/8, W/8]; ValueError for what does not fit."""
+        channels, height, width = image.shape[1:]
+        if channels != 3:
+            raise ValueError(f"the picture has {channels} channels, the dVAE takes 3; convert the picture first")
+        if height % 8 or width % 8 or not height or not width:
+            raise ValueError(f"the picture is {width}x{height} pixels, both sides must be multiples of 8; pad it first")
+        return self.encoder(drawn_in(image))
+
+    def quantize(self, latents: Tensor) -> Quantized:
+        """The likeliest code of each cell."""
+        return self.codebook(latents)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes [B, D, h, w] -> image [B, 3, H, W] in -1..1."""
+        x = codes
+        for name, part in self.decoder.blocks.named_children():
+            x = x if name == "input" else part(x)
+        return ((x[:, :3].sigmoid() - MARGIN) / (1 - 2 * MARGIN)).clamp(0, 1) * 2 - 1
+
+    def encode_indices(self, image: Tensor) -> Tensor:
+        """[B, 3, H, W] in -1..1 -> indices [B, H/8, W/8] int64."""
+        return self.encode(image).argmax(1)
+
+    def decode_indices(self, indices: Tensor) -> Tensor:
+        """Indices [B, h, w] int64 -> image [B, 3, H, W]."""
+        return self.decode(self.codebook.lookup(indices))
+
+    def loss(self, image: Tensor, temperature: float, kl_weight: float) -> Tensor:
+        """What training lowers: the negative logarithm of the logit-Laplace density of each pixel's channels, and the
+        codes' divergence from all being alike, both a number of the image.
+
+        Args:
+            image: [B, 3, H, W] in -1..1.
+            temperature: of the Gumbel-softmax, 1 down to 1/16 in the paper.
+            kl_weight: beta over the number of colors in an image to one of its cells' (6.6 / 192 in the paper).
+        """
+        logits = self.encode(image)
+        choice = F.gumbel_softmax(logits, tau=temperature, dim=1)
+        mean, scale = self.decoder(choice).chunk(2, 1)
+        wanted = drawn_in(image)
+        apart = (wanted.logit() - mean).abs() * (-scale).exp()
+        surprise = apart + scale + (2 * wanted * (1 - wanted)).log()
+        likely = logits.log_softmax(1)
+        divergence = (likely.exp() * (likely + torch.tensor(float(self.config.codebook_size)).log())).sum(1)
+        return surprise.mean() + kl_weight * divergence.mean()
+
+
+def drawn_in(image: Tensor) -> Tensor:
+    """-1..1 -> 0.1..0.9"""
+    return (1 - 2 * MARGIN) * (image + 1) / 2 + MARGIN
