@@ -20,16 +20,17 @@ from ...core.autoencoders.vqgan import VQGAN, VQGANConfig
 from ...core.autoencoders.vqgan_file import read_vqgan
 from ...core.bundle_file import load_prior
 from ...core.images.io import to_pil
+from ..config.guide import GuideConfig
 from ..config.runs import (
     DataConfig,
     LoopConfig,
-    PriorConditionConfig,
     PriorModelConfig,
     PriorRun,
     VQGANLossConfig,
     VQGANRun,
 )  # fmt: skip
 from ..data.codes import CodeDataset, cached_codes
+from ..data.conditions.guides import guide_of_split
 from ..data.folder import ImageViews, load_split
 from ..data.stream import endless, once
 from ..engine.loop import make_accelerator, train
@@ -80,7 +81,7 @@ class Laboratory:
         vqgan = str(self.vqgan) if condition == "edges" else ""
         return PriorRun(
             output=str(self.output / name), data=self.data(self.scale.pixels), vqgan=str(self.vqgan), model=model,
-            condition=PriorConditionConfig(kind=condition, vqgan=vqgan), views=self.scale.views, loop=self.loop(**loop),
+            condition=GuideConfig(kind=condition, vqgan=vqgan), views=self.scale.views, loop=self.loop(**loop),
         )  # fmt: skip
 
     def loop(self, **changes: float) -> LoopConfig:
@@ -111,9 +112,9 @@ class Laboratory:
         """Of pictures and their edges, encoded once."""
         run = self.prior_run("codes", self.scale.transformer, "edges")
         (self.output / "codes").mkdir(parents=True, exist_ok=True)
-        sets = []
+        sets, guide = [], guide_of_split(run.condition, run.data, *self.split)
         for paths, views, augment in zip(self.split, (self.scale.views, 1), (True, False), strict=True):
-            pictures = ImageViews(paths, run.data, 0, augment)
+            pictures = ImageViews(paths, run.data, 0, augment, guide)
             sets.append(cached_codes(pictures, views, run, *self.vqgans, self.accelerator))
         return tuple(sets)
 
