@@ -20,14 +20,16 @@ from .timing import alternate, in_new_process, peak_memory_of, seconds_of
 
 ABOUT = """\
 A canvas of 36x64 cells (576x1024 pixels at stride 16) with a condition picture, one picture, 1024 codes. The *plain
-loop* is section 3.2.3 word for word: for every cell a forward pass over the 511 tokens of its window. *Exact* gives the
-same codes; with *stride* 4 or 8 the window moves by so many cells along a row. Whole runs take too long to time: of
-the plain loop, three cells are timed; of ours, the schedule is made in full, its batches are sorted by what they do
-(windows read anew or remembered, cells per window, rows together), of each kind up to three, spread over the canvas,
-are run by the sampling loop's own code, and the mean of each kind is counted as often as it occurs. The cost of a cell
-on larger canvases is found likewise; near borders the window stands still, so that it rises from small canvases to the
-cost of a cell in the middle and no further. Memory is that of new processes which fill two rows at the top, where
-windows are remembered for the row below, beyond what the model takes."""
+loop* is section 3.2 word for word: for every cell a forward pass over the 511 tokens of its window. *Exact* gives the
+same codes; with *stride* 4 or 8 the window moves by so many cells along a row. Wherever a window serves more than one
+cell, with a stride and at the left and right borders, these are guessed and verified several at a time, which random
+weights reward otherwise than learned ones; with *exact* away from the borders it is one cell a window. Whole runs
+take too long to time: of the plain loop, three cells are timed; of ours, the schedule is made in full, its batches
+are sorted by what they do (windows read anew or remembered, cells per window, rows together), of each kind up to
+three, spread over the canvas, are run by the sampling loop's own code, and the mean of each kind is counted as often
+as it occurs. The cost of a cell on larger canvases is found likewise; near borders the window stands still, so that
+it rises from small canvases to the cost of a cell in the middle and no further. Memory is that of new processes which
+fill two rows at the top, where windows are remembered for the row below, beyond what the model takes."""
 
 SETTINGS = SamplingSettings(top_k=100)
 STRIDES = {"exact": 1, "stride 4": 4, "stride 8": 8}  # of a window of 16

@@ -34,6 +34,7 @@ def test_the_embedded_bundle_is_small_and_says_where_it_comes_from():
     assert bundle.prior.config.window * bundle.vqgan.config.stride == 256
 
 
+@pytest.mark.slow
 def test_each_input_gives_its_pictures_at_each_temperature_and_a_sheet(made):
     names = {path.name for path in made.iterdir()}
     assert names == {"contact-sheet.png"} | {
@@ -43,6 +44,7 @@ def test_each_input_gives_its_pictures_at_each_temperature_and_a_sheet(made):
     assert Image.open(made / "drawing-t1-seed1.png").size == (256, 256)
 
 
+@pytest.mark.slow
 def test_pictures_are_colorful_and_follow_seed_and_input(made):
     first, second, other = (
         pixels(made / f"{n}.png") for n in ("drawing-t1-seed0", "drawing-t1-seed1", "photograph-t1-seed0")
@@ -53,6 +55,7 @@ def test_pictures_are_colorful_and_follow_seed_and_input(made):
     assert np.abs(first[..., 0] - first[..., 2]).mean() > 2  # not gray
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_picture_whatever_else_is_made(made, tmp_path):
     again = ["demo", "--samples", "1", "--temperature", "1.0", "--picture", "--seed", "1", "--output", str(tmp_path)]
     assert main(again) == 0

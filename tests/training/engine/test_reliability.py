@@ -89,6 +89,7 @@ def test_after_a_few_steps_in_a_row_a_run_ends_and_single_ones_are_passed_over()
         skipped.check(7)
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_ends_and_keeps_weights_and_states_that_can_be_gone_on_from(tiny_run, tmp_path, caplog):
     loop = {"steps": 4, "save_every": 2, "validate_every": 2}
     loss = ADVERSARY | {"restart_every": 0}
@@ -193,6 +194,7 @@ def test_noise_is_a_function_of_seed_step_and_rank():
     assert len({noise(s, step, rank) for s in range(3) for step in range(4) for rank in range(5)}) == 60
 
 
+@pytest.mark.slow
 def test_a_session_of_another_size_goes_on_with_the_next_item(tiny_run, tmp_path):
     starts = []
 

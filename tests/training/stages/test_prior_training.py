@@ -262,6 +262,7 @@ def test_an_empty_ground_is_told_from_a_small_drawing_on_it():
 # --- the whole way
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["edges", "low-resolution", "none"])
 def test_from_pictures_to_a_bundle_by_the_commands_alone(
     prior_tree, stages, write_yaml, tmp_path, capsys, pictures, kind

@@ -16,6 +16,8 @@ from tessera.training.data.folder import ImageViews, find_images
 
 from ..conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = ROOT / "training" / "configs"
 SMALL = ["data.size=64", "loop.precision=no", "loop.batch=8", "loop.warmup=5", "loop.log_every=10"]
 SMALL_MODEL = ["model.channel_mult=[1, 1, 1]", "model.codebook_size=32", "model.latent_channels=32"]
