@@ -38,11 +38,13 @@ def weights_fingerprint(model: nn.Module) -> str:
 
 def origin(prior: str, seed: int, settings: SamplingSettings, sliding: Sliding, wrap: Wrap = "none") -> str:
     """How one picture was painted, as JSON: the fingerprint of the prior's weights, the seed of this very picture,
-    all settings (a temperature map as its fingerprint), the window's way and the way to draw. Without "draw" it was
-    one uniform number a cell: the seed then gives another picture today."""
+    all settings (a temperature map and a bias of codes as their fingerprints), the window's way and the way to draw.
+    Without "draw" it was one uniform number a cell: the seed then gives another picture today."""
     values = dataclasses.asdict(settings)
     values["guidance"] = values.pop("guidance_scale")
     values |= {"stride": sliding.stride, "wrap": wrap, "draw": DRAW}
+    if (bias := values.pop("bias")) is not None:
+        values["bias"] = fingerprint(bias)[:16]
     if isinstance(values["temperature"], Tensor):
         values["temperature"] = f"map {fingerprint(values['temperature'])[:16]}"
     return json.dumps({"prior": prior, "seed": seed, **values})

@@ -10,6 +10,7 @@ from . import (
     inpaint,
     layout,
     loaders,
+    palette,
     sample,
     sliding,
 )
@@ -24,6 +25,8 @@ NODES: list[type[io.ComfyNode]] = [
     sample.SampleCodes,
     sample.Settings,
     sample.TemperatureMap,
+    palette.PaletteOfPicture,
+    palette.BanAndBoost,
     sliding.SlidingWindow,
     sliding.PlanRun,
     conditions.Edges,

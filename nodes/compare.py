@@ -1,5 +1,6 @@
 """Nodes that compare: settings, candidates, pictures, codes."""
 
+from collections.abc import Callable
 from math import nan
 from typing import get_args
 
@@ -22,7 +23,7 @@ from .host.comfy import io, ui
 from .host.handles import BundleHandle, VQGANHandle
 from .host.images import from_image, to_image
 from .host.painting import ClipHandle
-from .host.sampling import WindowChoice, finish, run, sweep
+from .host.sampling import Sampled, WindowChoice, finish, run, sweep
 from .inputs import DEFAULT_SETTINGS, canvas_inputs, model_input, preview_input, seed_input, vqgan_input
 
 CATEGORY = "Tessera/compare"
@@ -131,22 +132,37 @@ class BestOf(io.ComfyNode):
         settings: SamplingSettings | None = None,
         sliding: WindowChoice | None = None,
         clip: ClipHandle | None = None,
-        text: str = "",
+        text: str | None = None,
     ) -> io.NodeOutput:
         check_choice(candidates, keep)
-        if clip is not None and not text.strip():
-            raise ValueError("a CLIP is connected, but the text is empty; write what the pictures should show")
+        judge = judged_by(clip, text or "")
         sampled = run(model, condition, canvas, settings, sliding, seed, candidates, preview_every)
         made = model.vqgan.decode(sampled.canvas)
-        scores = mean_log_probability(sampled.state, sampled.start.known)
-        if clip is not None:
-            scores = score_texts(clip.ready(), (made + 1) / 2, [text]).mean(1).cpu()
+        scores = judge(sampled, made)
         best = sampled.canvas.pick(best_of(scores, len(scores) // candidates, keep))
-        order = scores.argsort(descending=True, stable=True)
-        sheet = labeled_tiles([f"{score:.3f}" for score in scores[order].tolist()], to_pil(made[order.to(made.device)]))
+        sheet = ranking(scores, made)
         picture = to_image(model.vqgan.decode(best))
         finish(sampled)
-        return io.NodeOutput(picture, best, to_image(to_tensor(sheet)), ui=comfy.finished_pictures(picture, cls))
+        return io.NodeOutput(picture, best, to_image(sheet), ui=comfy.finished_pictures(picture, cls))
+
+
+def ranking(scores: Tensor, images: Tensor) -> Tensor:
+    """All images, best first, each with its score: a sheet [1, 3, H, W]."""
+    order = scores.argsort(descending=True, stable=True)
+    return to_tensor(labeled_tiles([f"{score:.3f}" for score in scores[order].tolist()], to_pil(images[order])))
+
+
+def judged_by(clip: ClipHandle | None, text: str) -> Callable[[Sampled, Tensor], Tensor]:
+    """What scores the pictures of a run, [B, 3, H, W] in -1..1 -> [B]: words if a CLIP is given, else likelihood.
+
+    Raises:
+        ValueError: a CLIP without words.
+    """
+    if clip is None:
+        return lambda sampled, made: mean_log_probability(sampled.state, sampled.start.known)
+    if not text.strip():
+        raise ValueError("a CLIP is connected, but the text is empty; write what the pictures should show")
+    return lambda sampled, made: score_texts(clip.ready(), (made + 1) / 2, [text]).mean(1).cpu()
 
 
 class CodebookAtlas(io.ComfyNode):

@@ -17,6 +17,8 @@ WORDS = {
     ],
     "TesseraSamplingSettings": ["temperature", "top k", "top p", "min p", "cfg", "guidance", "creativity"],
     "TesseraTemperatureMap": ["mask", "regional", "temperature", "soft mask", "paint"],
+    "TesseraPaletteOfPicture": ["colors", "colours", "reference", "style", "ip adapter", "color match", "palette"],
+    "TesseraBanAndBoost": ["logit bias", "negative", "forbid codes", "tokens", "palette"],
     "TesseraSlidingWindow": ["seamless", "tile", "tiling", "panorama", "large", "high resolution", "360"],
     "TesseraPlanRun": ["time", "memory", "estimate", "how long", "vram"],
     "TesseraEdges": ["canny", "sketch", "scribble", "lineart", "line art", "hed", "outline", "controlnet", "drawing"],

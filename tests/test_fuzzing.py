@@ -20,6 +20,7 @@ from tessera.core.autoencoders.vqgan import VQGAN, VQGANConfig
 from tessera.core.autoencoders.vqgan_file import save_vqgan
 from tessera.core.canvas.canvas import Canvas
 from tessera.core.canvas.canvas_file import load_canvas, save_canvas
+from tessera.core.checkpoints.reader import open_checkpoint
 from tessera.core.images.io import open_image, unpack_image
 from tessera.core.inspection import inspect_model
 from tessera.core.loading import load_vqgan
@@ -92,7 +93,7 @@ def read_index(path: Path) -> object:
 READERS: dict[str, tuple[str, Callable[[Path], None], Callable[[Path], object]]] = {
     "model": ("m.safetensors", make_model, load_vqgan),
     "inspected": ("i.safetensors", make_model, inspect_model),
-    "checkpoint": ("c.ckpt", make_checkpoint, load_vqgan),
+    "checkpoint": ("c.ckpt", make_checkpoint, open_checkpoint),
     "canvas": ("c.safetensors", make_canvas, load_canvas),
     "note": ("n.png", make_png, read_note),
     "picture": ("p.jpg", make_jpeg, open_image),

@@ -1,6 +1,7 @@
 """`import tessera`: what it offers, when it imports what, and that README's Python runs."""
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -73,5 +74,6 @@ def test_python_of_the_readme_runs(tmp_path, monkeypatch):
     for folder in ("models", "assets"):
         (tmp_path / folder).symlink_to(ROOT / folder, target_is_directory=True)
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, "README.md", "exec"), {})
+    (tmp_path / "readme.py").write_text(code, encoding="utf-8")
+    runpy.run_path(str(tmp_path / "readme.py"))
     assert {path.name for path in tmp_path.glob("*.png")} == {"0.png", "panorama.png"}

@@ -187,6 +187,12 @@ class VQGAN(nn.Module):
         Raises:
             ValueError: wrong number of channels, or a side that is not a multiple of the stride.
         """
+        self.check_image_size(image)
+        # contiguous: torch's GroupNorm on the CPU is twenty times less exact on channels-last pictures
+        return self.quant_conv(self.encoder(image.contiguous()))
+
+    def check_image_size(self, image: Tensor) -> None:
+        """Raise ValueError for a wrong number of channels, or a side that is not a multiple of the stride."""
         channels, height, width = image.shape[1:]
         if channels != self.config.image_channels:
             raise ValueError(
@@ -198,8 +204,6 @@ class VQGAN(nn.Module):
             raise ValueError(
                 f"the picture is {width}x{height} pixels, both sides must be multiples of {stride}; pad it first"
             )
-        # contiguous: torch's GroupNorm on the CPU is twenty times less exact on channels-last pictures
-        return self.quant_conv(self.encoder(image.contiguous()))
 
     def quantize(self, latents: Tensor) -> Quantized:
         """Replace latents by codes (arXiv eq. 2): [B, D, h, w] -> codes, indices, loss."""

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..autoencoders.vqgan import VQGAN
+from ..images.tiles import tile_images
 from .canvas import Canvas
 
 Order = Literal["number", "brightness", "use"]
@@ -15,18 +16,19 @@ SIDE = 16  # codes a side that are decoded together, each as 2 x 2 cells
 
 
 @torch.inference_mode()
-def swatches(vqgan: VQGAN) -> Tensor:
-    """What each code looks like among others: [K, C, stride, stride] in -1..1, on the CPU.
+def swatches(vqgan: VQGAN, codes: Tensor | None = None) -> Tensor:
+    """What these codes [n], or all, look like among the others: [n, C, stride, stride] in -1..1, on the CPU.
 
     The decoder's norms and attention see the whole picture, so a code alone would lose its colors: codes are
     decoded together, a block of 2 x 2 cells each, and cut out of the middle of their block.
     """
-    size, stride = vqgan.config.codebook_size, vqgan.config.stride
+    codes, stride = torch.arange(vqgan.config.codebook_size) if codes is None else codes, vqgan.config.stride
+    size = len(codes)
     # far apart in the codebook, side by side in the picture: trained codebooks put like codes near each other
     mixed = torch.arange(size) * coprime(size) % size
     found = torch.empty(size, vqgan.config.image_channels, stride, stride)
     for some in mixed.split(SIDE**2):
-        cells = some.repeat(-(-(SIDE**2) // len(some)))[: SIDE**2].view(1, SIDE, SIDE)
+        cells = codes[some].repeat(-(-(SIDE**2) // len(some)))[: SIDE**2].view(1, SIDE, SIDE)
         blocks = cells.repeat_interleave(2, 1).repeat_interleave(2, 2)
         image = vqgan.decode_indices(blocks.to(vqgan.post_quant_conv.weight.device)).clamp(-1, 1).cpu()[0]
         # [C, 16 * 2s, 16 * 2s] -> [16 * 16, C, 2s, 2s]
@@ -34,6 +36,12 @@ def swatches(vqgan: VQGAN) -> Tensor:
         inner = slice(stride // 2, stride // 2 + stride)
         found[some] = patches[: len(some), :, inner, inner].float()
     return found
+
+
+def most_used(vqgan: VQGAN, counts: Tensor, most: int = 64) -> Tensor:
+    """The codes used most by counts [K], row by row from the top left: [1, C, H, W] in -1..1."""
+    codes = counts.argsort(descending=True, stable=True)[: min(most, int((counts > 0).sum()))]
+    return tile_images(swatches(vqgan, codes), gap=1)
 
 
 def coprime(size: int) -> int:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ..autoencoders.precision import exact_float32
 from ..autoencoders.strip_decoder import decode_codes
+from ..autoencoders.strip_encoder import encode
 from ..autoencoders.vqgan import VQGAN
 from ..geometry import Wrap
 from ..images.io import check_images
@@ -45,13 +46,15 @@ def check_latents(latents: Tensor, width: int) -> None:
 def encode_latents(vqgan: VQGAN, images: Tensor) -> Tensor:
     """Latents of pictures [B, 1 or 3, H, W] in -1..1 of any size, picture by picture -> [B, D, h, w] on the CPU.
 
+    Those that would take much memory are encoded strip by strip (`strip_encoder.encode`).
+
     Raises:
         ValueError: a broken picture, or one with channels that the VQGAN does not take.
     """
     check_images(images)
     padded = pad_to_multiple(images, vqgan.config.stride)
     with exact_float32(vqgan.device):  # as encode_indices, of which this is the first half
-        return torch.cat([vqgan.encode(image.to(vqgan.device, vqgan.dtype)).cpu() for image in padded.split(1)])
+        return torch.cat([encode(vqgan, image.to(vqgan.device, vqgan.dtype)).cpu() for image in padded.split(1)])
 
 
 @torch.inference_mode()

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..autoencoders.strip_encoder import encode_indices
 from ..autoencoders.vqgan import VQGAN
 from ..images.io import check_images
 from .base import Condition, StartToken, TokenCondition
@@ -99,7 +100,7 @@ def spatial_condition(context: ConditionContext, images: Tensor) -> SpatialCondi
             f"the condition picture is {width}x{height} pixels, both sides must be multiples of {stride}, "
             "a cell of the picture to be made; pad it first"
         )
-    indices = vqgan.encode_indices(images.to(vqgan.quant_conv.weight))
+    indices = encode_indices(vqgan, images.to(vqgan.quant_conv.weight))
     size = height // stride, width // stride
     return SpatialCondition(indices, size, context.config.offset, context.unconditional)
 

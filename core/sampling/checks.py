@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor
 
@@ -91,6 +93,17 @@ def unconditional_of(condition: Condition, settings: SamplingSettings) -> Condit
             "to paint without what does; leave guidance at 1"
         )
     return unconditional
+
+
+def settings_on(settings: SamplingSettings, prior: Prior) -> SamplingSettings:
+    """Settings with the bias of codes on the prior's device; ValueError for one of another codebook."""
+    if settings.bias is None:
+        return settings
+    if settings.bias.shape != (prior.codebook_size,):
+        raise ValueError(
+            f"the bias is for {len(settings.bias)} codes, the prior has {prior.codebook_size}; make it with this model"
+        )
+    return dataclasses.replace(settings, bias=settings.bias.to(prior.device))
 
 
 def temperature_map(settings: SamplingSettings, batch: int, height: int, width: int) -> Tensor:

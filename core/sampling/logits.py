@@ -1,4 +1,4 @@
-"""Reshaping the next-cell distribution: guidance, temperature, top-k, top-p, min-p, then one draw.
+"""Reshaping the next-cell distribution: guidance, bias, temperature, top-k, top-p, min-p, then one draw.
 
 Pure functions on float32 logits [..., V], applied in this order; each is off at its default.
 """
@@ -26,9 +26,10 @@ def apply_guidance(logits: Tensor, unconditional: Tensor, guidance_scale: float)
 
 
 def warp(logits: Tensor, settings: SamplingSettings, temperature: Tensor | float) -> Tensor:
-    """Apply all settings to logits [..., V]; `temperature` is a number or [..., 1]."""
+    """Apply all settings to logits [..., V]; `temperature` is a number or [..., 1], the bias on their device."""
     temperature = torch.as_tensor(temperature, dtype=torch.float32, device=logits.device).clamp(min=MIN_TEMPERATURE)
-    logits = keep_top_k(logits.float() / temperature, settings.top_k)
+    logits = logits.float() if settings.bias is None else logits.float() + settings.bias
+    logits = keep_top_k(logits / temperature, settings.top_k)
     return keep_min_p(keep_top_p(logits, settings.top_p), settings.min_p)
 
 

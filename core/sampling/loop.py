@@ -26,7 +26,7 @@ from ..canvas.canvas import Canvas
 from ..conditions.base import Condition
 from ..priors.base import Prior
 from ..priors.threads import Threads, is_small
-from .checks import check_inputs, temperature_map, unconditional_of
+from .checks import check_inputs, settings_on, temperature_map, unconditional_of
 from .evaluator import OpenWindows, WindowEvaluator
 from .logits import apply_guidance, draw, warp
 from .lookahead import Lookahead
@@ -112,7 +112,8 @@ class SamplingRun:
         trace: SamplingTrace | None = None,
         lookahead: int = 0,
     ):
-        self.settings, self.limit = settings, lookahead
+        self.state = state
+        self.settings, self.limit = settings_on(settings, prior), lookahead
         batch, height, self.width = state.indices.shape
         self.codes, device = prior.codebook_size, prior.device
         self.threads = Threads(adapts=device.type == "cpu" and is_small(prior))
@@ -150,6 +151,7 @@ class SamplingRun:
                 decided = self._draw_pass(group, windows, noise, done, count)
             if not opens:  # what the prefix takes is another matter
                 lookahead.note(count, decided, time.perf_counter() - began, besides)
+            self.state.passes += 1
             windows.rollback(group.places[done + decided - 1])
             yield from self._cells(group, done, done + decided)
             done += decided

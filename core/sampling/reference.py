@@ -11,7 +11,7 @@ from ..canvas.canvas import Canvas
 from ..conditions.base import Condition
 from ..prefix import Prefix
 from ..priors.base import Prior
-from .checks import temperature_map, unconditional_of
+from .checks import settings_on, temperature_map, unconditional_of
 from .logits import apply_guidance, draw, warp
 from .noise import cell_keys, gumbel
 from .schedule import right_padding
@@ -33,7 +33,7 @@ def sample_plainly(
     (batch, height, width), state = canvas.indices.shape, SamplingState.start(canvas, seed)
     wide = width + right_padding(width, prior.window, canvas.wrap)  # a canvas narrower than the window
     maps = {name: F.pad(tensor, (0, wide - width)) for name, tensor in state.tensors().items()}
-    codes, given = maps["indices"], maps["known"]
+    codes, given, settings = maps["indices"], maps["known"], settings_on(settings, prior)
     temperatures = F.pad(temperature_map(settings, batch, height, width), (0, wide - width), "replicate")
     keys, unconditional = cell_keys(seed, batch, height, wide), unconditional_of(condition, settings)
     for row, column, number, window in visits(height, wide, prior.window, sliding, canvas.wrap):

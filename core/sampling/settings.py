@@ -31,6 +31,7 @@ class SamplingSettings:
     min_p: leave out codes less likely than this share of the most likely one; 0 is off.
     guidance: how strongly the condition pulls, 0 to 20; 1 is the model as trained and off, 2 doubles what the
         condition changes. Takes twice the time, and a prior that has learned to do without its condition too.
+    bias: [K], added to the logits before all but guidance; -inf bans a code (`canvas.bias`). None is off.
 
     Raises ValueError for values out of range.
     """
@@ -40,6 +41,7 @@ class SamplingSettings:
     top_p: float = 1.0
     min_p: float = 0.0
     guidance_scale: float = 1.0
+    bias: Tensor | None = None
 
     def __post_init__(self):
         temperatures = torch.as_tensor(self.temperature, dtype=torch.float32)
@@ -55,6 +57,8 @@ class SamplingSettings:
             raise ValueError(f"min_p is {self.min_p}; choose a share from 0 (off) to 1")
         if not 0 <= self.guidance_scale <= MAX_GUIDANCE:
             raise ValueError(f"guidance is {self.guidance_scale}; choose 0 to {MAX_GUIDANCE:g}, 1 is off")
+        if self.bias is not None and not bool((self.bias < torch.inf).all() & self.bias.isfinite().any()):
+            raise ValueError("the bias of codes holds NaN or infinity, or bans all codes; leave some finite ones")
 
 
 def settings_for(settings: SamplingSettings, canvas: Canvas) -> SamplingSettings:

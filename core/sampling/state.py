@@ -36,6 +36,7 @@ class SamplingState:
     entropy, log_probability [B, h, w] float, in nats, 0 at cells that were not sampled: the model's entropy before the
         draw, and the log-probability it gave the code drawn; both of its own distribution, before warping.
     draws [B, h, w] uint8: how often each cell was drawn; 0 where it was given.
+    passes: of the prior, since the state was made or read; several cells may be decided in one.
     """
 
     given: Canvas
@@ -45,6 +46,7 @@ class SamplingState:
     log_probability: Tensor
     seed: int
     draws: Tensor | None = None  # always a tensor after construction
+    passes: int = 0
 
     def __post_init__(self):
         if self.draws is None:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ...core import loading
-from ...core.autoencoders.strip_decoder import codec_memory, decode_memory, needs_strips
+from ...core.autoencoders.strip_decoder import needs_strips
+from ...core.autoencoders.strip_memory import decode_memory, encode_memory
 from ...core.autoencoders.vqgan import VQGAN
 from ...core.bundle import Bundle
 from ...core.canvas import atlas
@@ -44,8 +45,9 @@ class VQGANHandle:
         return _fingerprint_once(self.name, self.module)
 
     def ready(self, height: int, width: int) -> VQGAN:
-        """On the device, with room to encode or decode a picture of so many pixels."""
-        comfy.make_room([self.patcher], codec_memory(self.module, height, width))
+        """On the device, with room to encode a picture of so many pixels."""
+        cells = (-(-side // self.module.config.stride) for side in (height, width))
+        comfy.make_room([self.patcher], self._memory(encode_memory, tuple(cells)))
         return self.module
 
     def ready_for(self, canvas: Canvas) -> VQGAN:
@@ -68,7 +70,10 @@ class VQGANHandle:
 
     def decoding_memory(self, size: tuple[int, int]) -> int:
         """Bytes with which a picture of so many cells can be decoded, one way or the other."""
-        return min(decode_memory(self.module.config, *size, strips) for strips in (False, True))
+        return self._memory(decode_memory, size)
+
+    def _memory(self, of: Callable[..., int], size: tuple[int, int]) -> int:
+        return min(of(self.module.config, *size, strips) for strips in (False, True))
 
     def ready_for_atlas(self) -> VQGAN:
         """On the device, with room to decode a part of the codebook atlas."""

@@ -106,6 +106,7 @@ def film(frames: Iterator[Frame], count: int, steps: int) -> Tensor:
         count: of frames.
         steps: of all frames together.
     """
+    comfy.say(f"{count} frames")  # before previews, which cover later texts
     bar, finished = comfy.Progress(), []
     for done, frame in enumerate(frames, 1):
         bar.step(done, steps, lambda image=frame.event.image: _picture(image))

@@ -90,7 +90,7 @@ def run(
     remark, left = _remark(model, guide, start), int((~start.known & (state.draws == 0)).sum())
     if remark or (left and not large):  # before the first preview, or the page lays the picture over what is said later
         comfy.say(remark or f"Painting {left} cells")
-    bar, started = bar or comfy.Progress(), time.monotonic()
+    bar, started, passes = bar or comfy.Progress(), time.monotonic(), state.passes
 
     steps = sample_steps(bundle.prior, condition, state, settings, sliding, trace, heard=comfy.stop_if_cancelled)
     try:
@@ -101,7 +101,9 @@ def run(
         resume.keep(key, resume.Run(state, trace, start))
     state.move_to(torch.device("cpu"))  # canvases are small, and live there
     if left:
-        comfy.say(" · ".join(filter(None, [f"{left} cells in {time.monotonic() - started:.1f} s", remark])))
+        each = left / len(start.indices) / (state.passes - passes)
+        told = f"{left} cells in {time.monotonic() - started:.1f} s", f"{each:.1f} codes a pass", remark
+        comfy.say(" · ".join(filter(None, told)))
     return Sampled(
         key, start, state.canvas.with_provenance(provenance_of(model, start, state, settings, sliding)), state, trace
     )

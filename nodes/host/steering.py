@@ -46,6 +46,7 @@ def steer(
         return score_texts(judge, (decode_canvas(bundle.vqgan, made) + 1) / 2, [text]).mean(1)
 
     backdrop = sample(bundle.prior, alone, first, seed + particles, settings).canvas
+    comfy.say(f"Painting {particles} pictures side by side")  # before previews, which cover later texts
     state, bar = SamplingState.start(start, seed), comfy.Progress()
     for event in steer_steps(bundle.prior, given, state, settings, score, backdrop):
         due = preview_every and event.done % preview_every == 0

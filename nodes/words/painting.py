@@ -162,7 +162,7 @@ class PaintByWords(io.ComfyNode):
             with_steps(settings, steps), preview_every, free,
         )  # fmt: skip
         picture = to_image(vqgan.decode(painted))
-        return io.NodeOutput(picture, painted, ui=comfy.saved_pictures(picture, cls))
+        return io.NodeOutput(picture, painted, ui=comfy.finished_pictures(picture, cls))
 
 
 def prompts_of(text: str, prompts: list[Prompt] | None) -> list[Prompt]:

@@ -66,7 +66,7 @@ class SteerByWords(io.ComfyNode):
         made = model.vqgan.decode(painted)
         strip = labeled_tiles([f"{score:.3f}" for score in scores.tolist()], to_pil(made))
         picture, best = to_image(made[:1]), painted.pick(torch.tensor([0]))
-        return io.NodeOutput(picture, best, to_image(to_tensor(strip)), ui=comfy.saved_pictures(picture, cls))
+        return io.NodeOutput(picture, best, to_image(to_tensor(strip)), ui=comfy.finished_pictures(picture, cls))
 
 
 class Gate(io.ComfyNode):
@@ -134,18 +134,27 @@ class Gate(io.ComfyNode):
         settings: SamplingSettings | None = None,
         sliding: WindowChoice | None = None,
         reference: Tensor | None = None,
-        agreement: float = 0.0,
+        agreement: float | None = None,
     ) -> io.NodeOutput:
         request = (model, condition, canvas, settings, sliding, seed)
         wanted = None if reference is None else (from_image(reference) + 1) / 2
         tried, terms, images, painted = try_until(
-            request, clip, text, wanted, likelihood, agreement, threshold, tries, min(together, tries), preview_every
+            request,
+            clip,
+            text,
+            wanted,
+            likelihood,
+            agreement or 0.0,
+            threshold,
+            tries,
+            min(together, tries),
+            preview_every,
         )
         best = torch.tensor([tried.best])
         labels = [f"{total:.0f}" + (" *" if i == tried.best else "") for i, total in enumerate(tried.totals.tolist())]
         strip = to_image(to_tensor(labeled_tiles(labels, to_pil(images))))
         picture, lines = to_image(images[best]), report(tried, terms, seed)
-        return io.NodeOutput(picture, painted.pick(best), strip, lines, ui=comfy.saved_pictures(picture, cls))
+        return io.NodeOutput(picture, painted.pick(best), strip, lines, ui=comfy.finished_pictures(picture, cls))
 
 
 def report(tried: Tried, terms: list[Term], seed: int) -> str:

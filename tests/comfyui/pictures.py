@@ -5,7 +5,8 @@
 workflows/NAME.jpg is the finished picture of each workflow, web/pictures and web/docs/pictures hold each node as it
 looks after a run (the same files twice: ComfyUI looks for a help page's pictures one folder higher than a code host
 does), and docs/pictures those screens that the README shows. workflows/api is written anew as the front end sends it.
-Workflows whose model is not at hand are opened but not run. Needs what the tests of this folder need, and half an hour.
+Workflows whose model is not at hand are opened but not run, and have a picture of the graph. Needs what the tests of
+this folder need, and half an hour.
 """
 
 import argparse
@@ -17,18 +18,20 @@ import tempfile
 from math import ceil, sqrt
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageChops
 from playwright.sync_api import sync_playwright
 
 from .browser import Screen
 from .conftest import FLAGS, PACK, ROOT, Server, running_server
 
 SIDE = 400  # of a workflow's picture, pixels
+GRAPH = (200, 90, 1530, 870)  # where the page shows it
 NODE = 560  # width of a node's picture at most
 WHOLE = {"02-drawing-to-pictures": "drawing-to-pictures", "16-panorama": "panorama-workflow"}  # screens of the README
 LAST = (
     "TesseraPutBack", "PreviewImage", "TesseraTravel", "TesseraSweepSettings", "TesseraBestOf", "TesseraCodebookAtlas",
-    "TesseraTilePreview", "TesseraSampleCodes",
+    "TesseraTilePreview", "TesseraSampleCodes", "TesseraSteerByWords", "TesseraGate", "TesseraPaintByWords",
+    "TesseraRankByWords", "TesseraClassify",
 )  # fmt: skip
 BOX = """(id) => {
     const node = app.graph.getNodeById(id), ds = app.canvas.ds, top = node.pos[1] - 30;
@@ -82,7 +85,9 @@ def make(screen: Screen, path: Path, nodes: set[str], only_open: bool) -> str:
     (path.parent / "api" / path.name).write_text(f"{sent}\n", encoding="utf-8")
     ended = "" if only_open else screen.run()
     if ended == "execution_success":
-        screen.page.wait_for_function("() => !Object.keys(app.nodePreviewImages).length")
+        *_, entry = screen.server.get("/history").values()
+        finished_of = "(names) => !names.some((name) => app.nodePreviewImages[name])"  # films keep their last preview
+        screen.page.wait_for_function(finished_of, arg=list(entry["outputs"]))
         screen.page.wait_for_timeout(2000)
         grid(finished(screen.server, graph), SIDE).save(path.with_suffix(".jpg"), quality=85, optimize=True)
     elif not only_open:
@@ -90,6 +95,11 @@ def make(screen: Screen, path: Path, nodes: set[str], only_open: bool) -> str:
         screen.page.wait_for_timeout(1000)
     screen.see_all()
     screen.shot(path.stem)
+    if not path.with_suffix(".jpg").exists():  # its model is not at hand: the graph instead
+        seen = Image.open(screen.shots / f"{path.stem}.png").convert("RGB").crop(GRAPH)
+        nodes_of = ImageChops.difference(seen, Image.new("RGB", seen.size, seen.getpixel((0, 0)))).convert("L")
+        seen = seen.crop(nodes_of.point(lambda value: 255 * (value > 12)).getbbox())
+        grid([seen], SIDE).save(path.with_suffix(".jpg"), quality=85, optimize=True)
     if path.stem in WHOLE and ended == "execution_success":
         shutil.copy(screen.shots / f"{path.stem}.png", ROOT / "docs" / "pictures" / f"{WHOLE[path.stem]}.png")
     for node in graph["nodes"]:

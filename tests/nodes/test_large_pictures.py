@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from tessera.core.autoencoders import strip_decoder
+from tessera.core.autoencoders import strip_layers, strip_memory
 from tessera.core.canvas.canvas import Canvas
 from tessera.core.canvas.codec import decode_canvas, encode_latents
 from tessera.core.sampling import schedule
@@ -137,9 +137,10 @@ def test_node_says_where_it_decodes_in_strips_and_asks_for_the_room_they_take(mo
     canvas = Canvas.filled(torch.arange(6).view(1, 2, 3))
     whole = codec.DecodeCanvas.execute(model.vqgan, canvas)[0]
     assert not host.said
-    monkeypatch.setattr(strip_decoder, "MIN_STRIP_MEMORY", 0)
-    monkeypatch.setattr(strip_decoder, "STRIP", 1)
-    monkeypatch.setattr(strip_decoder, "WORKSPACE", 1)
+    monkeypatch.setattr(strip_memory, "MIN_STRIP_MEMORY", 0)
+    monkeypatch.setattr(strip_memory, "STRIP", 1)
+    monkeypatch.setattr(strip_memory, "WORKSPACE", 1)
+    monkeypatch.setattr(strip_layers, "STRIP", 1)
     in_strips = codec.DecodeCanvas.execute(model.vqgan, canvas)[0]
     ((text, *_),) = host.said
     assert text.startswith("Decoding 12x8 pixels in strips, ")
@@ -187,3 +188,14 @@ def test_tile_preview_lays_copies_side_by_side(host):
     torch.testing.assert_close(tiled[:, 3:, 4:8], image)
     with pytest.raises(ValueError, match="more than 64 million"):
         compare.TilePreview.execute(torch.zeros(1, 600, 600, 3), 16, 16)
+
+
+def test_cancel_is_heard_within_a_layer_of_a_picture_encoded_in_strips(model, host, monkeypatch):
+    monkeypatch.setattr(strip_memory, "MIN_STRIP_MEMORY", 0)
+    monkeypatch.setattr(strip_layers, "STRIP", 1)
+    image = torch.rand(1, 40, 24, 3, generator=torch.Generator().manual_seed(0))
+    host.interrupted_after = 20  # rows of the first layer
+    with pytest.raises(adapter.Interrupted):
+        codec.EncodeCanvas.execute(model.vqgan, image)
+    found = codec.EncodeCanvas.execute(model.vqgan, image)[0]
+    assert torch.equal(found.indices, model.bundle.vqgan.encode_indices(pictures.from_image(image)))

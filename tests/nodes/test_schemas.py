@@ -23,7 +23,7 @@ IDS = {
     "TesseraComparePictures", "TesseraCompareCanvases", "TesseraExamplePicture", "TesseraSavePicture",
     "TesseraLoadCanvasOfPicture", "TesseraSlidingWindow", "TesseraPlanRun", "TesseraTilePreview", "TesseraLayout",
     "TesseraDownloadModel", "TesseraCropAroundMask", "TesseraPutBack", "TesseraAnimateTemperature", "TesseraTravel",
-    "TesseraRollFrames",
+    "TesseraRollFrames", "TesseraPaletteOfPicture", "TesseraBanAndBoost",
     "TesseraLoadCLIP", "TesseraPaintByWords", "TesseraPaintSettings", "TesseraWordsPrompt", "TesseraPicturePrompt",
     "TesseraPaintStory", "TesseraRestyle", "TesseraRankByWords", "TesseraClassify",
     "TesseraSteerByWords", "TesseraGate",

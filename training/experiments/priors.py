@@ -26,9 +26,9 @@ PUBLISHED = Published(
 
 
 def run(lab: Laboratory) -> Result:
-    """Train both priors without a condition and with edges, and compare them drawing by drawing."""
+    """Train both priors under each condition, and compare them drawing by drawing."""
     rows, claims = [], []
-    for condition in ("none", "edges"):
+    for condition in lab.scale.conditions:
         found = compare(lab, condition)
         rows += found[0]
         claims += found[1]

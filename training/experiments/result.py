@@ -76,6 +76,10 @@ def as_markdown(tree: dict[str, Any], published: Published) -> str:
     columns = list(dict.fromkeys(name for row in tree["rows"] for name in row))
     ours = as_table(columns, [[shown(row.get(name, "")) for name in columns] for row in tree["rows"]])
     claims = [f"- {c['words']} {said}" for c, said in zip(tree["claims"], tree["verdicts"], strict=True)]
-    paper = as_table(list(published.columns), [list(row) for row in published.rows])
-    head = [f"## {published.title}", "The paper:", paper, published.note, f"Here: {tree['setting']}", ours]
-    return "\n\n".join([*head, "\n".join(claims)]) + "\n"
+    return "\n\n".join([paper_section(published), f"Here: {tree['setting']}", ours, "\n".join(claims)]) + "\n"
+
+
+def paper_section(published: Published) -> str:
+    """The heading and the paper's table."""
+    table = as_table(list(published.columns), [list(row) for row in published.rows])
+    return "\n\n".join([f"## {published.title}", "The paper:", table, published.note])

@@ -1,5 +1,5 @@
-"""How large the experiments are: `tiny` to try the commands, `quick` for ten minutes and `small` for some hours of a
-processor, `paper` for those who have the accelerators, with the sizes that the paper gives."""
+"""How large the experiments are: `tiny` to try the commands, `quick` for minutes and `small` for hours of a processor,
+`paper` for those who have the accelerators, with the sizes that the paper gives."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class Scale:
     views: int  # of each picture
     batch: int
     steps: int  # of each prior
+    conditions: tuple[str, ...] = ("none", "edges")  # under which priors are compared
     seeds: int
     rates: tuple[float, ...]  # learning rates of priors, of which the better one is taken after `tuning` steps
     tuning: int
@@ -33,6 +34,7 @@ class Scale:
     stage_steps: int
     stage_batch: int
     stage_rate: float
+    systems: tuple[str, ...] = ()  # first stages that are compared; empty is all
     stage: VQGANConfig  # f16; others have fewer levels, other codebooks
 
 
@@ -49,11 +51,12 @@ SCALES = {
                           latent_channels=16, codebook_size=16, code_dim=4, codebook="ema", norm_groups=4),
     ),
     "quick": Scale(
-        pictures=1000, held_out=128, pixels=128, views=1, batch=16, steps=120, seeds=3, rates=(1e-3, 3e-3), tuning=40,
+        pictures=1000, held_out=128, pixels=128, views=1, batch=16, steps=120, seeds=1, rates=(1e-3, 3e-3), tuning=40,
+        conditions=("none",),
         transformer=PriorModelConfig(layers=3, width=96, heads=3),
         pixelsnail=PriorModelConfig(kind="pixelsnail", blocks=2, layers=2, width=64, kernel=3),
         orders=ALL_ORDERS, colors=64, colors_pixels=16, palette_pictures=300,
-        stage_pixels=64, stage_steps=160, stage_batch=16, stage_rate=1e-3,
+        stage_pixels=64, stage_steps=160, stage_batch=16, stage_rate=1e-3, systems=("VQVAE", "VQGAN"),
         stage=VQGANConfig(channels=16, channel_mult=(1, 2, 4), blocks_per_level=1, attention_levels=(), patch_size=4,
                           latent_channels=32, codebook_size=256, code_dim=8, codebook="ema", norm_groups=8),
     ),

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from tessera.benchmarks.timing import peak_memory_of
-from tessera.core.autoencoders import strip_decoder
-from tessera.core.autoencoders.strip_decoder import GroupMoments, decode_in_strips, decode_indices, decode_memory
+from tessera.core.autoencoders import strip_layers
+from tessera.core.autoencoders.strip_decoder import decode_in_strips, decode_indices
+from tessera.core.autoencoders.strip_layers import GroupMoments
+from tessera.core.autoencoders.strip_memory import decode_memory
 from tessera.core.autoencoders.vqgan import VQGAN, VQGANConfig
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -40,8 +42,8 @@ def codes(*shape: int) -> torch.Tensor:
 @pytest.mark.parametrize("strip", [1, 3000])
 @pytest.mark.parametrize("changes", SHAPES)
 def test_picture_in_strips_is_the_picture(changes, strip, monkeypatch):
-    monkeypatch.setattr(strip_decoder, "STRIP", strip)
-    monkeypatch.setattr(strip_decoder, "ATTENTION", strip)
+    monkeypatch.setattr(strip_layers, "STRIP", strip)
+    monkeypatch.setattr(strip_layers, "ATTENTION", strip)
     model, indices = tiny(**changes), codes(2, 3, 5)
     found = decode_in_strips(model, model.codebook.lookup(indices))
     torch.testing.assert_close(found, model.decode_indices(indices), atol=1e-4, rtol=1e-4)
@@ -53,7 +55,7 @@ def test_picture_in_strips_is_the_picture(changes, strip, monkeypatch):
 @pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
 @pytest.mark.parametrize(("wrap", "rolls"), [("x", (0, 2)), ("y", (3, 0)), ("both", (1, 4))])
 def test_rolling_the_codes_of_a_seamless_picture_rolls_the_picture(wrap, rolls, dtype, most, monkeypatch):
-    monkeypatch.setattr(strip_decoder, "STRIP", 4000)
+    monkeypatch.setattr(strip_layers, "STRIP", 4000)
     model, indices = tiny(attention_levels=(2,)).to(dtype), codes(1, 4, 5)
     picture = decode_indices(model, indices, wrap)
     rolled = decode_indices(model, indices.roll(rolls, (1, 2)), wrap)
@@ -113,7 +115,7 @@ def test_estimate_grows_with_the_picture_and_strips_need_half_or_less():
 def peak_of(way: str, side: int) -> int:
     """What decoding takes beyond the model, bytes; in strips of 1 MB, since this picture is small."""
     torch.set_num_threads(1)
-    strip_decoder.STRIP = 2**20
+    strip_layers.STRIP = 2**20
     model = tiny()
     given = model.codebook.lookup(codes(1, side, side))
     with torch.inference_mode():
@@ -131,7 +133,7 @@ def peak_in_new_process(way: str, side: int, folder: Path) -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is measured on Linux")
 def test_strips_need_at_most_half_of_the_memory_and_about_what_is_estimated(tmp_path, monkeypatch):
-    monkeypatch.setattr(strip_decoder, "STRIP", 2**20)
+    monkeypatch.setattr(strip_layers, "STRIP", 2**20)
     peaks = []
     for way in ("whole", "strips"):
         (tmp_path / way).mkdir()

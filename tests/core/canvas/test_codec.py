@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tessera.core.autoencoders import strip_decoder
+from tessera.core.autoencoders import strip_decoder, strip_memory
 from tessera.core.autoencoders.vqgan import VQGAN, VQGANConfig
 from tessera.core.canvas.canvas import Canvas
 from tessera.core.canvas.codec import (
@@ -95,7 +95,7 @@ def test_large_pictures_are_decoded_in_strips_and_look_the_same(monkeypatch):
     vqgan, canvas = tiny(), Canvas.filled(torch.arange(12).view(2, 2, 3))
     codes, latents = lookup_codes(vqgan, canvas), encode_latents(vqgan, noise(2, 3, 8, 12))
     pictures = decode_canvas(vqgan, canvas), decode_latents(vqgan, latents)
-    monkeypatch.setattr(strip_decoder, "MIN_STRIP_MEMORY", strip_decoder.decode_memory(vqgan.config, 2, 3, False) - 1)
+    monkeypatch.setattr(strip_memory, "MIN_STRIP_MEMORY", strip_memory.decode_memory(vqgan.config, 2, 3, False) - 1)
     in_strips = decode_canvas(vqgan, canvas), decode_latents(vqgan, latents)
     for given, whole, found in zip((codes, latents), pictures, in_strips, strict=True):
         torch.testing.assert_close(found, whole, atol=1e-4, rtol=0)
