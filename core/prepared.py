@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -18,10 +18,11 @@ from .conditions.edges import canny
 from .conditions.kinds import KINDS
 from .conditions.layout import Box
 from .conditions.maps import colorize_labels
+from .conditions.sketch import CELL, Sketch
 from .conditions.text import TextFeatures
 from .geometry import Window
 from .images.metrics import edge_agreement
-from .images.resize import pad_to_multiple
+from .images.resize import pad_to_multiple, resize_lines
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,36 @@ def prepare_control(
         strengths = strength * F.interpolate(where.unsqueeze(1), size, mode="area").squeeze(1)
     canvas = Canvas.empty(max(guided, given), *size).with_padding(padding_of(height, width, stride))
     return PreparedCondition(ControlledCondition(base.condition, control, strengths), canvas)
+
+
+def prepare_sketch(bundle: Bundle, sketch: Sketch) -> PreparedCondition:
+    """Guide by words, style, lines and colors, for an image as large as the lines, or else the colors, or one window.
+
+    Args:
+        sketch: as `Bundle.condition` takes it, but lines and colors [B or 1, 1 or 3, H, W] of one size, sides of any
+            length.
+    Raises:
+        ValueError: the bundle is guided by something else, lines and colors of two sizes or numbers, or what
+            `Bundle.condition` refuses.
+    """
+    check_kind(bundle, "sketch")
+    stride, canvas = bundle.vqgan.config.stride, bundle.empty_canvas(1)
+    given = [part for part in (sketch.lines, sketch.colors) if part is not None]
+    if given:
+        if len({part.shape[-2:] for part in given}) > 1 or len({len(part) for part in given} - {1}) > 1:
+            shapes = " and ".join(f"{len(part)} of {part.shape[-1]}x{part.shape[-2]}" for part in given)
+            raise ValueError(f"lines and colors differ: {shapes} pixels; give both in one size, and as many or one")
+        height, width = given[0].shape[-2:]
+        cells = -(-height // stride), -(-width // stride)
+        canvas = Canvas.empty(max(map(len, given)), *cells).with_padding(padding_of(height, width, stride))
+        if sketch.lines is not None:
+            lines = pad_to_multiple(sketch.lines, stride)
+            if stride != CELL:
+                lines = resize_lines(lines, (cells[0] * CELL, cells[1] * CELL))
+            sketch = replace(sketch, lines=lines)
+        if sketch.colors is not None:
+            sketch = replace(sketch, colors=pad_to_multiple(sketch.colors, stride))
+    return PreparedCondition(bundle.condition(sketch, canvas.size), canvas)
 
 
 def prepare_layout_condition(bundle: Bundle, boxes: list[Box], canvas: Canvas) -> PreparedCondition:

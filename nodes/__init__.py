@@ -17,7 +17,7 @@ from . import (
 from .host import comfy
 from .host.comfy import ComfyExtension, io
 from .search import add_search_words
-from .words import clip, films, painting, prompts, steering
+from .words import clip, films, painting, prompts, sketch, steering
 
 NODES: list[type[io.ComfyNode]] = [
     loaders.LoadBundle,
@@ -40,6 +40,7 @@ NODES: list[type[io.ComfyNode]] = [
     prompts.SavePrompt,
     prompts.LoadPrompt,
     prompts.Control,
+    sketch.SketchNode,
     layout.SceneLayout,
     loaders.LoadVQGAN,
     codes.EncodeCanvas,

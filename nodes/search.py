@@ -32,6 +32,7 @@ WORDS = {
     "TesseraSavePrompt": ["keep prompt", "text features"],
     "TesseraLoadPrompt": ["open prompt", "text features"],
     "TesseraControl": ["controlnet", "controlar", "canny", "depth"],
+    "TesseraSketch": ["text to image", "prompt", "scribble", "color map", "style", "words", "canny", "controlnet"],
     "TesseraLayout": ["bounding boxes", "bbox", "regions", "scene", "composition"],
     "TesseraLoadVQGAN": ["vae", "vqvae", "autoencoder", "tokenizer", "load vae"],
     "TesseraEncodeCanvas": ["vae encode", "tokenize", "image to codes", "vqgan encode", "img2img"],

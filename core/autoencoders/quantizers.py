@@ -96,6 +96,11 @@ class VectorQuantizer(nn.Module):
         straight_through = latents + (codes - latents).detach()  # the gradient skips the argmin
         return Quantized(straight_through, indices, loss)
 
+    def unquantized(self, latents: Tensor) -> Quantized:
+        """Latents [B, D, h, w] in the place of codes, of length one where codes are; every index is 0, the loss too."""
+        codes = F.normalize(latents, dim=1) if self.normalize else latents
+        return Quantized(codes, latents.new_zeros(latents[:, 0].shape, dtype=torch.int64), latents.new_zeros(()))
+
     @torch.no_grad()
     def init_kmeans(self, latents: Tensor, generator: torch.Generator, rounds: int = 5) -> None:
         """Place the codes by k-means on the first batch's latents [N, D], instead of at random."""

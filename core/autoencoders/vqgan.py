@@ -223,8 +223,12 @@ class VQGAN(nn.Module):
         """Indices [B, h, w] int64 in 0..K-1 -> picture [B, C, H, W]."""
         return self.decode(self.codebook.lookup(indices))
 
-    def forward(self, image: Tensor) -> Reconstruction:
-        """[B, C, H, W] in -1..1 -> reconstruction, what it was quantized to, and the latents before."""
+    def forward(self, image: Tensor, quantize: bool = True) -> Reconstruction:
+        """[B, C, H, W] in -1..1 -> reconstruction, what it was quantized to, and the latents before.
+
+        Args:
+            quantize: False decodes the latents themselves, as a first stage may do before it has codes worth the name.
+        """
         latents = self.encode(image)
-        quantized = self.quantize(latents)
+        quantized = self.quantize(latents) if quantize else self.codebook.unquantized(latents)
         return Reconstruction(self.decode(quantized.codes), quantized, latents)

@@ -160,7 +160,7 @@ def sketch_condition(
 
     def of(some: Sketch) -> tuple[Tensor, Tensor]:
         tokens = sketch_tokens(some, slots, first, styles, words)
-        return tokens, encoder(*(part.to(weight) for part in sketch_inputs(some, *size)))
+        return tokens, encoder(*(part.to(weight) for part in sketch_inputs(some, *size))).float().cpu()
 
     return SketchCondition(*of(sketch), SketchCondition(*of(Sketch())))
 
@@ -183,3 +183,15 @@ def sketch_inputs(sketch: Sketch, height: int, width: int) -> tuple[Tensor, Tens
             given = (shares >= MIN_COLORED).float().expand(len(means), -1, -1, -1)
         colors = torch.cat([means * given, given], 1)
     return lines, colors
+
+
+def show_sketch(lines: Tensor, colors: Tensor) -> Tensor:
+    """What `SketchEncoder` is given, as images [B, 3, 16h, 16w] in -1..1: lines in white over the spots of color, gray
+    where no color is asked for.
+
+    Args:
+        lines, colors: from `sketch_inputs`.
+    """
+    size, (rgb, _) = lines.shape[-2:], colors.split([3, 1], 1)
+    spots = F.interpolate(rgb, scale_factor=2 * CELL, mode="nearest")[..., : size[0], : size[1]]
+    return torch.maximum(spots, lines[:, :1] * 2 - 1)

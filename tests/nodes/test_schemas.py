@@ -28,6 +28,7 @@ IDS = {
     "TesseraPaintStory", "TesseraRestyle", "TesseraRankByWords", "TesseraClassify",
     "TesseraSteerByWords", "TesseraGate",
     "TesseraEncodePrompt", "TesseraPrompt", "TesseraSavePrompt", "TesseraLoadPrompt", "TesseraControl",
+    "TesseraSketch",
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from ...core.clip.encoder import CLIPConfig
 from ...core.priors.orders import Order
 from .guide import ENCODED, GuideConfig
 from .paths import expand_home
+from .scenes import SceneConfig
 
 CHANNELS = {"color": 3, "edges": 1}  # of a view
 MIN_DISCRIMINATOR_SIZE = 24  # pixels; its last map would have none of a smaller view
@@ -93,6 +94,9 @@ class VQGANLossConfig:
 
     l1: float = 1.0
     l2: float = 0.0
+    gradients: float = 0.0  # of `image_terms.gradient_difference`, for lines
+    ssim: float = 0.0
+    cell_colors: float = 0.0  # of `image_terms.cell_color_difference`
     bce: float = 0.0  # binary cross-entropy of each channel, for segmentation; the others are for images
     perceptual: Literal["lpips", "lpips-or-features", "features", "none"] = "lpips"
     perceptual_weight: float = 1.0
@@ -102,6 +106,7 @@ class VQGANLossConfig:
     adversarial_start: int = 1000  # step from which its loss reaches the decoder ...
     adversarial_ramp: int = 1000  # ... growing to full weight over so many steps: no dip in quality
     quantizer: QuantizerLosses = field(default_factory=QuantizerLosses)
+    quantize_start: int = 0  # step of the first codes, placed by k-means; before it latents are decoded as they are
     restart_every: int = 50  # steps between restarts of dead codes; 0 for never
 
 
@@ -111,6 +116,7 @@ class VQGANRun:
 
     output: str  # folder for state, logs, pictures and the weights
     data: DataConfig
+    scenes: SceneConfig | None = None  # paint scenes of named drawings; of `data` only folder and size count then
     start_from: str = ""  # a vqgan or bundle file, or a released checkpoint, whose weights to go on from
     learn: Literal["all", "decoder"] = "all"  # "decoder" leaves the codes alone: priors trained on them stay valid
     blend: float = 1.0  # of a decoder: interpolation weight between start_from (0) and the trained decoder (1)
@@ -125,6 +131,13 @@ class VQGANRun:
             raise ValueError(f"blend is {self.blend}; choose a share above 0 and up to 1, such as 0.5")
         if self.blend < 1 and not (self.start_from and self.learn == "decoder"):
             raise ValueError(f"blend is {self.blend}; it needs learn: decoder and start_from, to blend with")
+        if self.loss.quantize_start and self.model.codebook != "ema":
+            raise ValueError(
+                f"loss.quantize_start is {self.loss.quantize_start}, model.codebook {self.model.codebook}; only an ema "
+                "codebook can be placed later"
+            )
+        if self.scenes and self.data.picture != "color":
+            raise ValueError("scenes are colored; leave data.picture at color, or leave scenes out")
         if self.model.codebook == "product" and self.learn == "all":
             raise ValueError("codebook product (IBQ's) can't be trained here; choose nearest, or learn: decoder")
         if self.data.size % self.model.stride:

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from ..data.scenes import SceneConfig
-from .runs import LoopConfig, expand_home
+from .paths import expand_home
+from .runs import LoopConfig
+from .scenes import SceneConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -139,6 +139,8 @@ def convert(hint: Any, value: Any, name: str) -> Any:
     if hint is str and isinstance(value, Written):
         return value.text
     value = plain(value)
+    if isinstance(hint, types.UnionType) and isinstance(value, dict):  # a group that may be left out
+        hint = next(filter(dataclasses.is_dataclass, typing.get_args(hint)), hint)
     if dataclasses.is_dataclass(hint):
         return build(hint, value, name)
     if origin is Literal:

@@ -8,39 +8,18 @@ seeds anew at every step.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..config.runs import DataConfig
+from ..config.scenes import SceneConfig
 
 LEAVES = 36  # of a leaf image, large ones first
 YIQ = ((0.299, 0.587, 0.114), (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
-
-
-@dataclass(frozen=True, kw_only=True)
-class SceneConfig:
-    """How scenes are made; shares are of a batch, 0 to 1. ValueError for what is no share.
-
-    whole: scenes of one whole drawing; the others show it larger, smaller or cut off.
-    several: scenes with a second drawing behind the first.
-    leaves: scenes on dead leaves, overlapping shapes of all sizes that stand in for photographs; three fifths of them
-        show nothing else.
-    white: grounds that are white.
-    hue: drawings whose hue is turned all the way round; the others keep theirs nearly.
-    """
-
-    whole: float = 0.65
-    several: float = 0.15
-    leaves: float = 0.03
-    white: float = 0.5
-    hue: float = 0.06
-
-    def __post_init__(self):
-        for name in ("whole", "several", "leaves", "white", "hue"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"scenes.{name} is {getattr(self, name)}; choose a share from 0 to 1")
 
 
 class Scenes(NamedTuple):
@@ -175,3 +154,19 @@ def on_white(drawings: Tensor) -> Tensor:
     """Drawings [B, 4, S, S] uint8 as they are, on white: [B, 3, S, S] in 0..1."""
     rgb, alpha = (drawings.float() / 255).split([3, 1], 1)
     return rgb * alpha + 1 - alpha
+
+
+class WholeDrawings(Dataset):
+    """Drawings [N, 4, S, S] uint8 as they are, on white: items as those of `folder.ImageViews`, `color` alone."""
+
+    guide = None
+
+    def __init__(self, drawings: Tensor, config: DataConfig):
+        self.drawings, self.config = drawings, config
+
+    def __len__(self) -> int:
+        return len(self.drawings)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
+        """`color` [3, S, S] in -1..1."""
+        return {"color": on_white(self.drawings[key[1]][None])[0] * 2 - 1}

@@ -112,7 +112,8 @@ class Laboratory:
         """Of pictures and their edges, encoded once."""
         run = self.prior_run("codes", self.scale.transformer, "edges")
         (self.output / "codes").mkdir(parents=True, exist_ok=True)
-        sets, guide = [], guide_of_split(run.condition, run.data, *self.split)
+        sets = []
+        guide = guide_of_split(run.condition, run.data, *self.split, run.vqgan)
         for paths, views, augment in zip(self.split, (self.scale.views, 1), (True, False), strict=True):
             pictures = ImageViews(paths, run.data, 0, augment, guide)
             sets.append(cached_codes(pictures, views, run, *self.vqgans, self.accelerator))

@@ -1,6 +1,7 @@
 """The first stage: train a VQGAN to reconstruct pictures (section 3.1, arXiv eq. 4; adversary arXiv eq. 5)."""
 
 import copy
+import itertools
 import logging
 import math
 from pathlib import Path
@@ -25,8 +26,10 @@ from ...core.images.metrics import edge_agreement, psnr, ssim
 from ...core.loading import load_vqgan
 from ...core.storage.model_file import check_shapes
 from ..config.runs import VQGANLossConfig, VQGANRun
+from ..data.drawings import load_drawings, read_captions
 from ..data.folder import ImageViews, input_and_target
 from ..data.pictures import open_pictures
+from ..data.scenes import Painter, WholeDrawings
 from ..data.stream import once
 from ..engine.distributed import combined, rank_and_world, synchronized_once
 from ..engine.ema import make_ema
@@ -34,6 +37,7 @@ from ..engine.lock import locked_folder
 from ..engine.loop import make_accelerator, train
 from ..engine.plots import image_grid
 from ..engine.update import descend
+from .image_terms import image_terms
 
 logger = logging.getLogger("tessera")
 
@@ -41,10 +45,14 @@ PREVIEW_IMAGES = 12
 
 
 class VQGANTask:
-    """Losses, dead-code restart and validation of the first stage; see `loop.Task`."""
+    """Losses, dead-code restart and validation of the first stage; see `loop.Task`.
 
-    def __init__(self, run: VQGANRun, held_out: ImageViews):
-        self.run, self.held_out = run, held_out
+    Args:
+        painter: paints the images to learn from, in the place of those that a step is given.
+    """
+
+    def __init__(self, run: VQGANRun, held_out: ImageViews | WholeDrawings, painter: Painter | None = None):
+        self.run, self.held_out, self.painter = run, held_out, painter
         model = VQGAN(run.model, run.loss.quantizer)
         if run.start_from:
             load_start(model, run.start_from)
@@ -76,11 +84,12 @@ class VQGANTask:
 
     def step(self, batches: list[dict[str, Tensor]], step: int, accelerator: Accelerator) -> dict[str, Tensor]:
         """One update of encoder, codebook and decoder, then one of the discriminator."""
-        pairs = [input_and_target(batch, self.run.data.picture) for batch in batches]
+        pairs = [self.input_and_target(batch) for batch in batches]
+        quantizes = step >= self.run.loss.quantize_start
         model = self.modules["model"]
         codebook = accelerator.unwrap_model(model).codebook
         generator = torch.Generator().manual_seed(self.run.loop.seed * 1_000_003 + step)
-        if step == 0 and not self.run.start_from and isinstance(codebook, VectorQuantizer):
+        if step == self.run.loss.quantize_start and not self.run.start_from and isinstance(codebook, VectorQuantizer):
             with torch.no_grad(), accelerator.autocast():
                 latents = torch.cat([accelerator.unwrap_model(model).encode(given) for given, _ in pairs])
             codebook.init_kmeans(as_rows(accelerator.gather(latents.float().contiguous())), generator)
@@ -88,7 +97,7 @@ class VQGANTask:
         reconstructions, latents, total = [], [], 0.0
         running = [(figure, figure.clone()) for figure in self.running_figures()]
         for given, wanted in synchronized_once(pairs, model):
-            out = model(given)
+            out = model(given, quantizes)
             loss, parts = self.model_loss(wanted, out.image, step, accelerator)
             loss = loss + out.quantized.loss.float()
             parts["codebook"] = out.quantized.loss.detach()
@@ -97,9 +106,10 @@ class VQGANTask:
             total = total + loss.detach()
             reconstructions.append(out.image.detach())
             latents.append(out.latents.detach().float())
-            self.count(out.quantized.indices, accelerator)
+            if quantizes:
+                self.count(out.quantized.indices, accelerator)
         _, made = descend(model, self.optimizers["model"], total, self.run.loop.clip, accelerator)
-        if isinstance(codebook, VectorQuantizer) and self.run.learn == "all":
+        if quantizes and isinstance(codebook, VectorQuantizer) and self.run.learn == "all":
             self.update_codebook(codebook, torch.cat(latents), made, step, generator, accelerator)
         if "discriminator" in self.modules and step >= self.run.loss.discriminator_start:
             report["discriminator"], heeded = self.discriminator_step(
@@ -112,6 +122,13 @@ class VQGANTask:
             self.extra_state["last_counts"].copy_(self.extra_state["counts"])
             self.extra_state["counts"].zero_()
         return report | {"made": made}
+
+    def input_and_target(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What the model is shown and shall draw, painted anew where there is a painter."""
+        if self.painter is None:
+            return input_and_target(batch, self.run.data.picture)
+        images = self.painter.paint(self.run.loop.batch).images * 2 - 1
+        return images, images
 
     def statistics(self) -> dict[str, float]:
         """How the codes were used in the stretch before the last restart."""
@@ -139,6 +156,9 @@ class VQGANTask:
         parts = {"l1": l1.detach()}
         if weights.l2:
             nll = nll + weights.l2 * F.mse_loss(reconstruction, image)
+        for name, term in image_terms(weights, image, reconstruction, self.run.model.stride).items():
+            nll = nll + term
+            parts[name] = term.detach()
         if weights.bce:
             bce = F.binary_cross_entropy_with_logits(reconstruction, image)
             nll = nll + weights.bce * bce
@@ -262,7 +282,7 @@ def choose_perceptual(loss: VQGANLossConfig) -> nn.Module | str | None:
 
 
 @torch.inference_mode()
-def evaluate_vqgan(model: VQGAN, held_out: ImageViews, batch: int) -> dict[str, float]:
+def evaluate_vqgan(model: VQGAN, held_out: ImageViews | WholeDrawings, batch: int) -> dict[str, float]:
     """Mean PSNR (dB), its worst, mean SSIM, and codebook usage and perplexity over the held-out pictures; of edges also
     how the lines it draws lie on those given (`edge_f1`), of label maps only the share of pixels whose label comes back
     (`labels_right`). Processes that train together take a share each."""
@@ -296,7 +316,7 @@ def evaluate_vqgan(model: VQGAN, held_out: ImageViews, batch: int) -> dict[str, 
 
 
 @torch.inference_mode()
-def reconstruction_strip(model: VQGAN, held_out: ImageViews) -> Tensor:
+def reconstruction_strip(model: VQGAN, held_out: ImageViews | WholeDrawings) -> Tensor:
     """Some held-out pictures in the upper row, what the model makes of them below: [3, 2H, N*W]."""
     picture = held_out.config.picture
     given = torch.stack([held_out[0, i][picture] for i in evenly_spaced(len(held_out), PREVIEW_IMAGES)])
@@ -328,6 +348,10 @@ def train_vqgan(run: VQGANRun) -> bool:
 
 def train_vqgan_in(folder: Path, run: VQGANRun, accelerator: Accelerator) -> bool:
     """`train_vqgan` where nobody else writes."""
+    if run.scenes:
+        drawings, held_out = load_named_drawings(run)
+        task = VQGANTask(run, held_out, Painter(drawings.to(accelerator.device), run.scenes))
+        return train(task, lambda start: itertools.repeat({}), run.loop, folder, accelerator)  # painted in the step
     pictures = open_pictures(run.data, run.loop.seed, run.output, run.condition)
     task = VQGANTask(run, pictures.held_out)
     task.extra_state |= pictures.state()
@@ -336,3 +360,13 @@ def train_vqgan_in(folder: Path, run: VQGANRun, accelerator: Accelerator) -> boo
         return pictures.batches(start, run.loop.batch, task.extra_state)
 
     return train(task, stream, run.loop, folder, accelerator)
+
+
+def load_named_drawings(run: VQGANRun) -> tuple[Tensor, WholeDrawings]:
+    """Drawings [N, 4, S, S] uint8 to paint scenes of, and those held out, as the table beside them says."""
+    captions = read_captions(run.data.folder)
+    drawings = load_drawings(
+        run.data.folder, captions, run.data.size, Path(run.output) / f"drawings-{run.data.size}.npy"
+    )
+    held_out = torch.tensor([caption.held_out for caption in captions])
+    return drawings[~held_out], WholeDrawings(drawings[held_out], run.data)

@@ -9,11 +9,13 @@ from tessera.__main__ import main
 from tessera.core.autoencoders.vqgan import VQGAN, VQGANConfig
 from tessera.core.autoencoders.vqgan_file import save_vqgan
 from tessera.core.conditions.sketch import Sketch
-from tessera.core.loading import load_bundle
+from tessera.core.loading import load_bundle, load_vqgan
 from tessera.core.sampling.loop import sample
 from tessera.core.sampling.settings import SamplingSettings
+from tessera.training.config.runs import DataConfig, VQGANLossConfig, VQGANRun
 from tessera.training.data.drawings import COLUMNS
 from tessera.training.engine.log import read_csv
+from tessera.training.stages.image_terms import cell_color_difference, gradient_difference
 
 
 @pytest.fixture
@@ -68,3 +70,42 @@ def test_a_stopped_run_goes_on_to_the_same_weights(run, tmp_path):
     assert main(run) == 0
     whole, parts = (load_bundle(tmp_path / name / "sketch.safetensors").prior.state_dict() for name in ("whole", "out"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_a_first_stage_learns_from_scenes_of_the_same_drawings(run, tmp_path):
+    """Before `quantize_start` no code is used; from there on they are, and red drawings come back red."""
+    (tmp_path / "vqgan.yaml").write_text(
+        f"output: {tmp_path / 'first'}\ndata: {{folder: {tmp_path}, size: 32}}\nscenes: {{white: 1.0}}\n"
+        "model: {channels: 16, channel_mult: [1, 1], blocks_per_level: 1, attention_levels: [], latent_channels: 16,"
+        " codebook_size: 32, code_dim: 4, codebook: ema, normalize_codes: true, norm_groups: 4}\n"
+        "loss: {l2: 1.0, gradients: 0.5, ssim: 0.3, cell_colors: 1.0, perceptual: none, adversarial_weight: 0.0,"
+        " quantize_start: 40}\n"
+        "loop: {steps: 120, batch: 8, learning_rate: 4.0e-3, warmup: 5, ema: 0.9, validate_every: 40, log_every: 20}\n",
+        encoding="utf-8",
+    )
+    assert main(["train", "vqgan", str(tmp_path / "vqgan.yaml")]) == 0
+    log, held_out = read_csv(tmp_path / "first" / "train.csv"), read_csv(tmp_path / "first" / "validation.csv")
+    assert {"gradients", "ssim", "cell_colors"} <= log.keys()
+    assert log["codebook"][0] == 0 < log["codebook"][-1]
+    assert held_out["psnr"][-1] > held_out["psnr"][0]
+    vqgan = load_vqgan(tmp_path / "first" / "vqgan.safetensors")
+    drawing = torch.ones(1, 3, 32, 32)
+    drawing[:, 1:, 8:24, 8:24] = -1  # a red square on white
+    made = vqgan(drawing).image[0, :, 10:22, 10:22].mean((1, 2))
+    assert made[0] - made[1:].max() > 0.5
+
+
+def test_color_of_areas_counts_on_the_opponent_axes_too():
+    image = torch.zeros(1, 3, 32, 32)
+    gray, red = image + 0.1, image.clone()
+    red[:, 0] += 0.1
+    assert cell_color_difference(image, gray, 16).item() == pytest.approx(0.1, abs=1e-6)  # both axes agree
+    assert cell_color_difference(image, red, 16).item() == pytest.approx(0.1 / 3 + (0.1 + 0.05) / 2, abs=1e-6)
+    assert gradient_difference(image, gray).item() < 1e-6  # the same lines: none
+
+
+def test_codes_that_gradients_teach_cant_be_placed_later(run, tmp_path):
+    with pytest.raises(ValueError, match="quantize_start"):
+        VQGANRun(
+            output="x", data=DataConfig(folder="x"), loss=VQGANLossConfig(quantize_start=5),
+        )  # fmt: skip

@@ -1,0 +1,110 @@
+"""A picture asked for by words, style, lines and colors through the nodes, each of which may be left out."""
+
+import pytest
+import torch
+
+from tessera.core.autoencoders.vqgan import VQGAN, VQGANConfig
+from tessera.core.bundle import Bundle
+from tessera.core.bundle_file import save_bundle
+from tessera.core.canvas.canvas import Canvas
+from tessera.core.conditions.config import ConditionConfig
+from tessera.core.conditions.sketch import WORDS, SketchConfig, SketchEncoder
+from tessera.core.conditions.vocabulary import Vocabulary
+from tessera.core.priors.llama import Llama, LlamaConfig
+from tessera.nodes import NODES
+
+VOCABULARY = Vocabulary(("flat", "noto"), ("strawberry", "red", "sun"), {"fresa": "strawberry"})
+SIDE = 32  # pixels of the window
+
+
+def node(name: str):
+    return next(one for one in NODES if one.define_schema().node_id == name)
+
+
+@pytest.fixture
+def model(host, tmp_path):
+    from tessera.nodes.host.comfy import register_model_folders
+
+    torch.manual_seed(0)
+    vqgan = VQGAN(
+        VQGANConfig(
+            channels=32, channel_mult=(1, 1, 1, 1, 1), blocks_per_level=1, attention_levels=(), latent_channels=8,
+            codebook_size=16, code_dim=4,
+        )
+    )  # fmt: skip
+    prior = Llama(
+        LlamaConfig(
+            layers=2, width=32, heads=2, hidden=32, codebook_size=16, prefix_rows=VOCABULARY.rows,
+            prefix_length=1 + WORDS, prefix_rotation="identity", window=2, control_layers=(0, 1),
+        )
+    )  # fmt: skip
+    encoder = SketchEncoder(SketchConfig(width=32, layers=2))
+    for name, parameter in (*prior.named_parameters(), *encoder.named_parameters()):
+        if parameter.ndim > 1:  # strong enough for each token to count
+            torch.nn.init.normal_(parameter, std=0.02 if "edges" in name or "colors" in name else 0.3)
+    register_model_folders()
+    path = tmp_path / "models" / "vq_transformer" / "sketch.safetensors"
+    path.parent.mkdir(parents=True)
+    config = ConditionConfig(kind="sketch", offset=16)
+    save_bundle(path, Bundle(vqgan, prior, config, control=encoder, vocabulary=VOCABULARY))
+    return node("TesseraLoadBundle").execute(path.name)[0]
+
+
+def ask(model, words="", style="any", size="original size", **pictures):
+    return node("TesseraSketch").execute(model, words, style, "lines", size, **pictures)
+
+
+def codes(model, condition) -> torch.Tensor:
+    made = node("TesseraSampleCodes").execute(model, 3, 1, 0, condition).args
+    return next(one for one in made if isinstance(one, Canvas)).indices
+
+
+def test_each_part_that_is_asked_for_changes_the_picture(model):
+    lines = torch.zeros(1, 64, 96, 3)
+    lines[:, ::8] = 1.0
+    red = torch.zeros(1, 64, 96, 3)
+    red[..., 0] = 1.0
+    asked = [
+        ask(model, lines=lines)[0],
+        ask(model, lines=lines, words="fresa")[0],
+        ask(model, lines=lines, style="noto")[0],
+        ask(model, lines=lines, colors=red)[0],
+        ask(model, lines=lines, colors=red, colored=torch.zeros(1, 64, 96))[0],
+    ]
+    made = [codes(model, condition) for condition in asked]
+    assert all(canvas.shape == (1, 4, 6) for canvas in made)
+    changed = [int((made[0] != other).sum()) for other in made[1:4]]
+    assert all(changed), changed
+    assert torch.equal(made[0], made[4])  # nothing is colored: no color is asked for
+
+
+def test_english_and_spanish_words_are_the_same_and_what_is_not_known_is_said(model, monkeypatch):
+    from tessera.nodes.host import comfy
+
+    said = []
+    monkeypatch.setattr(comfy, "say", said.append)
+    english, spanish = (ask(model, words)[0].condition for words in ("a red strawberry", "fresa, red"))
+    assert torch.equal(english.tokens, spanish.tokens)
+    assert said == []
+    ask(model, "strawbery xylophone")
+    assert said == ["strawbery is taken for strawberry; unknown to this model and left out: xylophone"]
+    ask(model)
+    assert "paints freely" in said[-1]
+
+
+def test_what_the_model_sees_is_shown_as_large_as_the_picture(model):
+    lines = torch.zeros(1, 40, 64, 3)  # no multiple of the stride
+    lines[:, 20] = 1.0
+    blue = torch.zeros(1, 40, 64, 3)
+    blue[..., 2] = 1.0
+    condition, seen = ask(model, lines=lines, colors=blue).args
+    assert condition.canvas.size == (3, 4)
+    assert seen[0, 20, 30].tolist() == [1, 1, 1]
+    assert seen[0, 5, 30].tolist() == [0, 0, 1]
+
+
+def test_an_unknown_style_and_pictures_that_do_not_go_together_are_refused(model):
+    with pytest.raises(ValueError, match="style 'cubist' is unknown; choose one of flat, noto"):
+        ask(model, style="cubist")
+    with pytest.raises(ValueError, match="lines and colors differ"):
+        ask(model, lines=torch.zeros(1, 64, 64, 3), colors=torch.zeros(1, 64, 96, 3))

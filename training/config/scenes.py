@@ -1,0 +1,27 @@
+"""How scenes of named drawings are painted; `data.scenes` paints them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneConfig:
+    """How scenes are made; shares are of a batch, 0 to 1. ValueError for what is no share.
+
+    whole: scenes of one whole drawing; the others show it larger, smaller or cut off.
+    several: scenes with a second drawing behind the first.
+    leaves: scenes on dead leaves, overlapping shapes of all sizes that stand in for photographs; three fifths of them
+        show nothing else.
+    white: grounds that are white.
+    hue: drawings whose hue is turned all the way round; the others keep theirs nearly.
+    """
+
+    whole: float = 0.65
+    several: float = 0.15
+    leaves: float = 0.03
+    white: float = 0.5
+    hue: float = 0.06
+
+    def __post_init__(self):
+        for name in ("whole", "several", "leaves", "white", "hue"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"scenes.{name} is {getattr(self, name)}; choose a share from 0 to 1")
