@@ -1,4 +1,9 @@
-"""arXiv eq. 2: the nearest code of each latent, exactly, in tiles that fit the cache."""
+"""arXiv eq. 2: the nearest code of each latent. Plainly,
+
+    z_q = argmin over the codes e_k of |z - e_k|     indices = torch.cdist(latents, codes).argmin(1)
+
+Here the same indices, but without the [N, K] distances in memory: in tiles that fit the cache.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,13 @@
 Two ways to quantize behind one call, `quantized = codebook(latents)`:
 `VectorQuantizer` (nearest code; learned by gradient or by moving average, optionally on the unit sphere)
 and `GumbelQuantizer` (a categorical choice relaxed by Gumbel noise while training).
+
+arXiv eq. 4, with sg the stop-gradient and beta the commitment weight; x is the image, z = E(x), z_q the codes:
+
+    L_VQ = |x - G(z_q)|^2 + |sg(z) - z_q|^2 + beta |sg(z_q) - z|^2
+
+The last two terms are the quantizer's `loss`. The first is the reconstruction loss of `training/stages/vqgan.py`, which
+is L1 and LPIPS in the paper's models.
 """
 
 from __future__ import annotations

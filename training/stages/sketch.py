@@ -113,7 +113,7 @@ class SketchTask:
         return {}
 
     def loss(self, scenes: Scenes) -> Tensor:
-        """Mean nats per code of scenes, each guided by some of what it shows (arXiv eq. 6)."""
+        """Mean nats per code of scenes, each guided by some of what it shows (arXiv eq. 10)."""
         batch, given = len(scenes.images), self.run.given
         first = self.train_set[scenes.first.clamp(min=0)]
         second = self.train_set[scenes.second.clamp(min=0)]
