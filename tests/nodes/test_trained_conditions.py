@@ -203,7 +203,7 @@ def test_each_condition_trains_is_bundled_and_guides_pictures_in_nodes(host, tmp
     codes = [model.bundle.vqgan.encode_indices(to_tensor(Image.new("RGB", (SIDE, SIDE), c))).flatten() for c in COLORS]
     if kind == "coordinates":
         wide = sampling.SampleCodes.execute(model, 0, 2, 0, canvas=Canvas.empty(1, 8, 8), settings=calm())[1]
-        quarters = wide.indices.unfold(1, 4, 4).unfold(2, 4, 4).reshape(4, 16)
+        quarters = wide.indices[:1].unfold(1, 4, 4).unfold(2, 4, 4).reshape(4, 16)
         assert len({tuple(quarter.tolist()) for quarter in quarters}) == 4
         return
     for label in (0, 2):
