@@ -68,7 +68,7 @@ def tiny_tree(pictures, tmp_path):
             "loop": {"steps": 4, "batch": 4, "warmup": 2, "ema": 0.9, "log_every": 1, "learning_rate": 2e-3},
         }  # fmt: skip
         for key, value in changes.items():
-            tree[key] = {**tree[key], **value} if isinstance(value, dict) else value
+            tree[key] = {**tree.get(key, {}), **value} if isinstance(value, dict) else value
         return tree
 
     return make

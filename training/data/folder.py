@@ -22,9 +22,8 @@ from ..engine.distributed import rank_and_world
 from .augment import FIRM_WIDTH, Placement, place, random_width, render_neighbors, render_view, widen
 from .conditions.guides import Guide, View
 from .index import PictureIndex
-from .places import parts_below, path_below
+from .places import SUFFIXES, parts_below, path_below
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff"}
 MIN_SIDE = 16  # pixels; smaller pictures teach nothing
 
 logger = logging.getLogger("tessera")

@@ -1,8 +1,10 @@
-"""Where pictures lie."""
+"""Where pictures lie, and which files are some."""
 
 from pathlib import Path
 
 from ..config.runs import DataConfig
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 def path_below(path: Path, config: DataConfig) -> Path:

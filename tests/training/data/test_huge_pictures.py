@@ -32,7 +32,8 @@ def test_the_part_that_shows_makes_the_view_of_the_whole(monkeypatch, mode, size
         for limit in (augment.MAX_FLOATS, 0):
             monkeypatch.setattr(augment, "MAX_FLOATS", limit)
             rng = None if seed is None else np.random.default_rng(seed)
-            views.append(augment.render_view(picture, CONFIG, rng).astype(int))
+            placement = augment.place(picture, CONFIG, rng)
+            views.append(augment.render_view(picture, placement, CONFIG, rng).astype(int))
         whole, part = views
         assert np.abs(whole - part).mean() < (1.0 if mode == "RGB" else 2.5)  # of 255; a disc has a hard edge
         monkeypatch.undo()

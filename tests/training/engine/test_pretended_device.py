@@ -75,8 +75,8 @@ def test_steps_of_the_first_stage_with_judge_and_lpips(device, tiny_run, monkeyp
     compare(make_task, batches, make_accelerator(run.loop), device, monkeypatch)
 
 
-def test_steps_of_the_second_stage_with_free_images(device, prior_run, monkeypatch):
-    run = prior_run(condition_dropout=0.5, pkeep=0.9)
+def test_steps_of_the_second_stage_with_free_images(device, prior_run, prior_tree, monkeypatch):
+    run = prior_run(condition=prior_tree()["condition"] | {"dropout": 0.5}, pkeep=0.9)
     accelerator = make_accelerator(run.loop)
     stages = load_stages(run, accelerator)
     codes = load_codes(run, load_views(run), accelerator, *stages)

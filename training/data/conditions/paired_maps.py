@@ -16,6 +16,7 @@ from ....core.conditions.maps import labels_from_colors, labels_from_gray
 from ....core.images.io import open_image, to_tensor
 from ...config.guide import GuideConfig
 from ..augment import Placement, overlay
+from ..places import SUFFIXES
 
 ROTATED = (5, 6, 7, 8)  # of a camera's orientation: lying on a side
 ORIENTATION = 274  # its place among what a camera writes
@@ -60,7 +61,8 @@ def find_maps(config: GuideConfig, pictures: str, names: list[str]) -> PairedMap
     folder = Path(config.folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"condition.folder {folder} is not a folder; set it to where the maps are")
-    stems = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.*"))}
+    found = (path for path in sorted(folder.rglob("*.*")) if path.suffix.lower() in SUFFIXES)
+    stems = {path.relative_to(folder).with_suffix("").as_posix(): path for path in found}
     files = {name: stems.get(Path(name).with_suffix("").as_posix()) for name in names}
     if missing := [name for name, path in files.items() if path is None]:
         raise ValueError(
