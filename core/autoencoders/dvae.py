@@ -33,6 +33,7 @@ class DVAEConfig:
     image_channels = 3
     stride = 2 ** (GROUPS - 1)
     normalize_codes = False
+    codebook = "nearest"
 
     def __post_init__(self):
         for name in ("hidden", "blocks_per_group", "codebook_size", "code_dim"):

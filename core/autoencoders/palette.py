@@ -21,6 +21,7 @@ class PaletteConfig:
     code_dim = 3
     stride = 1
     normalize_codes = False
+    codebook = "nearest"
 
     def __post_init__(self):
         if self.codebook_size < 1:
