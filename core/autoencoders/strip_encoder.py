@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .base import FirstStage
 from .precision import exact_float32
 from .strip_layers import GroupMoments, StripLayers, convolve_rows, new_output, strips_of
 from .strip_memory import encode_memory, memory_for_strips
 from .vqgan import VQGAN, Encoder
-from .vqgan_file import FirstStage
 
 
 @torch.no_grad()
