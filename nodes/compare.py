@@ -6,7 +6,7 @@ from typing import get_args
 
 from torch import Tensor
 
-from ..core.autoencoders.usage import codebook_usage
+from ..core.autoencoders.quantizers import codebook_usage
 from ..core.canvas.atlas import Order, code_counts, codebook_atlas
 from ..core.canvas.canvas import Canvas
 from ..core.clip.scoring import score_texts
@@ -147,10 +147,9 @@ class BestOf(io.ComfyNode):
         made = model.vqgan.decode(sampled.canvas)
         scores = judge(sampled, made)
         best = sampled.canvas.pick(best_of(scores, len(scores) // candidates, keep))
-        sheet = ranking(scores, made)
         picture = to_image(model.vqgan.decode(best))
         finish(sampled)
-        return io.NodeOutput(picture, best, to_image(sheet), ui=comfy.finished_pictures(picture, cls))
+        return io.NodeOutput(picture, best, to_image(ranking(scores, made)), ui=comfy.finished_pictures(picture, cls))
 
 
 def ranking(scores: Tensor, images: Tensor) -> Tensor:

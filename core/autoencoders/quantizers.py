@@ -229,3 +229,20 @@ def _random_rows(rows: Tensor, number: int, generator: torch.Generator) -> Tenso
     order = torch.randperm(len(rows), generator=generator)
     repeats = -(-number // len(rows))
     return rows[order.repeat(repeats)[:number].to(rows.device)]
+
+
+class CodebookUsage(NamedTuple):
+    """How well a codebook is used; `perplexity` is exp(entropy), between 1 and K."""
+
+    usage: float  # share of the codes used at least once, 0..1
+    perplexity: float
+    dead: int  # codes never used
+
+
+def codebook_usage(counts: Tensor) -> CodebookUsage:
+    """Usage, perplexity and dead codes from how often each code was used, counts [K]."""
+    counts = counts.double()
+    dead = int((counts == 0).sum())
+    probabilities = counts / counts.sum().clamp(min=1)
+    entropy = -torch.special.xlogy(probabilities, probabilities).sum()
+    return CodebookUsage(1 - dead / len(counts), float(entropy.exp()), dead)

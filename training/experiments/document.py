@@ -17,8 +17,9 @@ more than they hold: drawings in place of photographs, thousands in place of mil
 claim is decided where the 95 % interval of a paired bootstrap over held-out drawings leaves out zero.
 
 Runs of `--size quick` end long before anything has converged: what they decide is decided of models that have hardly
-begun to learn, and of one seed. `--size small` is meant for some hours of a processor, `--size paper` names the paper's
-sizes.
+begun to learn, and of one seed. What is kept here of that size was chosen after the runs, from those that had ended:
+its intervals explore, and confirm nothing. `--size small` is meant for some hours of a processor, `--size paper` names
+the paper's sizes.
 """
 
 

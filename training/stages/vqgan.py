@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from ...core.autoencoders.discriminator import PatchDiscriminator, hinge_loss
 from ...core.autoencoders.losses import adaptive_weight, feature_matching
 from ...core.autoencoders.nearest import as_rows
-from ...core.autoencoders.quantizers import VectorQuantizer
-from ...core.autoencoders.usage import codebook_usage
+from ...core.autoencoders.quantizers import VectorQuantizer, codebook_usage
 from ...core.autoencoders.vqgan import VQGAN
 from ...core.autoencoders.vqgan_file import save_vqgan
 from ...core.conditions.maps import colorize_labels

@@ -8,8 +8,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tessera.core.autoencoders.nearest import CODES_TILE, LATENTS_TILE, as_rows, nearest_code
 from tessera.core.autoencoders.precision import EXACT, SWITCHES, exact_float32
-from tessera.core.autoencoders.quantizers import GumbelQuantizer, QuantizerLosses, VectorQuantizer, _assign
-from tessera.core.autoencoders.usage import codebook_usage
+from tessera.core.autoencoders.quantizers import (
+    GumbelQuantizer,
+    QuantizerLosses,
+    VectorQuantizer,
+    _assign,
+    codebook_usage,
+)
 from tessera.core.autoencoders.vqgan import VQGANConfig, build_quantizer
 
 
