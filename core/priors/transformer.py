@@ -160,7 +160,7 @@ class Transformer(nn.Module):
         Args:
             prefix: [B, P] int64.
             cells: [B, n] int64.
-            keep: share of the input cells left as they are; the others are replaced by random codes, so
+            pkeep: share of the input cells left as they are; the others are replaced by random codes, so
                 that the model learns to go on from its own mistakes.
         """
         return cell_loss(self(prefix, corrupt(cells, pkeep, self.config.codebook_size)), cells)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from .paths import expand_home
 from .runs import LoopConfig
-from .scenes import SceneConfig
+from .scenes import SceneConfig, check_shares
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +41,7 @@ class GivenConfig:
     nothing: float = 0.1
 
     def __post_init__(self):
-        for name in ("style", "words", "colors", "lines", "nothing"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"given.{name} is {getattr(self, name)}; choose a share from 0 to 1")
+        check_shares(self, "given")
 
 
 @dataclass(frozen=True, kw_only=True)
