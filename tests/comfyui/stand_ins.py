@@ -19,7 +19,7 @@ from tessera.tests.core.checkpoints.llamagen_layout import (
 )
 from tessera.tests.core.checkpoints.original_layout import write_lightning
 from tessera.tests.core.checkpoints.released_shapes import prior_state
-from tessera.tests.core.sketch_bundle import save_sketch_bundle
+from tessera.tests.core.worded_bundles import save_caption_bundle, save_sketch_bundle
 
 TAMING = {
     "drin": "depth", "sflckr": "segmentation", "cin": "class", "scenes_coco": "layout", "faceshq": "coordinates",
@@ -45,6 +45,7 @@ def write_stand_ins(models: Path) -> None:
     save_file(fill_llama(any_order_shapes(classes=IMAGENET)), any_order)
     for name in ("canny_MR.safetensors", "depth_MR.safetensors"):
         save_file(fill_llama(control_shapes(grid=WINDOW)), priors / name)
+    save_caption_bundle(priors / "words.safetensors", WINDOW)
     save_sketch_bundle(priors / "sketch.safetensors", WINDOW)
     write_text_encoder(models / "text_encoders" / ENCODER)
 

@@ -5,7 +5,7 @@ import torch
 
 from tessera.core.canvas.canvas import Canvas
 from tessera.nodes import NODES
-from tessera.tests.core.sketch_bundle import save_sketch_bundle
+from tessera.tests.core.worded_bundles import save_sketch_bundle
 
 
 def node(name: str):
