@@ -74,15 +74,15 @@ def try_until(
         ValueError: nothing to judge by; agreement is asked for, but nothing guides, or nothing that can be compared.
     """
     judge, runs, images = clip.ready(), [], []
-    model, guide = request.model, request.condition
-    if agreement and guide is None:
+    model, condition = request.model, request.condition
+    if agreement and condition is None:
         raise ValueError("agreement has a weight, but no condition is connected; connect one, or set it to 0")
     terms = _terms(clip, text, reference, {"likelihood": likelihood, "agreement": agreement})
     scorers = {
         "words": lambda made, _: score_texts(judge, made, [text]).mean(1),
         "reference": lambda made, _: score_images(judge.clip, made, reference).mean(1),
         "likelihood": _likelihood,
-        "agreement": lambda made, _: _agreement(model, guide, made * 2 - 1),
+        "agreement": lambda made, _: _agreement(model, condition, made * 2 - 1),
     }
 
     def make(first: int) -> list[Tensor]:
@@ -108,9 +108,9 @@ def _terms(clip: ClipHandle, text: str, reference: Tensor | None, weights: dict[
     return terms
 
 
-def _agreement(model: BundleHandle, guide: PreparedCondition, images: Tensor) -> Tensor:
+def _agreement(model: BundleHandle, condition: PreparedCondition, images: Tensor) -> Tensor:
     """`condition_agreement` with the condition's VQGAN on the device."""
-    return condition_agreement(model.ready_for_condition(*images.shape[2:]), guide, images)
+    return condition_agreement(model.ready_for_condition(*images.shape[2:]), condition, images)
 
 
 def _likelihood(_: Tensor, sampled: Sampled) -> Tensor:
