@@ -1,5 +1,7 @@
 """Words to pictures, through the nodes."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -55,12 +57,12 @@ def test_words_become_a_picture_of_whole_cells(models, settings, host):
 
 def test_a_cancelled_picture_goes_on_where_it_was(models, settings, host):
     whole, _ = paint(models, settings)
+    looks = itertools.count()
 
     def cancel(*_):
-        host.interrupted_after = 0 if len(host.updates) == 2 else None
+        host.interrupted_after = 0 if next(looks) == 4 else None
 
-    host.updates.clear()
-    within = models[1].model.clip.image.register_forward_pre_hook(cancel)  # of the third step
+    within = models[1].model.clip.image.register_forward_pre_hook(cancel)  # in the third step, after two to measure
     with pytest.raises(Interrupted):
         paint(models, settings)
     within.remove()
