@@ -112,7 +112,8 @@ class Travel(io.ComfyNode):
 
     @classmethod
     def execute(cls, vqgan: VQGANHandle, a: Canvas, b: Canvas, frames: int, there_and_back: bool) -> io.NodeOutput:
-        row = travel(vqgan.module, a, b, frames, there_and_back)
+        with comfy.Cancellable():
+            row = travel(vqgan.module, a, b, frames, there_and_back)
         shown = to_image(vqgan.decode(row))
         return io.NodeOutput(shown, row, ui=comfy.saved_pictures(shown, cls))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -65,8 +66,14 @@ class VQGANHandle:
 
     def decode(self, canvas: Canvas) -> Tensor:
         """The pictures of a canvas, as `decode_canvas`, with a bar and cancel."""
+        with self.watched(canvas) as vqgan:
+            return decode_canvas(vqgan, canvas)
+
+    @contextmanager
+    def watched(self, canvas: Canvas) -> Iterator[VQGAN]:
+        """The module, on the device, while it decodes this canvas; with a bar and cancel."""
         with comfy.Watched(self.ready_for(canvas).decoder, len(canvas.indices)):
-            return decode_canvas(self.module, canvas)
+            yield self.module
 
     def decoding_memory(self, size: tuple[int, int]) -> int:
         """Bytes with which a picture of so many cells can be decoded, one way or the other."""

@@ -197,7 +197,8 @@ def plan(request: SamplingRequest) -> RunEstimate:
 def preview(vqgan: VQGAN, canvas: Canvas) -> Image.Image:
     """The first pictures of a canvas as far as they are known."""
     some = canvas.pick(torch.arange(min(SHOWN, len(canvas.indices))))
-    shown = decode_canvas(vqgan, some.with_cells(some.indices.cpu(), some.known.cpu()))
+    with comfy.Cancellable():
+        shown = decode_canvas(vqgan, some.with_cells(some.indices.cpu(), some.known.cpu()))
     return to_pil(tile_images(shown, gap=4))[0]
 
 

@@ -183,4 +183,5 @@ class Control(io.ComfyNode):
         images = fit(from_image(image), size, model.side)
         where = None if strength_map is None else from_mask(strength_map)
         bundle = model.ready_for_control(*images.shape[-2:])
-        return io.NodeOutput(prepare_control(bundle, condition, images, strength, where))
+        with comfy.Cancellable():
+            return io.NodeOutput(prepare_control(bundle, condition, images, strength, where))
