@@ -50,4 +50,7 @@ def save_caption_bundle(path: Path, window: int) -> None:
             prefix_length=WORDS, window=window,
         )
     )  # fmt: skip
-    save_bundle(path, Bundle(vqgan, prior, ConditionConfig(kind="words", offset=CODES), vocabulary=VOCABULARY))
+    save_bundle(
+        path,
+        Bundle(vqgan, prior, ConditionConfig(kind="words", offset=CODES, unconditional=True), vocabulary=VOCABULARY),
+    )
