@@ -28,7 +28,7 @@ from .conftest import FLAGS, PACK, ROOT, Server, running_server
 SIDE = 400  # of a workflow's picture, pixels
 GROUND, INK, FAINT = (32, 34, 40), (240, 240, 240), (160, 165, 175)  # of a card
 NODE = 560  # width of a node's picture at most
-WHOLE = {"02-drawing-to-pictures": "drawing-to-pictures", "16-panorama": "panorama-workflow"}  # screens of the README
+WHOLE = {"01-drawing-to-pictures": "drawing-to-pictures", "12-panorama": "panorama-workflow"}  # screens of the README
 LAST = (
     "TesseraPutBack", "PreviewImage", "TesseraTravel", "TesseraSweepSettings", "TesseraBestOf", "TesseraCodebookAtlas",
     "TesseraTilePreview", "TesseraSampleCodes", "TesseraSteerByWords", "TesseraGate", "TesseraPaintByWords",

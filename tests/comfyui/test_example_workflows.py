@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 MODEL = ROOT / "models" / "emoji-edges.safetensors"
 WORKFLOWS = sorted((ROOT / "workflows" / "api").glob("*.json"))
 PAINTING = {"TesseraSampleCodes", "TesseraSweepSettings", "TesseraBestOf", "TesseraAnimateTemperature"}
-DIFFUSION = "27-tiles-first-then-diffusion"  # needs a checkpoint of other people
+DIFFUSION = "54-tiles-first-then-diffusion"  # needs a checkpoint of other people
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not MODEL.exists(), reason="the embedded model is not here")]
 
@@ -40,8 +40,8 @@ def test_workflow_runs_and_shows_pictures_while_it_does(server, path):
         assert server.pictures(report, name).std() > 1  # not one flat color
 
 
-def test_first_workflow_makes_what_core_makes(server):
-    prompt = json.loads(WORKFLOWS[0].read_text(encoding="utf-8"))
+def test_workflow_makes_what_core_makes(server):
+    prompt = json.loads((ROOT / "workflows" / "api" / "03-edges-to-pictures.json").read_text(encoding="utf-8"))
     (name,) = (name for name, node in prompt.items() if node["class_type"] == "TesseraSampleCodes")
     made = server.pictures(server.run(prompt), name)
     bundle = load_bundle(MODEL)
