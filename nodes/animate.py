@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from ..core.canvas.canvas import Canvas
-from ..core.canvas.frames import MAX_FRAMES, even_steps, rolled_frames, travel
+from ..core.canvas.frames import MAX_FRAMES, even_steps, roll_frames, travel
 from ..core.prepared import PreparedCondition
 from ..core.sampling.settings import SamplingSettings, swept_settings
 from . import sockets
@@ -140,4 +140,4 @@ class RollFrames(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: Tensor, frames: int, right: int, down: int) -> io.NodeOutput:
-        return io.NodeOutput(to_image(rolled_frames(from_image(image[:1]), frames, right, down)))
+        return io.NodeOutput(to_image(roll_frames(from_image(image[:1]), frames, right, down)))

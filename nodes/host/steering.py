@@ -76,15 +76,15 @@ def try_until(
         ValueError: nothing to judge by; agreement is asked for, but nothing guides, or nothing that can be compared.
     """
     runs, images = [], []
-    model, guide = request.model, request.condition
-    if agreement and guide is None:
+    model, condition = request.model, request.condition
+    if agreement and condition is None:
         raise ValueError("agreement has a weight, but no condition is connected; connect one, or set it to 0")
     terms = _terms(clip, text, reference, {"likelihood": likelihood, "agreement": agreement})
     scorers = {
         "words": lambda made, _: clip.score(made, text),
         "reference": lambda made, _: clip.compare(made, reference),
         "likelihood": _likelihood,
-        "agreement": lambda made, _: _agreement(model, guide, made),
+        "agreement": lambda made, _: _agreement(model, condition, made),
     }
 
     def make(first: int) -> list[Tensor]:
@@ -110,10 +110,10 @@ def _terms(clip: ClipHandle, text: str, reference: Tensor | None, weights: dict[
     return terms
 
 
-def _agreement(model: BundleHandle, guide: PreparedCondition, images: Tensor) -> Tensor:
+def _agreement(model: BundleHandle, condition: PreparedCondition, images: Tensor) -> Tensor:
     """`condition_agreement` with the condition's VQGAN on the device."""
     with comfy.Cancellable():
-        return condition_agreement(model.ready_for_condition(*images.shape[2:]), guide, images)
+        return condition_agreement(model.ready_for_condition(*images.shape[2:]), condition, images)
 
 
 def _likelihood(_: Tensor, sampled: Sampled) -> Tensor:

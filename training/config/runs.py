@@ -8,8 +8,8 @@ from ...core.autoencoders.vqgan import VQGANConfig
 from ...core.clip.encoder import CLIPConfig
 from ...core.priors.orders import Order
 from .checks import check_numbers, check_positive, check_ranges, check_shares, expand_paths
+from .condition import ENCODED, SourceConfig
 from .data import DataConfig
-from .guide import ENCODED, GuideConfig
 from .scenes import SceneConfig
 
 CHANNELS = {"color": 3, "edges": 1}  # of a view
@@ -84,7 +84,7 @@ class VQGANRun:
     start_from: str = ""  # a vqgan or bundle file, or a released checkpoint, whose weights to go on from
     learn: Literal["all", "decoder"] = "all"  # "decoder" leaves the codes alone: priors trained on them stay valid
     blend: float = 1.0  # of a decoder: interpolation weight between start_from (0) and the trained decoder (1)
-    condition: GuideConfig = field(default_factory=GuideConfig)  # of depth or segmentation, for data.picture: condition
+    condition: SourceConfig = field(default_factory=SourceConfig)  # for data.picture: condition
     model: VQGANConfig = field(default_factory=VQGANConfig)
     loss: VQGANLossConfig = field(default_factory=VQGANLossConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
@@ -174,7 +174,7 @@ class PriorRun:
     output: str
     data: DataConfig
     vqgan: str  # file of the first stage, ours or released
-    condition: GuideConfig = field(default_factory=GuideConfig)
+    condition: SourceConfig = field(default_factory=SourceConfig)
     unconditional: UnconditionalConfig = field(default_factory=UnconditionalConfig)
     start_from: str = ""  # a prior file to go on from, or a bundle, whose VQGANs may be others
     views: int = 8  # augmented views of each picture in the cached code file
