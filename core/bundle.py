@@ -11,8 +11,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from .autoencoders.vqgan import VQGAN
-from .autoencoders.vqgan_file import StageModule
+from .autoencoders.base import FirstStage
 from .canvas.canvas import Canvas
 from .canvas.codec import decode_canvas
 from .conditions.base import Condition, TokenCondition, repeat
@@ -25,7 +24,7 @@ from .conditions.text import TextFeatures
 from .conditions.vocabulary import Vocabulary
 from .geometry import Window
 from .prefix import Prefix
-from .priors.kinds import PriorModule
+from .priors.base import Prior
 from .priors.llama import Llama
 from .sampling.loop import sample
 from .sampling.settings import SamplingSettings
@@ -52,10 +51,10 @@ class SampleResult:
 class Bundle:
     """Models that belong together; `condition_vqgan` for conditions that are pictures, None for the others."""
 
-    vqgan: StageModule
-    prior: PriorModule
+    vqgan: FirstStage
+    prior: Prior
     condition_config: ConditionConfig
-    condition_vqgan: VQGAN | None = None
+    condition_vqgan: FirstStage | None = None
     control: Control | None = None  # what adds to the prior's stream cell by cell
     vocabulary: Vocabulary | None = None  # the styles and words of a sketch, or of captions
 
@@ -80,7 +79,7 @@ class Bundle:
             raise ValueError(f"a condition of kind {kind} {needs} sketch encoder with a vocabulary")
         if kind == "text":
             own = 0
-        elif kind == "words":
+        elif kind == "words" and self.vocabulary is not None:
             own = len(self.vocabulary.words) + 1
         elif self.vocabulary is not None:
             own = self.vocabulary.rows

@@ -36,7 +36,7 @@ def decode_codes(model: FirstStage, codes: Tensor, wrap: Wrap = "none", memory: 
     """
     if not isinstance(model, VQGAN):
         return model.decode(codes) if wrap == "none" else decode_wrapped(model, codes, wrap)
-    if needs_strips(model, tuple(codes.shape[-2:]), len(codes), wrap, memory):
+    if needs_strips(model, (codes.shape[-2], codes.shape[-1]), len(codes), wrap, memory):
         return decode_in_strips(model, codes, wrap)
     return model.decode(codes)
 

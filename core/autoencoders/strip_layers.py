@@ -27,8 +27,8 @@ class GroupMoments:
 
     def __init__(self, groups: int = 32):
         self.groups, self.count = groups, 0
-        self.mean: Tensor | float = 0.0  # [groups]
-        self.square: Tensor | float = 0.0  # [groups], sum of squared deviations
+        self.mean = torch.zeros(())  # [groups], once there is a strip
+        self.square = torch.zeros(())  # [groups], sum of squared deviations
 
     def add(self, strip: Tensor) -> None:
         """Take in [C, n, W]; the parts are merged by the pairwise formula of Chan et al. (1979)."""
@@ -111,7 +111,7 @@ class StripLayers:
         for first in range(0, height, rows):
             part = x[:, first : first + rows]
             q = convolve_rows(block.q, normed[:, first : first + rows]).flatten(1).t()
-            attended = F.scaled_dot_product_attention(*(t[None, None] for t in (q, k, v)))[0, 0]  # [n * W, C]
+            attended = F.scaled_dot_product_attention(q[None, None], k[None, None], v[None, None])[0, 0]  # [n * W, C]
             part += convolve_rows(block.proj_out, attended.t().reshape(part.shape))
             after.add(part)
         return after

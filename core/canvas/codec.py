@@ -4,10 +4,10 @@ and the canvas remembers by how much."""
 import torch
 from torch import Tensor
 
+from ..autoencoders.base import FirstStage
 from ..autoencoders.precision import exact_float32
 from ..autoencoders.strip_decoder import decode_codes
 from ..autoencoders.strip_encoder import encode
-from ..autoencoders.vqgan import VQGAN
 from ..geometry import Wrap
 from ..images.io import check_images
 from ..images.resize import pad_to_multiple
@@ -43,7 +43,7 @@ def check_latents(latents: Tensor, width: int) -> None:
 
 
 @torch.inference_mode()
-def encode_latents(vqgan: VQGAN, images: Tensor) -> Tensor:
+def encode_latents(vqgan: FirstStage, images: Tensor) -> Tensor:
     """Latents of pictures [B, 1 or 3, H, W] in -1..1 of any size, picture by picture -> [B, D, h, w] on the CPU.
 
     Those that would take much memory are encoded strip by strip (`strip_encoder.encode`).
@@ -58,7 +58,7 @@ def encode_latents(vqgan: VQGAN, images: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def quantize_latents(vqgan: VQGAN, latents: Tensor, padding: tuple[float, float] = (0.0, 0.0)) -> Canvas:
+def quantize_latents(vqgan: FirstStage, latents: Tensor, padding: tuple[float, float] = (0.0, 0.0)) -> Canvas:
     """The canvas of the nearest codes (arXiv eq. 2): [B, D, h, w] -> [B, h, w] cells.
 
     Raises:
@@ -69,7 +69,7 @@ def quantize_latents(vqgan: VQGAN, latents: Tensor, padding: tuple[float, float]
     return Canvas.filled(indices.cpu()).with_padding(padding)
 
 
-def encode_canvas(vqgan: VQGAN, images: Tensor) -> Canvas:
+def encode_canvas(vqgan: FirstStage, images: Tensor) -> Canvas:
     """A canvas with all cells known of pictures [B, 1 or 3, H, W] in -1..1; errors as `encode_latents`."""
     padding = padding_of(images.shape[-2], images.shape[-1], vqgan.config.stride)
     return quantize_latents(vqgan, encode_latents(vqgan, images), padding)
@@ -77,7 +77,7 @@ def encode_canvas(vqgan: VQGAN, images: Tensor) -> Canvas:
 
 @torch.inference_mode()
 def decode_latents(
-    vqgan: VQGAN, latents: Tensor, padding: tuple[float, float] = (0.0, 0.0), wrap: Wrap = "none"
+    vqgan: FirstStage, latents: Tensor, padding: tuple[float, float] = (0.0, 0.0), wrap: Wrap = "none"
 ) -> Tensor:
     """Latents as they are, or codes: [B, D, h, w] -> [B, C, H, W] clamped to -1..1, on the CPU.
 
@@ -97,13 +97,13 @@ def decode_latents(
 
 
 @torch.inference_mode()
-def lookup_codes(vqgan: VQGAN, canvas: Canvas) -> Tensor:
+def lookup_codes(vqgan: FirstStage, canvas: Canvas) -> Tensor:
     """The codes of a canvas, [B, D, h, w] on the CPU; ValueError for one that the VQGAN does not have."""
     return vqgan.codebook.lookup(canvas.indices.to(vqgan.device)).cpu()
 
 
 @torch.inference_mode()
-def decode_canvas(vqgan: VQGAN, canvas: Canvas) -> Tensor:
+def decode_canvas(vqgan: FirstStage, canvas: Canvas) -> Tensor:
     """[B, h, w] cells -> pictures [B, C, H, W] in -1..1 on the CPU; unknown cells are gray. Seamless where it wraps.
 
     Raises:

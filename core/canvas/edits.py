@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..autoencoders.base import FirstStage
 from ..autoencoders.nearest import as_rows, nearest_code
 from ..autoencoders.quantizers import check_indices
-from ..autoencoders.vqgan import VQGAN
 from .canvas import Canvas, wrap_of
 from .masks import mask_to_cells
 
@@ -62,7 +62,7 @@ def pad_unknown(canvas: Canvas, top: int, right: int, bottom: int, left: int) ->
 
 
 @torch.inference_mode()
-def blend(vqgan: VQGAN, a: Canvas, b: Canvas, amount: Tensor) -> Canvas:
+def blend(vqgan: FirstStage, a: Canvas, b: Canvas, amount: Tensor) -> Canvas:
     """Cell by cell the code nearest to a mix of two codes.
 
     Args:

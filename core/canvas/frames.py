@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..autoencoders.vqgan import VQGAN
+from ..autoencoders.base import FirstStage
 from .canvas import Canvas
 from .edits import blend
 
@@ -25,7 +25,7 @@ def even_steps(first: float, last: float, frames: int, there_and_back: bool = Fa
     return [first + (last - first) * share for share in shares]
 
 
-def travel(vqgan: VQGAN, a: Canvas, b: Canvas, frames: int, there_and_back: bool = False) -> Canvas:
+def travel(vqgan: FirstStage, a: Canvas, b: Canvas, frames: int, there_and_back: bool = False) -> Canvas:
     """From one canvas to another: frame by frame the codes nearest to a mix of both, `blend` with a growing amount.
 
     Args:

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..autoencoders.base import FirstStage
 from ..autoencoders.strip_encoder import encode_indices
-from ..autoencoders.vqgan import VQGAN
 from ..images.io import check_images
 from .base import Condition, StartToken, TokenCondition
 from .config import ConditionConfig, ConditionKind
@@ -45,7 +45,7 @@ class ConditionContext:
     stride: int
     window: int
     vocab_size: int
-    vqgan: VQGAN | None = None
+    vqgan: FirstStage | None = None
     unconditional: Condition | None = None
     null_text: Tensor | None = None
     sketches: SketchEncoder | None = None
@@ -81,10 +81,10 @@ def build_condition(context: ConditionContext, given: Any, canvas_size: Size | N
 
 
 @torch.inference_mode()
-def null_prefix(vqgan: VQGAN, side: int) -> Tensor:
+def null_prefix(vqgan: FirstStage, side: int) -> Tensor:
     """Codes [1, P] of a black image of `side` pixels: edges of nothing."""
     black = -torch.ones(1, vqgan.config.image_channels, side, side)
-    return vqgan.encode_indices(black.to(vqgan.quant_conv.weight)).flatten(1)
+    return vqgan.encode_indices(black.to(vqgan.device, vqgan.dtype)).flatten(1)
 
 
 @torch.inference_mode()
@@ -100,7 +100,7 @@ def spatial_condition(context: ConditionContext, images: Tensor) -> SpatialCondi
             f"the condition picture is {width}x{height} pixels, both sides must be multiples of {stride}, "
             "a cell of the picture to be made; pad it first"
         )
-    indices = encode_indices(vqgan, images.to(vqgan.quant_conv.weight))
+    indices = encode_indices(vqgan, images.to(vqgan.device, vqgan.dtype))
     size = height // stride, width // stride
     return SpatialCondition(indices, size, context.config.offset, context.unconditional)
 

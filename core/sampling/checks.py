@@ -19,9 +19,9 @@ from .windows import EXACT, Sliding
 def check_inputs(prior: Prior, condition: Condition, state: SamplingState, sliding: Sliding = EXACT) -> None:
     """Raise ValueError where canvas, condition and prior don't belong together."""
     batch, height, width = state.indices.shape
-    if getattr(prior, "order", None) is not None:
+    if prior.order is not None:
         _check_one_window(prior, height, width, state.wrap)
-    elif getattr(prior, "whole_canvas", False):
+    elif prior.whole_canvas:
         _check_whole(prior, height, width, state.wrap)
     else:
         _check_sliding(prior, width, sliding, state.wrap)

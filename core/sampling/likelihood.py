@@ -50,7 +50,7 @@ def canvas_nll(
     for visit in last.values():
         cells[visit.window].append(visit)
     indices = canvas.indices.to(device)
-    order = torch.tensor(getattr(prior, "order", None) or range(side * side), device=device)
+    order = torch.tensor(prior.order or range(side * side), device=device)
     nll = torch.full((batch, height, width), torch.nan)
     for window, predicted in cells.items():
         codes = indices[:, window.rows(height)][:, :, window.columns(width)].flatten(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,7 +46,7 @@ class SamplingState:
     log_probability: Tensor
     seed: int
     draws: Tensor
-    passes: int = 0
+    passes: int = field(default=0, init=False)
 
     @classmethod
     def start(cls, canvas: Canvas, seed: int) -> SamplingState:
@@ -93,7 +93,7 @@ class SamplingState:
         tensors, metadata = load_tensors(path, "sampling state", names)
         known = tensors["known"] & (tensors["draws"] == 0)
         given = canvas_from(tensors["indices"].clone(), known, metadata, Path(path).name)
-        return cls(given, **tensors, seed=int(metadata["seed"]))
+        return cls(given=given, seed=int(metadata["seed"]), **tensors)
 
 
 def is_pending(draws: Tensor, known: Tensor, number: int) -> Tensor:
