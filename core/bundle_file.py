@@ -13,9 +13,8 @@ from torch import Tensor
 from .autoencoders.base import FirstStage
 from .autoencoders.vqgan_file import build_vqgan, codes_fingerprint, vqgan_part
 from .bundle import Bundle, Control
-from .conditions.config import ConditionConfig
 from .conditions.control import ControlARConfig, ControlAREncoder
-from .conditions.kinds import KINDS
+from .conditions.kinds import KINDS, ConditionConfig
 from .conditions.sketch import SketchConfig, SketchEncoder
 from .conditions.vocabulary import Vocabulary, vocabulary_from
 from .priors.base import Prior

@@ -20,7 +20,7 @@ from .checkpoints.llamagen_bundle import find_tokenizer, plan_llamagen
 from .checkpoints.reader import Checkpoint
 from .checkpoints.taming import FIRST_STAGE, build_checked, plan_bundle
 from .checkpoints.tensor_names import Source, is_llamagen_tokenizer
-from .conditions.config import ConditionConfig
+from .conditions.kinds import ConditionConfig
 from .loading import holds_transformer, is_native, open_released, plan_first_stage, yaml_of
 from .priors.kinds import prior_kinds
 from .storage.door import brief, check_numbers

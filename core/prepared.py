@@ -12,7 +12,6 @@ from .bundle import Bundle
 from .canvas.canvas import Canvas
 from .canvas.codec import crop_padding, decode_latents, padding_of
 from .conditions.base import Condition, repeat
-from .conditions.config import ConditionKind
 from .conditions.control import ControlAREncoder, ControlledCondition
 from .conditions.edges import canny
 from .conditions.kinds import KINDS
@@ -35,7 +34,7 @@ class PreparedCondition:
     canvas: Canvas
 
 
-def prepare_image_condition(bundle: Bundle, kind: ConditionKind, images: Tensor) -> PreparedCondition:
+def prepare_image_condition(bundle: Bundle, kind: str, images: Tensor) -> PreparedCondition:
     """Guide by condition pictures, or label maps, as `Bundle.condition` takes them, with sides of any length.
 
     Args:
@@ -177,7 +176,7 @@ def prepare_unconditional(bundle: Bundle, canvas: Canvas | None) -> PreparedCond
     return PreparedCondition(bundle.condition(None, canvas.size), canvas)
 
 
-def check_kind(bundle: Bundle, kind: ConditionKind) -> None:
+def check_kind(bundle: Bundle, kind: str) -> None:
     """Raise ValueError unless this kind of condition guides the bundle's prior."""
     wanted = bundle.condition_config.kind
     if kind != wanted:

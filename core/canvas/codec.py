@@ -6,8 +6,8 @@ from torch import Tensor
 
 from ..autoencoders.base import FirstStage
 from ..autoencoders.precision import exact_float32
-from ..autoencoders.strip_decoder import decode_codes
-from ..autoencoders.strip_encoder import encode
+from ..autoencoders.strips.decoder import decode_codes
+from ..autoencoders.strips.encoder import encode
 from ..geometry import Wrap
 from ..images.io import check_images
 from ..images.resize import pad_to_multiple
@@ -46,7 +46,7 @@ def check_latents(latents: Tensor, width: int) -> None:
 def encode_latents(vqgan: FirstStage, images: Tensor) -> Tensor:
     """Latents of pictures [B, 1 or 3, H, W] in -1..1 of any size, picture by picture -> [B, D, h, w] on the CPU.
 
-    Those that would take much memory are encoded strip by strip (`strip_encoder.encode`).
+    Those that would take much memory are encoded strip by strip (`strips.encoder.encode`).
 
     Raises:
         ValueError: a broken picture, or one with channels that the VQGAN does not take.

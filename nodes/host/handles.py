@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ...core import loading
-from ...core.autoencoders.strip_decoder import needs_strips
-from ...core.autoencoders.strip_memory import decode_memory, encode_memory
+from ...core.autoencoders.strips.decoder import needs_strips
+from ...core.autoencoders.strips.memory import decode_memory, encode_memory
 from ...core.autoencoders.vqgan import VQGAN
 from ...core.bundle import Bundle
 from ...core.canvas import atlas
@@ -140,7 +140,7 @@ class BundleHandle:
 
     def ready_without_condition(self) -> Bundle:
         """The condition's VQGAN on the device, if it still has to tell what the model is given where nothing guides."""
-        free = self.bundle.condition_config.unconditional and "unconditional_condition" not in vars(self.bundle)
+        free = self.bundle.condition_config.unconditional and "unconditional" not in vars(self.bundle.condition_context)
         return self.ready_for_condition(self.side, self.side) if free else self.bundle
 
 

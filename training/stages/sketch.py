@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ...core.autoencoders.vqgan import VQGAN
 from ...core.bundle import Bundle
 from ...core.bundle_file import save_bundle, stage_fingerprints
-from ...core.conditions.config import ConditionConfig
+from ...core.conditions.kinds import ConditionConfig
 from ...core.conditions.sketch import WORDS, Sketch, SketchConfig, SketchEncoder, sketch_inputs
 from ...core.loading import load_vqgan
 from ...core.prefix import Prefix

@@ -1,4 +1,4 @@
-"""Encoding large pictures, strip by strip of rows: the encoder's own operations (`strip_layers`)."""
+"""Encoding large pictures, strip by strip of rows: the encoder's own operations (`strips.layers`)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import FirstStage
-from .precision import exact_float32
-from .strip_layers import GroupMoments, StripLayers, convolve_rows, new_output, strips_of
-from .strip_memory import encode_memory, memory_for_strips
-from .vqgan import VQGAN, Encoder
+from ..base import FirstStage
+from ..precision import exact_float32
+from ..vqgan import VQGAN, Encoder
+from .layers import GroupMoments, StripLayers, convolve_rows, new_output, strips_of
+from .memory import encode_memory, memory_for_strips
 
 
 @torch.no_grad()

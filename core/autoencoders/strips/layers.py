@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..geometry import Wrap, cells_along
-from .blocks import AttentionBlock, Level, Middle, ResidualBlock
+from ...geometry import Wrap, cells_along
+from ..blocks import AttentionBlock, Level, Middle, ResidualBlock
 
 STRIP = 8 * 2**20  # bytes that one strip of a layer has about
 QUERIES = 1024  # of the attention at once, about; fewer would not fill a processor

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import torch
 
-from .strip_layers import STRIP
-from .vqgan import VQGANConfig
+from ..vqgan import VQGANConfig
+from .layers import STRIP
 
 WORKSPACE = 32 * 2**20  # bytes that the library keeps for convolutions
 MIN_STRIP_MEMORY = 256 * 2**20  # bytes; below, a processor works on pictures whole

@@ -1,6 +1,6 @@
 """Decoding large and seamless pictures, strip by strip of rows (section 3.2: pictures of megapixels).
 
-The operations are the decoder's own (`strip_layers`).
+The operations are the decoder's own (`strips.layers`).
 
 Seamless pictures: where the canvas wraps, every convolution sees the other end beyond the border instead of
 zeros, so that the picture tiles, and rolling the codes rolls the picture. Attention and group norm do so anyway.
@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..geometry import Wrap
-from .base import FirstStage
-from .blocks import Level
-from .strip_layers import GroupMoments, StripLayers, new_output, strips_of
-from .strip_memory import decode_memory, memory_for_strips
-from .vqgan import VQGAN, Decoder
+from ...geometry import Wrap
+from ..base import FirstStage
+from ..blocks import Level
+from ..vqgan import VQGAN, Decoder
+from .layers import GroupMoments, StripLayers, new_output, strips_of
+from .memory import decode_memory, memory_for_strips
 
 WRAP_MARGIN = 12  # cells, further than a dVAE sees
 
