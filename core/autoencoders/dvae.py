@@ -1,4 +1,4 @@
-"""DALL-E's discrete VAE (Ramesh et al. 2021, appendix A): f8, 8192 codes, a row of table 3.
+"""DALL-E's discrete VAE (Ramesh et al. 2021, appendix A): f8, 8192 codes, a row of arXiv table 5.
 
     image --Encoder--> logits over the codes of each cell --largest--> code --Decoder--> mean of each pixel
 

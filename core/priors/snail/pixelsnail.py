@@ -1,4 +1,4 @@
-"""PixelSNAIL as a prior of codes (arXiv 1712.09763), the rival of the transformer in section 4.1 (table 2).
+"""PixelSNAIL as a prior of codes (arXiv 1712.09763), the transformer's rival in section 4.1 (arXiv table 1).
 
     cells --embedding--> strict convolution --> blocks (gated causal layers, attention to the cells before) --> logits
 
