@@ -47,7 +47,7 @@ class SampleResult:
 
 @dataclass(frozen=True)
 class Bundle:
-    """Models that belong together; `condition_vqgan` for conditions that are pictures, None for the others."""
+    """Models that belong together; `condition_vqgan` for conditions that are images, None for the others."""
 
     vqgan: FirstStage
     prior: Prior

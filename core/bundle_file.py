@@ -91,7 +91,7 @@ def read_condition_vqgan(path: str | Path) -> FirstStage:
 
 
 def encodes_itself(file: ModelFile) -> bool:
-    """True for a bundle of super-resolution whose only VQGAN encodes the small pictures too."""
+    """True for a bundle of super-resolution whose only VQGAN encodes the small images too."""
     return "condition_vqgan" not in file.config and file.config.get("condition", {}).get("kind") == "low-resolution"
 
 

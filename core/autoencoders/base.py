@@ -1,4 +1,4 @@
-"""What everything beyond training may ask of a first stage, whatever network it is: images to a grid of codes and back.
+"""The first-stage protocol: images to a grid of codes and back, as everything beyond training uses it.
 
 A first stage is written `class Name(nn.Module, FirstStage)`, sets `config` and `codebook`, and ends its file with
 `KIND`, so that model files can hold it (`vqgan_file.py`).

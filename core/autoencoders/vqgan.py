@@ -141,7 +141,7 @@ class Decoder(nn.Module):
 
 
 class Reconstruction(NamedTuple):
-    """A picture's way through the whole VQGAN."""
+    """What `VQGAN.forward` returns."""
 
     image: Tensor  # [B, C, H, W], about -1..1, not clamped
     quantized: Quantized
@@ -158,9 +158,9 @@ def build_quantizer(config: VQGANConfig, losses: QuantizerLosses) -> VectorQuant
 
 
 class VQGAN(nn.Module, FirstStage):
-    """Pictures to codes and back.
+    """Images to codes and back.
 
-    Height and width of pictures must be multiples of `config.stride`; `image.pad_to_multiple`
+    Height and width of images must be multiples of `config.stride`; `images.resize.pad_to_multiple`
     makes them so. `losses` matter to training only.
     """
 
@@ -189,7 +189,7 @@ class VQGAN(nn.Module, FirstStage):
             ValueError: wrong number of channels, or a side that is not a multiple of the stride.
         """
         self.check_image_size(image)
-        # contiguous: torch's GroupNorm on the CPU is twenty times less exact on channels-last pictures
+        # contiguous: torch's GroupNorm on the CPU is twenty times less exact on channels-last images
         return self.quant_conv(self.encoder(image.contiguous()))
 
     def check_image_size(self, image: Tensor) -> None:
@@ -211,14 +211,14 @@ class VQGAN(nn.Module, FirstStage):
         return self.codebook(latents)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Picture G(z_q) (arXiv eq. 3): [B, D, h, w] -> [B, C, H, W], about -1..1, not clamped."""
+        """Image G(z_q) (arXiv eq. 3): [B, D, h, w] -> [B, C, H, W], about -1..1, not clamped."""
         return self.decoder(self.post_quant_conv(codes.contiguous()))  # as in encode
 
     def forward(self, image: Tensor, quantize: bool = True) -> Reconstruction:
         """[B, C, H, W] in -1..1 -> reconstruction, what it was quantized to, and the latents before.
 
         Args:
-            quantize: False decodes the latents themselves, as a first stage may do before it has codes worth the name.
+            quantize: False decodes the latents themselves, as at the start of training, before the codes are useful.
         """
         latents = self.encode(image)
         if quantize or isinstance(self.codebook, GumbelQuantizer):

@@ -1,4 +1,4 @@
-"""A canvas to look at: decoded, with its cells drawn in."""
+"""A canvas as an image: decoded, with its cells drawn in."""
 
 import torch
 from torch import Tensor

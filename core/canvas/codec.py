@@ -1,4 +1,4 @@
-"""Pictures of any size to canvases and back (section 3.1). Sides that are no multiples of the stride are padded,
+"""Images of any size to canvases and back (section 3.1). Sides that are no multiples of the stride are padded,
 and the canvas remembers by how much."""
 
 import torch
@@ -20,13 +20,13 @@ def padding_of(height: int, width: int, stride: int) -> tuple[float, float]:
 
 
 def empty_canvas(height: int, width: int, stride: int) -> Canvas:
-    """A canvas for a picture of so many pixels, all unknown."""
+    """A canvas for an image of this many pixels, all unknown."""
     canvas = Canvas.empty(1, -(-height // stride), -(-width // stride))
     return canvas.with_padding(padding_of(height, width, stride))
 
 
 def crop_padding(images: Tensor, padding: tuple[float, float], stride: int) -> Tensor:
-    """Cut off what overhangs: [..., h*stride, w*stride] -> [..., H, W]."""
+    """Crop the padding: [..., h*stride, w*stride] -> [..., H, W]."""
     bottom, right = (round(share * stride) for share in padding)
     return images[..., : images.shape[-2] - bottom, : images.shape[-1] - right]
 
@@ -44,12 +44,12 @@ def check_latents(latents: Tensor, width: int) -> None:
 
 @torch.inference_mode()
 def encode_latents(vqgan: FirstStage, images: Tensor) -> Tensor:
-    """Latents of pictures [B, 1 or 3, H, W] in -1..1 of any size, picture by picture -> [B, D, h, w] on the CPU.
+    """Latents of images [B, 1 or 3, H, W] in -1..1 of any size, image by image -> [B, D, h, w] on the CPU.
 
     Those that would take much memory are encoded strip by strip (`strips.encoder.encode`).
 
     Raises:
-        ValueError: a broken picture, or one with channels that the VQGAN does not take.
+        ValueError: a broken image, or one with channels that the VQGAN does not take.
     """
     check_images(images)
     padded = pad_to_multiple(images, vqgan.config.stride)
@@ -70,7 +70,7 @@ def quantize_latents(vqgan: FirstStage, latents: Tensor, padding: tuple[float, f
 
 
 def encode_canvas(vqgan: FirstStage, images: Tensor) -> Canvas:
-    """A canvas with all cells known of pictures [B, 1 or 3, H, W] in -1..1; errors as `encode_latents`."""
+    """A canvas with all cells known of images [B, 1 or 3, H, W] in -1..1; errors as `encode_latents`."""
     padding = padding_of(images.shape[-2], images.shape[-1], vqgan.config.stride)
     return quantize_latents(vqgan, encode_latents(vqgan, images), padding)
 
@@ -81,10 +81,10 @@ def decode_latents(
 ) -> Tensor:
     """Latents as they are, or codes: [B, D, h, w] -> [B, C, H, W] clamped to -1..1, on the CPU.
 
-    Picture by picture, those that would take much memory strip by strip (`strips.needs_strips`).
+    Image by image, those that would take much memory strip by strip (`strips.needs_strips`).
 
     Raises:
-        ValueError: latents of another width, empty or not finite, or a picture that overhangs where it wraps.
+        ValueError: latents of another width, empty or not finite, or an image that overhangs where it wraps.
     """
     check_wrap(wrap, padding)
     check_latents(latents, vqgan.config.code_dim)
@@ -92,7 +92,7 @@ def decode_latents(
         decode_codes(vqgan, latent.to(vqgan.device, vqgan.dtype), wrap).clamp_(-1, 1).cpu()
         for latent in latents.split(1)
     ]
-    decoded = torch.cat(decoded) if len(decoded) > 1 else decoded[0]  # a copy of one large picture would be a waste
+    decoded = torch.cat(decoded) if len(decoded) > 1 else decoded[0]  # a copy of one large image would be a waste
     return crop_padding(decoded, padding, vqgan.config.stride)
 
 
@@ -104,7 +104,7 @@ def lookup_codes(vqgan: FirstStage, canvas: Canvas) -> Tensor:
 
 @torch.inference_mode()
 def decode_canvas(vqgan: FirstStage, canvas: Canvas) -> Tensor:
-    """[B, h, w] cells -> pictures [B, C, H, W] in -1..1 on the CPU; unknown cells are gray. Seamless where it wraps.
+    """[B, h, w] cells -> images [B, C, H, W] in -1..1 on the CPU; unknown cells are gray. Seamless where it wraps.
 
     Raises:
         ValueError: a code that the VQGAN does not have.
@@ -117,9 +117,9 @@ def decode_canvas(vqgan: FirstStage, canvas: Canvas) -> Tensor:
 
 
 def fill_unknown(indices: Tensor, known: Tensor) -> Tensor:
-    """One picture's indices [h, w] with known codes, taken in turn, in its unknown cells.
+    """One image's indices [h, w] with known codes, taken in turn, in its unknown cells.
 
-    The decoder's norms and attention see the whole canvas; with codes like those of the picture where nothing
+    The decoder's norms and attention see the whole canvas; with codes like those of the image where nothing
     is decided yet, the known part already looks as it will in the end.
     """
     codes = indices[known]

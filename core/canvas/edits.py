@@ -36,7 +36,7 @@ def masked_cells(canvas: Canvas, mask: Tensor, share: float, grow: int = 0) -> T
     Args:
         mask: [1 or B, H, W] in 0..1, laid over the image.
         share: how much of a cell has to be painted, 0 (any of it) to below 1.
-        grow: take in so many cells around them.
+        grow: take in this many cells around them.
     Raises:
         ValueError: a mask of another batch, or numbers out of range.
     """

@@ -1,4 +1,4 @@
-"""Pictures in a row that move: from one canvas to another, and around their own border."""
+"""Frames of animations: from one canvas to another, and around an image's own border."""
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ MAX_FRAMES = 1024
 
 
 def even_steps(first: float, last: float, frames: int, there_and_back: bool = False) -> list[float]:
-    """So many numbers from first to last; there and back, the row can be shown again and again without a jump.
+    """`frames` numbers from first to last; there and back, the row can be shown again and again without a jump.
 
     Raises:
         ValueError: fewer than 2 frames, or too many.

@@ -179,7 +179,7 @@ def restyle(
     seed: int,
     carry: float = 0.0,
 ) -> Iterator[Frame]:
-    """Pictures of a film guided one after the other, each from its own codes.
+    """Images of a film guided one after the other, each from its own codes.
 
     Args:
         images: [n, 3, H, W] in -1..1.

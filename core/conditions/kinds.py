@@ -107,7 +107,7 @@ class ConditionKind(NamedTuple):
 
     build: (context, input, canvas size) -> condition.
     rows: how many rows of the vocabulary its tokens need, from the offset on.
-    prefix_length: of a window of so many cells a side.
+    prefix_length: of a window of this many cells a side.
     nothing: tokens [1, P] in place of the condition, for condition dropout; None where it can't be left out.
     takes_input: whether `build` is given something. empty: what it is given instead of None.
     needs: what it can't do without: "vqgan", "vocabulary", "control" of the models, "labels", "factor" of the config.

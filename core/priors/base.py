@@ -1,4 +1,4 @@
-"""What sampling, estimates and likelihoods may ask of a prior, whatever network it is.
+"""The prior protocol: what sampling, estimates and likelihoods may ask of any prior.
 
 A prior is written `class Name(nn.Module, Prior)`, sets `config`, and ends its file with `KIND`, so that model files can
 hold it (`kinds.py`).
@@ -27,7 +27,7 @@ from ..prefix import Prefix
 
 
 class Cache(Protocol):
-    """What a prior remembers of a window that stands still, made by `Prior.start`."""
+    """A prior's cache of a window that stands still, made by `Prior.start`."""
 
     @property
     def cells(self) -> int:
@@ -39,8 +39,8 @@ class Cache(Protocol):
 
 
 class TokenDecoder(Protocol):
-    """Evaluates the next cells of windows that stand still. It may hold the weights in another layout, and belongs to
-    the weights it was made of: after an update, make a new one."""
+    """Evaluates the next cells of windows that stand still. It may hold the weights in another layout, so it is invalid
+    after a weight update; create a new one."""
 
     def __call__(self, cells: Tensor, cache: Any, last: int | None = None) -> Tensor:
         """Cells [G * E, m] int64 that follow those of the cache, which grows by them.
@@ -130,13 +130,13 @@ class Prior(Protocol):
 
     @abstractmethod
     def cache_bytes(self, cells: int, sharing: int = 1) -> int:
-        """What the cache of one sequence takes with room for so many cells, the prefix shared by `sharing` of them."""
+        """Bytes of one sequence's cache with room for `cells` cells, its prefix shared by `sharing` sequences."""
         ...
 
     @abstractmethod
     def work_bytes(self, sequences: int, steps: int) -> int:
-        """What evaluating takes at its peak beyond weights and caches: `start` on so many whole windows, and a decoder
-        for up to `steps` rows (sequences times cells) at a time."""
+        """Peak bytes beyond weights and caches: `start` on `sequences` whole windows, and a decoder for up to `steps`
+        rows (sequences times cells) at a time."""
         ...
 
     @abstractmethod

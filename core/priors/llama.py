@@ -247,7 +247,7 @@ class Llama(nn.Module, Prior):
 
 
 class LlamaDecoder:
-    """Evaluates more cells of windows that stand still; holds the weights as a processor reads them fastest."""
+    """Evaluates more cells of windows that stand still; holds the weights as a CPU reads them fastest."""
 
     def __init__(self, prior: Llama):
         self.prior = pack_module(prior)

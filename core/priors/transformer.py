@@ -39,10 +39,10 @@ class TransformerConfig:
     width: int = 1024
     heads: int = 16
     codebook_size: int = 1024  # K, the codes it can predict
-    vocab_size: int = 1024  # rows of the embedding: codes, then whatever else the prefix speaks in
+    vocab_size: int = 1024  # rows of the embedding: image codes first, then condition tokens
     prefix_length: int = 256  # tokens
     window: int = 16  # cells per side
-    unmasked: int = 0  # the first so many tokens see each other both ways (released: n_unmasked)
+    unmasked: int = 0  # number of leading tokens that attend to each other both ways (released: n_unmasked)
     dropout: float = 0.0
     order: Order = "row"  # in which the cells of a window are predicted
     norm: Literal["layer", "rms"] = "layer"  # "rms" is Image-GPT's, as is "quick-gelu"
@@ -176,7 +176,7 @@ class Transformer(nn.Module, Prior):
         check_tokens(prefix, self.config.prefix_length, self.config.vocab_size)
 
     def cache_bytes(self, cells: int, sharing: int = 1) -> int:
-        """What the cache of one sequence takes, its prefix shared by `sharing` of them."""
+        """Bytes of one sequence's cache, its prefix shared by `sharing` sequences."""
         tokens = self.config.prefix_length / sharing + cells
         return round(2 * self.config.layers * self.config.width * tokens * self.pos_emb.element_size())
 

@@ -1,4 +1,4 @@
-"""What is refused before work starts: canvas, condition, settings and prior that don't belong together."""
+"""Checks before sampling starts: canvas, condition, settings and prior must fit together."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _check_sliding(prior: Prior, width: int, sliding: Sliding, wrap: Wrap) -> No
 
 
 def first_prefix(prior: Prior, condition: Condition) -> Prefix:
-    """That of the window at the upper left."""
+    """The prefix of the window at the upper left."""
     return Prefix.of(condition.prefix(Window(0, 0, prior.window, prior.window)))
 
 

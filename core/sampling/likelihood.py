@@ -88,6 +88,6 @@ def best_of(scores: Tensor, groups: int, keep: int) -> Tensor:
 
 
 def check_choice(candidates: int, keep: int) -> None:
-    """Raise ValueError unless `keep` of so many images can be kept; to be asked before they are made."""
+    """Raise ValueError unless `keep` of `candidates` images can be kept; to be asked before they are made."""
     if not 1 <= keep <= candidates:
         raise ValueError(f"{keep} of {candidates} pictures can't be kept; choose 1 to {candidates}")

@@ -81,7 +81,7 @@ def fixed_order_segments(state: SamplingState, order: tuple[int, ...]) -> list[O
 
 
 def whole_canvas_segments(state: SamplingState) -> list[Segment]:
-    """What is left to do of a run whose window is the canvas, of whatever shape: its cells, row by row."""
+    """What is left to do of a run whose window is the canvas, of any shape: its cells, row by row."""
     left = state.pending(1).any(0).cpu().nonzero().tolist()
     window = Window(0, 0, *state.given.size)
     return [Segment(tuple(Visit(row, column, 1, window) for row, column in left))] if left else []

@@ -74,7 +74,7 @@ class SamplingState:
         return is_pending(self.draws, self.known, number)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All of them by name."""
+        """All tensors by name."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 
     def move_to(self, device: torch.device) -> None:
@@ -102,7 +102,7 @@ def is_pending(draws: Tensor, known: Tensor, number: int) -> Tensor:
 
 
 def statistics_masks(state: SamplingState, canvas: Canvas, codes: int, stride: int) -> tuple[Tensor, Tensor]:
-    """Entropy and surprise (-log p of the code drawn) of a run as masks as large as the decoded picture.
+    """Entropy and surprise (-log p of the code drawn) of a run as masks as large as the decoded image.
 
     Args:
         codes: of the codebook. Both are shares of log(codes), what a blind guess has; surprise can be above 1.

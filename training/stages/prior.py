@@ -37,7 +37,7 @@ from .transfer import starting_weights
 logger = logging.getLogger("tessera")
 
 PREVIEW_IMAGES = 8
-COUNTED = 2**26  # codes; the frequencies of so many are those of all
+COUNTED = 2**26  # codes; the frequencies in this many stand for those in all
 OWN_NOTHING = ("edges", "layout", "words")  # conditions of nothing that need no token of their own
 
 

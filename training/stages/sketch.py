@@ -243,7 +243,7 @@ def chosen(values: Tensor) -> Tensor:
 
 
 def evenly_spaced(numbers: Tensor, most: int) -> Tensor:
-    """At most so many of the numbers, evenly spaced."""
+    """At most this many of the numbers, evenly spaced."""
     return numbers if len(numbers) <= most else numbers[torch.arange(most) * len(numbers) // most]
 
 

@@ -1,8 +1,8 @@
 """Layers of the VQGAN applied to strips of rows, one after the other, on the model's own weights.
 
-Group norm looks at the whole picture, so each layer is finished before the next begins; but within a layer one strip
+Group norm looks at the whole image, so each layer is finished before the next begins; but within a layer one strip
 after the other passes through norm, swish and convolution, and of a residual block only its input and one half-way
-result are ever held whole. Attention takes its queries in parts. Strips that fit a processor's cache are also faster
+result are ever held whole. Attention takes its queries in parts. Strips that fit a CPU's cache are also faster
 than whole layers.
 """
 
@@ -18,7 +18,7 @@ from ...geometry import Wrap, cells_along
 from ..blocks import AttentionBlock, Level, Middle, ResidualBlock
 
 STRIP = 8 * 2**20  # bytes that one strip of a layer has about
-QUERIES = 1024  # of the attention at once, about; fewer would not fill a processor
+QUERIES = 1024  # of the attention at once, about; fewer would not fill a CPU
 Prepare = Callable[[Tensor], Tensor]  # strip [C, n, W] -> what the convolution sees of it
 
 
@@ -61,7 +61,7 @@ class GroupMoments:
 
 
 class StripLayers:
-    """Layers applied strip by strip to one picture [C, H, W], its borders as `wrap` says."""
+    """Layers applied strip by strip to one image [C, H, W], its borders as `wrap` says."""
 
     def __init__(self, groups: int = 32, wrap: Wrap = "none"):
         self.groups = groups  # of the model's norms

@@ -40,7 +40,7 @@ class PixelSnailConfig:
     kernel: int = 5  # width of the causal convolutions
     key_width: int = 16  # of the attention's one head
     codebook_size: int = 1024  # K, the codes it can predict
-    vocab_size: int = 1024  # rows of the embedding: codes, then whatever else the prefix speaks in
+    vocab_size: int = 1024  # rows of the embedding: image codes first, then condition tokens
     prefix_length: int = 256  # tokens: one, or a square grid of them
     window: int = 16  # cells per side
     dropout: float = 0.0
