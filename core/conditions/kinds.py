@@ -189,7 +189,7 @@ def _edges(context: ConditionContext, given: Tensor, canvas_size: Size | None) -
     return spatial_condition(context, given.mean(1, keepdim=True))
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _no_edges(context: ConditionContext) -> Tensor:
     """The codes of a black image, [1, P]."""
     vqgan, side = context.vqgan, context.prior.window * context.stride
