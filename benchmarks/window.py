@@ -57,7 +57,7 @@ def time_plain(prior: Transformer, cells: int) -> float:
 
 
 @torch.inference_mode()
-def time_sliding(prior: Transformer, height: int, width: int, sliding: Sliding, samples: int = 3) -> float:
+def time_sliding(prior: Transformer, height: int, width: int, sliding: Sliding, samples: int = 2) -> float:
     """A whole run of the sampling loop, from samples of each kind of batch."""
     start = time.perf_counter()
     condition = condition_for(prior.config, height, width)
