@@ -164,7 +164,7 @@ class DVAE(nn.Module):
             raise ValueError(f"the picture has {channels} channels, the dVAE takes 3; convert the picture first")
         if height % 8 or width % 8 or not height or not width:
             raise ValueError(f"the picture is {width}x{height} pixels, both sides must be multiples of 8; pad it first")
-        return self.encoder(drawn_in(image))
+        return self.encoder(map_pixels(image))
 
     def quantize(self, latents: Tensor) -> Quantized:
         """The likeliest code of each cell."""
@@ -197,7 +197,7 @@ class DVAE(nn.Module):
         logits = self.encode(image)
         choice = F.gumbel_softmax(logits, tau=temperature, dim=1)
         mean, scale = self.decoder(choice).chunk(2, 1)
-        wanted = drawn_in(image)
+        wanted = map_pixels(image)
         apart = (wanted.logit() - mean).abs() * (-scale).exp()
         surprise = apart + scale + (2 * wanted * (1 - wanted)).log()
         likely = logits.log_softmax(1)
@@ -205,6 +205,6 @@ class DVAE(nn.Module):
         return surprise.mean() + kl_weight * divergence.mean()
 
 
-def drawn_in(image: Tensor) -> Tensor:
+def map_pixels(image: Tensor) -> Tensor:
     """-1..1 -> 0.1..0.9"""
     return (1 - 2 * MARGIN) * (image + 1) / 2 + MARGIN

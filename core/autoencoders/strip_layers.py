@@ -18,7 +18,7 @@ from ..geometry import Wrap, cells_along
 from .blocks import AttentionBlock, Level, Middle, ResidualBlock
 
 STRIP = 8 * 2**20  # bytes that one strip of a layer has about
-ATTENTION = 2 * 2**20  # numbers in the part of the attention matrix that is held at once
+QUERIES = 1024  # of the attention at once, about; fewer would not fill a processor
 Prepare = Callable[[Tensor], Tensor]  # strip [C, n, W] -> what the convolution sees of it
 
 
@@ -94,7 +94,7 @@ class StripLayers:
         shortcut = getattr(block, "nin_shortcut", None)
         out = x if shortcut is None else new_output(x, shortcut)
         for first, last in strips_of(halfway):
-            strip = self.convolution(block.conv2, self.around(halfway, first, last, prepare))
+            strip = self.convolve_strip(block.conv2, self.rows_with_halo(halfway, first, last, prepare))
             before = x[:, first:last]
             strip += before if shortcut is None else convolve_rows(shortcut, before)
             after.add(strip)
@@ -105,12 +105,13 @@ class StripLayers:
         """`AttentionBlock.forward`, in place."""
         prepare, after = moments.activation(block.norm, swish=False), GroupMoments(self.groups)
         normed = prepare(x)
-        k, v = (convolve_rows(layer, normed).flatten(1).t() for layer in (block.k, block.v))  # [H * W, C]
+        # the library's fast attention takes rows that lie together in memory
+        k, v = (convolve_rows(layer, normed).flatten(1).t().contiguous() for layer in (block.k, block.v))  # [H * W, C]
         height, width = x.shape[1:]
-        rows = max(1, ATTENTION // (height * width * width))
+        rows = -(-QUERIES // width)
         for first in range(0, height, rows):
             part = x[:, first : first + rows]
-            q = convolve_rows(block.q, normed[:, first : first + rows]).flatten(1).t()
+            q = convolve_rows(block.q, normed[:, first : first + rows]).flatten(1).t().contiguous()
             attended = F.scaled_dot_product_attention(*(t[None, None] for t in (q, k, v)))[0, 0]  # [n * W, C]
             part += convolve_rows(block.proj_out, attended.t().reshape(part.shape))
             after.add(part)
@@ -120,12 +121,12 @@ class StripLayers:
         """A 3x3 convolution of what `prepare` makes of x, into `out`; its moments."""
         moments = GroupMoments(self.groups)
         for first, last in strips_of(out):
-            strip = self.convolution(conv, self.around(x, first, last, prepare))
+            strip = self.convolve_strip(conv, self.rows_with_halo(x, first, last, prepare))
             moments.add(strip)
             out[:, first:last] = strip
         return moments
 
-    def around(self, x: Tensor, first: int, last: int, prepare: Prepare | None = None) -> Tensor:
+    def rows_with_halo(self, x: Tensor, first: int, last: int, prepare: Prepare | None = None) -> Tensor:
         """Prepared rows first..last-1 of [C, H, W] with one more above and below: [C, n + 2, W]."""
         height = x.shape[1]
         if self.wrap_rows and (first == 0 or last == height):
@@ -136,7 +137,7 @@ class StripLayers:
         above, below = int(first == 0), int(last == height)
         return strip if self.wrap_rows or not above + below else F.pad(strip, (0, 0, above, below))
 
-    def convolution(self, conv: nn.Conv2d, strip: Tensor) -> Tensor:
+    def convolve_strip(self, conv: nn.Conv2d, strip: Tensor) -> Tensor:
         """A 3x3 convolution of rows that have their neighbors: [C, n + 2, W] -> [C', n, W]."""
         if self.wrap_columns:
             return convolve_rows(conv, torch.cat([strip[:, :, -1:], strip, strip[:, :, :1]], 2))

@@ -36,6 +36,7 @@ from ..engine.lock import locked_folder
 from ..engine.loop import make_accelerator, train
 from ..engine.plots import image_grid
 from ..engine.update import descend
+from .color_figures import HUES, cell_color_errors
 from .image_terms import image_terms
 
 logger = logging.getLogger("tessera")
@@ -284,12 +285,14 @@ def choose_perceptual(loss: VQGANLossConfig) -> nn.Module | str | None:
 @torch.inference_mode()
 def evaluate_vqgan(model: VQGAN, held_out: ImageViews | WholeDrawings, batch: int) -> dict[str, float]:
     """Mean PSNR (dB), its worst, mean SSIM, and codebook usage and perplexity over the held-out pictures; of edges also
-    how the lines it draws lie on those given (`edge_f1`), of label maps only the share of pixels whose label comes back
+    how the lines it draws lie on those given (`edge_f1`), of color pictures how far the mean color of a cell is off,
+    0..1, for cells of some hues (`color_reds` ...), of label maps only the share of pixels whose label comes back
     (`labels_right`). Processes that train together take a share each."""
     device, edges = next(model.parameters()).device, held_out.config.picture == "edges"
-    labels = held_out.guide is not None and held_out.guide.labels > 0
+    labels = held_out.source is not None and held_out.source.labels > 0
     counts = torch.zeros(model.config.codebook_size)
     sums, worst = torch.zeros(4, dtype=torch.float64), torch.tensor(math.inf)
+    colors = torch.zeros(len(HUES), 2, dtype=torch.float64)  # how far the cells of each hue are off, and their number
     for views in once(held_out, batch, *rank_and_world()):
         given, wanted = (image.to(device) for image in input_and_target(views, held_out.config.picture))
         out = model(given)
@@ -301,6 +304,8 @@ def evaluate_vqgan(model: VQGAN, held_out: ImageViews | WholeDrawings, batch: in
         quality = psnr(wanted, out.image).cpu()
         worst = torch.minimum(worst, quality.min())
         lines = edge_agreement(out.image, given).sum() if edges else torch.zeros(())
+        if not edges:
+            colors += cell_color_errors(wanted, out.image, model.config.stride)
         sums[:3] += torch.stack([quality.sum(), ssim(wanted, out.image).sum().cpu(), lines.cpu()])
     statistics = codebook_usage(combined(counts))
     quality, similarity, lines, right = (combined(sums) / len(held_out)).tolist()
@@ -312,7 +317,9 @@ def evaluate_vqgan(model: VQGAN, held_out: ImageViews | WholeDrawings, batch: in
         "worst_psnr": combined(worst, dist.ReduceOp.MIN).item(),
         "ssim": similarity,
     } | use
-    return figures | ({"edge_f1": lines} if edges else {})
+    off, cells = combined(colors).unbind(1)
+    by_hue = {f"color_{name}": value for name, value in zip(HUES, (off / cells).tolist(), strict=True)}
+    return figures | ({"edge_f1": lines} if edges else by_hue)
 
 
 @torch.inference_mode()
@@ -322,7 +329,7 @@ def reconstruction_strip(model: VQGAN, held_out: ImageViews | WholeDrawings) -> 
     given = torch.stack([held_out[0, i][picture] for i in evenly_spaced(len(held_out), PREVIEW_IMAGES)])
     made = model(given.to(next(model.parameters()).device)).image.cpu()
     rows = torch.cat([given, made])
-    if held_out.guide is not None and held_out.guide.labels:
+    if held_out.source is not None and held_out.source.labels:
         rows = colorize_labels(rows.argmax(1), rows.shape[1])
     return image_grid(rows, len(given))
 
