@@ -112,7 +112,7 @@ def measure(quick: bool) -> Report:
     if not quick:
         theirs = gpt2_like(prior.config)
         candidates["window, generate"] = lambda: sum(time_generate(theirs, prior.config) for _ in conditions)
-    times = alternate(candidates, 1 if quick else 3)
+    times = alternate(candidates, 1 if quick else 2)
     ratios = {f"{kind}, {ONE} / {SEVERAL}": times[f"{kind}, {ONE}"] / times[f"{kind}, {SEVERAL}"] for kind in kinds}
     if not quick:
         ratios[f"window, generate / {SEVERAL}"] = times["window, generate"] / times[f"window, {SEVERAL}"]

@@ -40,7 +40,8 @@ class Lookahead:
         start, each = self._line()
         weight, decided, logs = self.gain
         exponent = math.log(decided / weight) / (logs / weight)
-        return min(max(CHOICES, key=lambda m: m**exponent / (start + each * (backlog + m))), left)
+        best = max(CHOICES, key=lambda m: m**exponent / (start + each * (backlog + m)))
+        return min(best, max(2, CHOICES[-1] >> self.misses), left)  # the fewer the longer no guess comes true
 
     def note(self, cells: int, decided: int, seconds: float, backlog: int = 0) -> None:
         """A pass over so many cells, of which it decided some, and what it took."""
