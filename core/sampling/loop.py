@@ -62,7 +62,7 @@ def sample_steps(
 
     Args:
         trace: takes what the model expects at each cell of the first image.
-        lookahead: most cells to evaluate at a time; 0 chooses. The codes don't depend on it.
+        lookahead: cells to evaluate at a time; 0 chooses. The codes don't depend on it.
         check_cancelled: called while a large canvas is scheduled, before the first event; raises to end the run.
     Raises:
         ValueError: codes or a condition that don't fit the prior, guidance of a prior that has not learned to do
@@ -89,7 +89,7 @@ def sample(
     settings: SamplingSettings,
     sliding: Sliding = EXACT,
 ) -> SamplingState:
-    """Fill a canvas without looking up; arguments and errors as `sample_steps`."""
+    """Fill a canvas and return the final state; arguments and errors as `sample_steps`."""
     state = SamplingState.start(canvas, seed)
     for _ in sample_steps(prior, condition, state, settings, sliding):
         pass
@@ -113,7 +113,7 @@ class SamplingRun:
         lookahead: int = 0,
     ):
         self.state = state
-        self.settings, self.limit = settings_on(settings, prior), lookahead
+        self.settings, self.fixed = settings_on(settings, prior), lookahead
         batch, height, self.width = state.indices.shape
         self.codes, device = prior.codebook_size, prior.device
         self.threads = Threads(adapts=device.type == "cpu" and is_small(prior))
@@ -137,7 +137,7 @@ class SamplingRun:
         return {name: tensor.flatten(1) for name, tensor in wide.items()}
 
     def draw(self, group: Group) -> Iterator[tuple[int, int]]:
-        """Draw the cells of segments side by side; tells of each cell of the canvas once it is decided."""
+        """Draw the cells of a group's segments side by side; yields row and column of each cell once it is decided."""
         windows, noise = self.evaluator.open(group.segments), _Noise(self, group)
         lookahead = self._lookahead(len(group.segments) * len(self.padded))
         length, done, guessed = len(group.places), 0, 0
@@ -158,7 +158,7 @@ class SamplingRun:
         self.evaluator.close(group.segments, windows)
 
     def _lookahead(self, rows: int) -> Lookahead:
-        return self.lookaheads.setdefault(rows, Lookahead(rows, self.limit))
+        return self.lookaheads.setdefault(rows, Lookahead(rows, self.fixed))
 
     def _cells(self, group: Group, start: int, end: int) -> Iterator[tuple[int, int]]:
         """Row and column of a group's cells on the canvas, in order."""

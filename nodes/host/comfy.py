@@ -225,7 +225,7 @@ class Progress:
     """
 
     def __init__(self, share: int = 0, shares: int = 1):
-        self.share, self.shares = share, shares  # this loop is number `share` of so many on one bar
+        self.share, self.shares = share, shares  # this loop is number `share` of this many on one bar
         self.bar: comfy.utils.ProgressBar | None = None
         self.next_update = self.next_picture = 0.0
         self.shows = True

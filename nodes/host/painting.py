@@ -56,7 +56,7 @@ class ClipHandle:
 
     @contextmanager
     def watched(self, images: int) -> Iterator[ClipModel]:
-        """The model, on the device, while it looks at so many images; with a bar and cancel."""
+        """The model, on the device, while it looks at this many images; with a bar and cancel."""
         model = self.ready()
         with comfy.Watched(model.clip.image, images):
             yield model

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tessera.core.autoencoders import strip_memory
+from tessera.core.autoencoders.strips import memory as strip_memory
 from tessera.core.bundle_file import save_bundle
 from tessera.core.canvas.canvas import Canvas
 from tessera.nodes import canvas_files, codes, conditions, layout
