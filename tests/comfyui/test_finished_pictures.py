@@ -42,6 +42,8 @@ def shown(screen, number: int) -> list[str]:
 
 @pytest.mark.parametrize("kind", PAINTING)
 def test_finished_pictures_take_the_place_of_the_preview(screen, kind):
+    if not screen.has_panel:
+        pytest.skip("the experimental Vue nodes of this front end show outputs of no node, Preview Image's neither")
     screen.load({
         "1": node("TesseraLoadBundle", file="none.safetensors"),
         "2": node(kind, model=["1", 0], **PAINTING[kind]),
