@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", choices=("priors", "first-stages", "completions", "orders"), help="which comparison")
     parser.add_argument("folder", type=file_path, help="folder of pictures")
     parser.add_argument(
-        "--size", choices=("tiny", "quick", "small", "paper"), default="small", help="how much is trained"
+        "--size", choices=("tiny", "small", "paper"), default="small", help="how much is trained"
     )
     parser.add_argument("--output", type=file_path, default=Path("runs/experiments"), help="folder of what is trained")
     parser.add_argument("--results", type=file_path, help="folder of the JSON files; the output folder if left out")

@@ -45,7 +45,7 @@ def run(lab: Laboratory) -> Result:
 def compare(lab: Laboratory, condition: str) -> tuple[list[dict], list[Claim]]:
     """Rows and claims of one condition."""
     scale, (_, held_out) = lab.scale, lab.codes(condition)
-    models = {"transformer": scale.transformer, "PixelSNAIL": scale.pixelsnail}
+    models = {"transformer": scale.transformer, "PixelSNAIL": scale.pixelsnail[condition]}
     rates = {name: tuned_rate(lab, model, condition) for name, model in models.items()}
     tasks = [
         PriorTask(lab.prior_run("timing", model, condition), *lab.codes(condition), *lab.stages(condition))

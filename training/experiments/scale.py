@@ -1,5 +1,5 @@
-"""How large the experiments are: `tiny` to try the commands, `quick` for minutes and `small` for hours of a processor,
-`paper` for those who have the accelerators, with the sizes that the paper gives."""
+"""How large the experiments are: `tiny` to try the commands, `small` for a processor, at minutes a row, `paper` for those
+who have the accelerators, with the sizes that the paper gives."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Scale:
     rates: tuple[float, ...]  # learning rates of priors, of which the better one is taken after `tuning` steps
     tuning: int
     transformer: PriorModelConfig
-    pixelsnail: PriorModelConfig
+    pixelsnail: dict[str, PriorModelConfig]  # by condition: of as many parameters as the transformer
     orders: tuple[Order, ...]
     colors: int  # of Image-GPT's palette
     colors_pixels: int  # a side of the pictures that it completes
@@ -34,7 +34,6 @@ class Scale:
     stage_steps: int
     stage_batch: int
     stage_rate: float
-    systems: tuple[str, ...] = ()  # first stages that are compared; empty is all
     stage: VQGANConfig  # f16; others have fewer levels, other codebooks
 
 
@@ -44,37 +43,33 @@ SCALES = {
     "tiny": Scale(
         pictures=12, held_out=4, pixels=32, views=1, batch=4, steps=10, seeds=1, rates=(1e-3,), tuning=10,
         transformer=PriorModelConfig(layers=1, width=16, heads=1),
-        pixelsnail=PriorModelConfig(kind="pixelsnail", blocks=1, layers=1, width=8, kernel=3),
+        pixelsnail=dict.fromkeys(
+            ("none", "edges"), PriorModelConfig(kind="pixelsnail", blocks=1, layers=1, width=8, kernel=3)
+        ),
         orders=("row", "spiral-in"), colors=8, colors_pixels=16, palette_pictures=8,
         stage_pixels=32, stage_steps=10, stage_batch=4, stage_rate=1e-3,
         stage=VQGANConfig(channels=8, channel_mult=(1, 1, 1), blocks_per_level=1, attention_levels=(), patch_size=4,
                           latent_channels=16, codebook_size=16, code_dim=4, codebook="ema", norm_groups=4),
     ),
-    "quick": Scale(
-        pictures=1000, held_out=128, pixels=128, views=1, batch=16, steps=120, seeds=1, rates=(1e-3, 3e-3), tuning=40,
-        conditions=("none",),
+    "small": Scale(
+        pictures=3000, held_out=200, pixels=128, views=1, batch=16, steps=600, seeds=3, rates=(1e-3, 3e-3), tuning=60,
         transformer=PriorModelConfig(layers=3, width=96, heads=3),
-        pixelsnail=PriorModelConfig(kind="pixelsnail", blocks=2, layers=2, width=64, kernel=3),
-        orders=ALL_ORDERS, colors=64, colors_pixels=16, palette_pictures=300,
-        stage_pixels=64, stage_steps=160, stage_batch=16, stage_rate=1e-3, systems=("VQVAE", "VQGAN"),
+        pixelsnail={
+            "none": PriorModelConfig(kind="pixelsnail", blocks=2, layers=2, width=68, kernel=3),
+            "edges": PriorModelConfig(kind="pixelsnail", blocks=2, layers=2, width=52, kernel=3),
+        },
+        orders=ALL_ORDERS, colors=512, colors_pixels=16, palette_pictures=1000,
+        stage_pixels=64, stage_steps=400, stage_batch=16, stage_rate=1e-3,
         stage=VQGANConfig(channels=16, channel_mult=(1, 2, 4), blocks_per_level=1, attention_levels=(), patch_size=4,
                           latent_channels=32, codebook_size=256, code_dim=8, codebook="ema", norm_groups=8),
-    ),
-    "small": Scale(
-        pictures=16_000, held_out=300, pixels=256, views=2, batch=16, steps=2000, seeds=3, rates=(6e-4, 1e-3, 2e-3),
-        tuning=200,
-        transformer=PriorModelConfig(layers=4, width=192, heads=3, dropout=0.1),
-        pixelsnail=PriorModelConfig(kind="pixelsnail", blocks=3, layers=3, width=100, kernel=3, dropout=0.1),
-        orders=ALL_ORDERS, colors=512, colors_pixels=32, palette_pictures=1000,
-        stage_pixels=64, stage_steps=2000, stage_batch=16, stage_rate=5e-4,
-        stage=VQGANConfig(channels=32, channel_mult=(1, 2, 4), blocks_per_level=1, attention_levels=(), patch_size=4,
-                          latent_channels=64, codebook_size=256, code_dim=8, codebook="ema", norm_groups=8),
     ),
     "paper": Scale(
         pictures=1_281_167, held_out=50_000, pixels=256, views=1, batch=64, steps=300_000, seeds=1,
         rates=(4.5e-6 * 64,), tuning=1000,
         transformer=PriorModelConfig(layers=24, width=1024, heads=16),
-        pixelsnail=PriorModelConfig(kind="pixelsnail", blocks=12, layers=4, width=768, kernel=5),
+        pixelsnail=dict.fromkeys(
+            ("none", "edges"), PriorModelConfig(kind="pixelsnail", blocks=12, layers=4, width=768, kernel=5)
+        ),
         orders=ALL_ORDERS, colors=512, colors_pixels=32, palette_pictures=20_000,
         stage_pixels=256, stage_steps=300_000, stage_batch=24, stage_rate=4.5e-6 * 24,
         stage=VQGANConfig(),
