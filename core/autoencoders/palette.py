@@ -17,6 +17,7 @@ class PaletteConfig:
 
     codebook_size: int = 512
 
+    kind = "palette"
     image_channels = 3
     code_dim = 3
     stride = 1

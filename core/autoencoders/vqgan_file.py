@@ -18,9 +18,10 @@ from ..storage.model_file import (
 )
 from .dvae import DVAE, DVAEConfig
 from .palette import Palette, PaletteConfig
+from .two_level import TwoLevel, TwoLevelConfig
 from .vqgan import VQGAN, VQGANConfig
 
-StageModule = VQGAN | Palette | DVAE
+StageModule = VQGAN | TwoLevel | Palette | DVAE
 
 
 class StageKind(NamedTuple):
@@ -34,7 +35,11 @@ FIRST_STAGES = {
     "vqgan": StageKind(VQGAN, VQGANConfig),
     "palette": StageKind(Palette, PaletteConfig),
     "dvae": StageKind(DVAE, DVAEConfig),
+    "two-level": StageKind(TwoLevel, TwoLevelConfig),
 }
+
+
+DECODES = ("decoder.", "post_quant_conv.")  # of a VQGAN's tensors, those that don't decide its codes
 
 
 def vqgan_part(model: StageModule) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -50,9 +55,7 @@ def vqgan_part(model: StageModule) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def codes_fingerprint(model: StageModule) -> str:
     """Equal for first stages that make the same codes of an image: encoder and codebook count, the decoder does not.
     Of the weights in half precision, so that a file stored so holds the same model."""
-    decides = {
-        n: t.half() for n, t in vqgan_part(model)[1].items() if not n.startswith(("decoder.", "post_quant_conv."))
-    }
+    decides = {n: t.half() for n, t in vqgan_part(model)[1].items() if not n.startswith(DECODES)}
     rule = [model.config.normalize_codes, *(["product"] if model.config.codebook == "product" else [])]
     return fingerprint(*rule, *(part for pair in sorted(decides.items()) for part in pair))
 

@@ -18,9 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("name", choices=("priors", "first-stages", "completions", "orders"), help="which comparison")
     parser.add_argument("folder", type=file_path, help="folder of pictures")
-    parser.add_argument(
-        "--size", choices=("tiny", "small", "paper"), default="small", help="how much is trained"
-    )
+    parser.add_argument("--size", choices=("tiny", "small", "paper"), default="small", help="how much is trained")
     parser.add_argument("--output", type=file_path, default=Path("runs/experiments"), help="folder of what is trained")
     parser.add_argument("--results", type=file_path, help="folder of the JSON files; the output folder if left out")
     parser.add_argument("--document", type=file_path, help="also write all results there into this Markdown file")

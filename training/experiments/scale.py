@@ -1,5 +1,5 @@
-"""How large the experiments are: `tiny` to try the commands, `small` for a processor, at minutes a row, `paper` for those
-who have the accelerators, with the sizes that the paper gives."""
+"""How large the experiments are: `tiny` to try the commands, `small` for some minutes of a processor a row, `paper` for
+those who have the accelerators, with the sizes that the paper gives."""
 
 from __future__ import annotations
 
