@@ -107,9 +107,9 @@ def prepare_control(
     """
     if not isinstance(bundle.control, ControlAREncoder):
         raise ValueError("this model has no control by images; use one of ControlAR's")
-    guided, given = len(base.canvas.indices), len(images)
-    if guided != given and 1 not in (guided, given):
-        raise ValueError(f"{given} control images for {guided} prompts don't match; give one of them, or as many")
+    conditions, given = len(base.canvas.indices), len(images)
+    if conditions != given and 1 not in (conditions, given):
+        raise ValueError(f"{given} control images for {conditions} prompts don't match; give one of them, or as many")
     stride, (height, width) = bundle.vqgan.config.stride, images.shape[-2:]
     padded = pad_to_multiple(images, stride).expand(-1, 3, -1, -1)
     weight = next(bundle.control.parameters())
@@ -118,7 +118,7 @@ def prepare_control(
     strengths = torch.full((1, *size), strength)
     if where is not None:
         strengths = strength * F.interpolate(where.unsqueeze(1), size, mode="area").squeeze(1)
-    canvas = Canvas.empty(max(guided, given), *size).with_padding(padding_of(height, width, stride))
+    canvas = Canvas.empty(max(conditions, given), *size).with_padding(padding_of(height, width, stride))
     return PreparedCondition(ControlledCondition(base.condition, control, strengths), canvas)
 
 
@@ -188,37 +188,37 @@ def check_kind(bundle: Bundle, kind: ConditionKind) -> None:
 
 
 @torch.inference_mode()
-def show_condition(bundle: Bundle, guide: PreparedCondition) -> Tensor:
+def show_condition(bundle: Bundle, prepared: PreparedCondition) -> Tensor:
     """What is left of the condition picture after quantization: all that the prior knows of it.
 
     [B, 1 or 3, H, W] in -1..1, as large as the picture it guides, on the CPU; label maps in colors.
     """
-    vqgan, condition = bundle.condition_vqgan, guide.condition
+    vqgan, condition = bundle.condition_vqgan, prepared.condition
     assert vqgan is not None  # as of all kinds that are images
     assert isinstance(condition, SpatialCondition)
     device = vqgan.post_quant_conv.weight.device
     images = decode_latents(vqgan, vqgan.codebook.lookup(condition.indices.to(device)))
     if bundle.condition_config.kind == "segmentation":
         images = colorize_labels(images.argmax(1), images.shape[1])
-    return crop_padding(images, guide.canvas.padding, bundle.vqgan.config.stride)
+    return crop_padding(images, prepared.canvas.padding, bundle.vqgan.config.stride)
 
 
 @torch.inference_mode()
-def condition_agreement(bundle: Bundle, guide: PreparedCondition, images: Tensor) -> Tensor:
+def condition_agreement(bundle: Bundle, prepared: PreparedCondition, images: Tensor) -> Tensor:
     """How well images agree with the condition that guided them: [B] in 0..1.
 
     For edges, `edge_agreement` of theirs with the condition's; for low resolution one minus half the mean difference
     of the shrunken image and the condition's.
 
     Args:
-        images: [B, 3, H, W] in -1..1, as large as the canvas that is guided, or one guide for all of them.
+        images: [B, 3, H, W] in -1..1, as large as the canvas that is guided, or one condition for all of them.
     Raises:
         ValueError: guided by something that an image can't be compared with.
     """
     kind = bundle.condition_config.kind
     if kind not in ("edges", "low-resolution"):
         raise ValueError(f"this model is guided by {kind}; agreement is measured for edges and for low resolution")
-    wanted = show_condition(bundle, guide).cpu()
+    wanted = show_condition(bundle, prepared).cpu()
     wanted = wanted.repeat(-(-len(images) // len(wanted)), 1, 1, 1)[: len(images)]
     if kind == "edges":
         return edge_agreement(canny(images.cpu()), wanted)
@@ -226,7 +226,7 @@ def condition_agreement(bundle: Bundle, guide: PreparedCondition, images: Tensor
     return 1 - (small - wanted).abs().mean((1, 2, 3)) / 2
 
 
-def expand_batch(guide: PreparedCondition, canvas: Canvas | None, images: int) -> tuple[Condition, Canvas]:
+def expand_batch(prepared: PreparedCondition, canvas: Canvas | None, images: int) -> tuple[Condition, Canvas]:
     """Condition and canvas for `images` new pictures of each that is guided.
 
     Args:
@@ -236,12 +236,12 @@ def expand_batch(guide: PreparedCondition, canvas: Canvas | None, images: int) -
     """
     if images < 1:
         raise ValueError(f"{images} pictures can't be made; ask for at least 1")
-    canvas = canvas or guide.canvas
-    guided, given = len(guide.canvas.indices), len(canvas.indices)
-    if guided != given and 1 not in (guided, given):
+    canvas = canvas or prepared.canvas
+    conditions, given = len(prepared.canvas.indices), len(canvas.indices)
+    if conditions != given and 1 not in (conditions, given):
         raise ValueError(
-            f"the condition guides {guided} pictures and the canvas holds {given}; give one of them, or as many"
+            f"the condition is for {conditions} images and the canvas holds {given}; give one of them, or as many"
         )
-    if given < guided:
-        canvas = canvas.repeat(guided)
-    return repeat(guide.condition, images), canvas.repeat(images)
+    if given < conditions:
+        canvas = canvas.repeat(conditions)
+    return repeat(prepared.condition, images), canvas.repeat(images)

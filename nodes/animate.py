@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from ..core.canvas.canvas import Canvas
-from ..core.canvas.frames import MAX_FRAMES, even_steps, rolled_frames, travel
+from ..core.canvas.frames import MAX_FRAMES, even_steps, roll_frames, travel
 from ..core.prepared import PreparedCondition
 from ..core.sampling.settings import SamplingSettings, swept_settings
 from . import sockets
@@ -112,7 +112,8 @@ class Travel(io.ComfyNode):
 
     @classmethod
     def execute(cls, vqgan: VQGANHandle, a: Canvas, b: Canvas, frames: int, there_and_back: bool) -> io.NodeOutput:
-        row = travel(vqgan.module, a, b, frames, there_and_back)
+        with comfy.Cancellable():
+            row = travel(vqgan.module, a, b, frames, there_and_back)
         shown = to_image(vqgan.decode(row))
         return io.NodeOutput(shown, row, ui=comfy.saved_pictures(shown, cls))
 
@@ -139,4 +140,4 @@ class RollFrames(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: Tensor, frames: int, right: int, down: int) -> io.NodeOutput:
-        return io.NodeOutput(to_image(rolled_frames(from_image(image[:1]), frames, right, down)))
+        return io.NodeOutput(to_image(roll_frames(from_image(image[:1]), frames, right, down)))

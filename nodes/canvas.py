@@ -8,6 +8,7 @@ from ..core.canvas.canvas import Canvas
 from ..core.canvas.codec import empty_canvas
 from ..core.canvas.edits import Side, blend, keep_side, masked_cells, pad_unknown
 from . import sockets
+from .host import comfy
 from .host.comfy import io
 from .host.handles import VQGANHandle
 from .host.images import constant_mask, from_mask
@@ -270,4 +271,5 @@ class Blend(io.ComfyNode):
         cls, vqgan: VQGANHandle, a: Canvas, b: Canvas, amount: float, mask: Tensor | None = None
     ) -> io.NodeOutput:
         share = constant_mask(amount) if mask is None else from_mask(mask)
-        return io.NodeOutput(blend(vqgan.module, a, b, share))
+        with comfy.Cancellable():
+            return io.NodeOutput(blend(vqgan.module, a, b, share))

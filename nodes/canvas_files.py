@@ -118,7 +118,8 @@ class ShowCanvas(io.ComfyNode):
 
     @classmethod
     def execute(cls, vqgan: VQGANHandle, canvas: Canvas) -> io.NodeOutput:
-        picture = to_image(canvas_view(vqgan.ready_for(canvas), canvas))
+        with vqgan.watched(canvas) as module:
+            picture = to_image(canvas_view(module, canvas))
         return io.NodeOutput(picture, ui=comfy.saved_pictures(picture, cls))
 
 

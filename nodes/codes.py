@@ -115,7 +115,8 @@ class Quantize(io.ComfyNode):
     def execute(cls, vqgan: VQGANHandle, latent: dict[str, Any]) -> io.NodeOutput:
         latents, padding = from_latent(latent)
         height, width = (side * vqgan.module.config.stride for side in latents.shape[-2:])
-        canvas = quantize_latents(vqgan.ready(height, width), latents, padding)
+        with comfy.Cancellable():
+            canvas = quantize_latents(vqgan.ready(height, width), latents, padding)
         return io.NodeOutput(canvas, {**latent, "samples": lookup_codes(vqgan.module, canvas)})
 
 

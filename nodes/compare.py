@@ -1,15 +1,14 @@
 """Nodes that compare: settings, candidates, pictures, codes."""
 
 from collections.abc import Callable
-from math import nan
+from math import ceil, nan
 from typing import get_args
 
 from torch import Tensor
 
 from ..core.autoencoders.quantizers import codebook_usage
-from ..core.canvas.atlas import Order, code_counts, codebook_atlas
+from ..core.canvas.atlas import CODES_AT_ONCE, Order, code_counts, codebook_atlas
 from ..core.canvas.canvas import Canvas
-from ..core.clip.scoring import score_texts
 from ..core.images.io import to_pil, to_tensor
 from ..core.images.metrics import check_alike, code_agreement, perceptual_comparison, psnr, ssim
 from ..core.images.sheet import labeled_sheet, labeled_tiles
@@ -168,7 +167,7 @@ def judged_by(clip: ClipHandle | None, text: str) -> Callable[[Sampled, Tensor],
         return lambda sampled, made: mean_log_probability(sampled.state, sampled.start.known)
     if not text.strip():
         raise ValueError("a CLIP is connected, but the text is empty; write what the pictures should show")
-    return lambda sampled, made: score_texts(clip.ready(), (made + 1) / 2, [text]).mean(1).cpu()
+    return lambda _, made: clip.score(made, text)
 
 
 class CodebookAtlas(io.ComfyNode):
@@ -202,8 +201,9 @@ class CodebookAtlas(io.ComfyNode):
 
     @classmethod
     def execute(cls, vqgan: VQGANHandle, order: str, canvas: Canvas | None = None) -> io.NodeOutput:
-        shown = to_image(codebook_atlas(vqgan.ready_for_atlas(), order, canvas))
         codes = vqgan.module.config.codebook_size
+        with comfy.Watched(vqgan.ready_for_atlas().decoder, ceil(codes / CODES_AT_ONCE)):
+            shown = to_image(codebook_atlas(vqgan.module, order, canvas))
         use = codebook_usage(code_counts(canvas, codes))
         return io.NodeOutput(shown, use.usage, use.perplexity, ui=comfy.saved_pictures(shown, cls))
 

@@ -21,7 +21,7 @@ from .host import comfy
 from .host.comfy import io
 from .host.handles import BundleHandle
 from .host.images import from_image, to_image
-from .inputs import condition_outputs, fit_input, guided_model_input
+from .inputs import condition_outputs, conditioned_model_input, fit_input
 
 CATEGORY = "Tessera/conditions"
 MAX_THRESHOLD = 1000.0  # of a gradient
@@ -39,7 +39,7 @@ class Edges(io.ComfyNode):
             description="Lets lines guide the new picture: the edges of a photograph, a drawing, or the output of "
             "any edge detector (Canny, HED, scribble ...).",
             inputs=[
-                guided_model_input(),
+                conditioned_model_input(),
                 io.Image.Input("image", tooltip="The picture that gives the lines."),
                 io.Combo.Input(
                     "picture_is",
@@ -86,8 +86,8 @@ class Edges(io.ComfyNode):
             comfy.say(
                 "No lines found: the model is guided by an empty picture; lower low and high, or check picture_is"
             )
-        guide, sees = guided(model, "edges", lines)
-        return io.NodeOutput(guide, sees, to_image(lines), ui=comfy.saved_pictures(sees, cls))
+        condition, sees = prepare_and_show(model, "edges", lines)
+        return io.NodeOutput(condition, sees, to_image(lines), ui=comfy.saved_pictures(sees, cls))
 
 
 class Depth(io.ComfyNode):
@@ -101,7 +101,7 @@ class Depth(io.ComfyNode):
             category=CATEGORY,
             description="Lets a depth map guide the new picture, as depth estimators draw it: near is bright.",
             inputs=[
-                guided_model_input(),
+                conditioned_model_input(),
                 io.Image.Input("image", tooltip="The depth map; stretched from black to white."),
                 fit_input(),
                 io.Boolean.Input(
@@ -115,8 +115,8 @@ class Depth(io.ComfyNode):
     @classmethod
     def execute(cls, model: BundleHandle, image: Tensor, size: str, near_is_bright: bool) -> io.NodeOutput:
         depth = fit(check_depth(from_image(image)), size, model.side)
-        guide, sees = guided(model, "depth", depth if near_is_bright else invert(depth))
-        return io.NodeOutput(guide, sees, ui=comfy.saved_pictures(sees, cls))
+        condition, sees = prepare_and_show(model, "depth", depth if near_is_bright else invert(depth))
+        return io.NodeOutput(condition, sees, ui=comfy.saved_pictures(sees, cls))
 
 
 class Segmentation(io.ComfyNode):
@@ -131,7 +131,7 @@ class Segmentation(io.ComfyNode):
             description="Lets a map of labels (sky, water, tree ...) guide the new picture. The labels are those of "
             "the dataset that the model was trained on.",
             inputs=[
-                guided_model_input(),
+                conditioned_model_input(),
                 io.Image.Input("image", tooltip="The label map. Without a palette its gray levels are the labels."),
                 fit_input(),
                 io.Image.Input(
@@ -161,8 +161,8 @@ class Segmentation(io.ComfyNode):
         picture = fit(from_image(image), size, model.side, resize_labels)
         colors = None if palette is None else from_image(palette)
         labels = labels_from_image(picture, colors, model.bundle.condition_config.labels, labels_start_at or 0)
-        guide, sees = guided(model, "segmentation", labels)
-        return io.NodeOutput(guide, sees, ui=comfy.saved_pictures(sees, cls))
+        condition, sees = prepare_and_show(model, "segmentation", labels)
+        return io.NodeOutput(condition, sees, ui=comfy.saved_pictures(sees, cls))
 
 
 class LowResolution(io.ComfyNode):
@@ -176,7 +176,7 @@ class LowResolution(io.ComfyNode):
             category=CATEGORY,
             description="Lets a small picture guide a larger one, as many times larger as the model was trained for.",
             inputs=[
-                guided_model_input(),
+                conditioned_model_input(),
                 io.Image.Input(
                     "image",
                     tooltip="The small picture; a large one is made small first, unless size says original size.",
@@ -190,8 +190,8 @@ class LowResolution(io.ComfyNode):
     @classmethod
     def execute(cls, model: BundleHandle, image: Tensor, size: str) -> io.NodeOutput:
         small = fit(from_image(image), size, model.side // max(1, model.bundle.condition_config.factor))
-        guide, sees = guided(model, "low-resolution", small)
-        return io.NodeOutput(guide, sees, ui=comfy.saved_pictures(sees, cls))
+        condition, sees = prepare_and_show(model, "low-resolution", small)
+        return io.NodeOutput(condition, sees, ui=comfy.saved_pictures(sees, cls))
 
 
 class ClassLabel(io.ComfyNode):
@@ -205,7 +205,7 @@ class ClassLabel(io.ComfyNode):
             category=CATEGORY,
             description="Asks for a picture of a class, for models trained on labelled pictures such as ImageNet.",
             inputs=[
-                guided_model_input(),
+                conditioned_model_input(),
                 io.Int.Input(
                     "label", default=0, min=0, max=1_000_000,
                     tooltip="Number of the class in the dataset that the model was trained on; ImageNet has 0 to 999.",
@@ -231,7 +231,7 @@ class Caption(io.ComfyNode):
             description="Asks for a picture by words, for models trained on your own captioned pictures. It knows the "
             "words of those captions, and of a caption the first eight that it knows.",
             inputs=[
-                guided_model_input(),
+                conditioned_model_input(),
                 io.String.Input(
                     "caption",
                     default="a red flower",
@@ -244,14 +244,14 @@ class Caption(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: BundleHandle, caption: str) -> io.NodeOutput:
-        guide = prepare_words_condition(model.bundle, caption)
+        condition = prepare_words_condition(model.bundle, caption)
         reading = model.bundle.vocabulary.read(caption, WORDS)
         changed = [f"{given} as {taken}" for given, taken in reading.replaced]
         if changed or reading.unknown:
             comfy.say(
                 f"Read {', '.join(changed) or 'all other words'}; not known: {', '.join(reading.unknown) or 'none'}"
             )
-        return io.NodeOutput(guide)
+        return io.NodeOutput(condition)
 
 
 def check_thresholds(low: float | None, high: float | None) -> str | None:
@@ -264,13 +264,13 @@ def check_thresholds(low: float | None, high: float | None) -> str | None:
     return None
 
 
-def guided(model: BundleHandle, kind: str, pictures: Tensor) -> tuple[PreparedCondition, Tensor]:
-    """A guide by condition pictures, and what the model sees of them as an IMAGE."""
+def prepare_and_show(model: BundleHandle, kind: str, pictures: Tensor) -> tuple[PreparedCondition, Tensor]:
+    """The condition made of condition pictures, and what the model sees of them as an IMAGE."""
     height, width = (side * max(1, model.bundle.condition_config.factor) for side in pictures.shape[-2:])
     if max(height, width) > model.side:
         cells = -(-height // model.stride) * -(-width // model.stride)
         comfy.say(f"{width}x{height} pixels will be {cells} cells; Plan Run tells beforehand how long they take")
     bundle = model.ready_for_condition(*pictures.shape[-2:])
     with comfy.Watched(bundle.condition_vqgan.encoder, len(pictures)):
-        guide = prepare_image_condition(bundle, kind, pictures)
-    return guide, to_image(show_condition(model.bundle, guide))
+        condition = prepare_image_condition(bundle, kind, pictures)
+    return condition, to_image(show_condition(model.bundle, condition))

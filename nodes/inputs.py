@@ -15,7 +15,7 @@ def model_input(tooltip: str = "The model that paints, from Load Tessera Model."
     return sockets.Bundle.Input("model", tooltip=tooltip)
 
 
-def guided_model_input() -> io.Input:
+def conditioned_model_input() -> io.Input:
     return model_input("The model to guide, from Load Tessera Model.")
 
 

@@ -9,7 +9,7 @@ from .host import comfy
 from .host.comfy import io
 from .host.handles import BundleHandle
 from .host.images import to_image
-from .inputs import guided_model_input, size_inputs
+from .inputs import conditioned_model_input, size_inputs
 
 EXAMPLE = "0 0 0.55 1 0.45  # label left top width height\n1 0.1 0.25 0.35 0.5\n2 0.6 0.35 0.3 0.4"
 
@@ -26,7 +26,7 @@ class SceneLayout(io.ComfyNode):
             description="Lets a coarse layout guide the new picture: boxes that say which object stands where, for "
             "models trained on such scenes.",
             inputs=[
-                guided_model_input(),
+                conditioned_model_input(),
                 io.String.Input(
                     "boxes", multiline=True, default=EXAMPLE,
                     tooltip="A box a line: label left top width height. The label is the number of a class of the "
@@ -44,8 +44,8 @@ class SceneLayout(io.ComfyNode):
     @classmethod
     def execute(cls, model: BundleHandle, boxes: str, width: int, height: int) -> io.NodeOutput:
         placed = parse_boxes(boxes)
-        guide = prepare_layout_condition(
+        condition = prepare_layout_condition(
             model.bundle, placed, empty_canvas(height, width, model.vqgan.module.config.stride)
         )
         shown = to_image(boxes_view(placed, height, width))
-        return io.NodeOutput(guide, shown, ui=comfy.saved_pictures(shown, cls))
+        return io.NodeOutput(condition, shown, ui=comfy.saved_pictures(shown, cls))

@@ -176,7 +176,7 @@ class DVAE(nn.Module):
             raise ValueError(f"the picture has {channels} channels, the dVAE takes 3; convert the picture first")
         if height % 8 or width % 8 or not height or not width:
             raise ValueError(f"the picture is {width}x{height} pixels, both sides must be multiples of 8; pad it first")
-        return self.encoder(drawn_in(image))
+        return self.encoder(map_pixels(image))
 
     def quantize(self, latents: Tensor) -> Quantized:
         """The likeliest code of each cell."""
@@ -204,6 +204,6 @@ class DVAE(nn.Module):
         return Reconstruction(self.decode(quantized.codes), quantized, logits, ((logits, quantized.indices),))
 
 
-def drawn_in(image: Tensor) -> Tensor:
+def map_pixels(image: Tensor) -> Tensor:
     """-1..1 -> 0.1..0.9"""
     return (1 - 2 * MARGIN) * (image + 1) / 2 + MARGIN

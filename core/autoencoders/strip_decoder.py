@@ -42,7 +42,7 @@ def decode_codes(model: FirstStage, codes: Tensor, wrap: Wrap = "none", memory: 
 
 
 def decode_wrapped(model: FirstStage, codes: Tensor, wrap: Wrap) -> Tensor:
-    """A decoder of local layers, seamless: with `WRAP_MARGIN` cells of the other end around, cut off afterwards."""
+    """A decoder of local layers, seamless: with `WRAP_MARGIN` cells of the other end all around, cut off afterwards."""
     height, width = codes.shape[-2:]
     down, across = (WRAP_MARGIN if wrap in (way, "both") else 0 for way in ("y", "x"))
     rows, columns = (torch.arange(-m, n + m, device=codes.device) % n for m, n in ((down, height), (across, width)))
@@ -84,7 +84,7 @@ class StripDecoder(StripLayers):
             x, moments = self.level(level, x, moments)
         prepare, patch_size = moments.activation(decoder.norm_out), decoder.patch_size
         for first, last in strips_of(x):
-            strip = self.convolution(decoder.conv_out, self.around(x, first, last, prepare))
+            strip = self.convolve_strip(decoder.conv_out, self.rows_with_halo(x, first, last, prepare))
             image[:, first * patch_size : last * patch_size] = F.pixel_shuffle(strip, patch_size)
 
     def level(self, level: Level, x: Tensor, moments: GroupMoments) -> tuple[Tensor, GroupMoments]:
@@ -98,9 +98,9 @@ class StripDecoder(StripLayers):
         out, moments = x.new_empty(conv.out_channels, 2 * height, 2 * width), GroupMoments(self.groups)
         for first, last in strips_of(out, even=True):
             # one row of x more on either side gives two rows, of which the convolution needs the nearer one
-            around = self.around(x, first // 2, last // 2)
-            large = around[:, :, None, :, None].expand(-1, -1, 2, -1, 2).reshape(channels, -1, 2 * width)
-            strip = self.convolution(conv, large[:, 1:-1])
+            rows = self.rows_with_halo(x, first // 2, last // 2)
+            large = rows[:, :, None, :, None].expand(-1, -1, 2, -1, 2).reshape(channels, -1, 2 * width)
+            strip = self.convolve_strip(conv, large[:, 1:-1])
             moments.add(strip)
             out[:, first:last] = strip
         return out, moments

@@ -59,7 +59,7 @@ class StripEncoder(StripLayers):
         x, moments = self.middle(encoder.mid, x, moments)
         prepare, out = moments.activation(encoder.norm_out), new_output(x, encoder.conv_out)
         for first, last in strips_of(x):
-            out[:, first:last] = self.convolution(encoder.conv_out, self.around(x, first, last, prepare))
+            out[:, first:last] = self.convolve_strip(encoder.conv_out, self.rows_with_halo(x, first, last, prepare))
         return out
 
     def downsample(self, conv: nn.Conv2d, x: Tensor) -> tuple[Tensor, GroupMoments]:

@@ -94,7 +94,7 @@ class StripLayers:
         shortcut = getattr(block, "nin_shortcut", None)
         out = x if shortcut is None else new_output(x, shortcut)
         for first, last in strips_of(halfway):
-            strip = self.convolution(block.conv2, self.around(halfway, first, last, prepare))
+            strip = self.convolve_strip(block.conv2, self.rows_with_halo(halfway, first, last, prepare))
             before = x[:, first:last]
             strip += before if shortcut is None else convolve_rows(shortcut, before)
             after.add(strip)
@@ -120,12 +120,12 @@ class StripLayers:
         """A 3x3 convolution of what `prepare` makes of x, into `out`; its moments."""
         moments = GroupMoments(self.groups)
         for first, last in strips_of(out):
-            strip = self.convolution(conv, self.around(x, first, last, prepare))
+            strip = self.convolve_strip(conv, self.rows_with_halo(x, first, last, prepare))
             moments.add(strip)
             out[:, first:last] = strip
         return moments
 
-    def around(self, x: Tensor, first: int, last: int, prepare: Prepare | None = None) -> Tensor:
+    def rows_with_halo(self, x: Tensor, first: int, last: int, prepare: Prepare | None = None) -> Tensor:
         """Prepared rows first..last-1 of [C, H, W] with one more above and below: [C, n + 2, W]."""
         height = x.shape[1]
         if self.wrap_rows and (first == 0 or last == height):
@@ -136,7 +136,7 @@ class StripLayers:
         above, below = int(first == 0), int(last == height)
         return strip if self.wrap_rows or not above + below else F.pad(strip, (0, 0, above, below))
 
-    def convolution(self, conv: nn.Conv2d, strip: Tensor) -> Tensor:
+    def convolve_strip(self, conv: nn.Conv2d, strip: Tensor) -> Tensor:
         """A 3x3 convolution of rows that have their neighbors: [C, n + 2, W] -> [C', n, W]."""
         if self.wrap_columns:
             return convolve_rows(conv, torch.cat([strip[:, :, -1:], strip, strip[:, :, :1]], 2))

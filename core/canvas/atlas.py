@@ -14,6 +14,7 @@ from .canvas import Canvas
 Order = Literal["number", "brightness", "use"]
 MAX_COUNTED = 2**24  # codes
 SIDE = 16  # codes a side that are decoded together, each as 2 x 2 cells
+CODES_AT_ONCE = SIDE**2
 
 
 @torch.inference_mode()
@@ -28,8 +29,8 @@ def swatches(vqgan: VQGAN, codes: Tensor | None = None) -> Tensor:
     # far apart in the codebook, side by side in the picture: trained codebooks put like codes near each other
     mixed = torch.arange(size) * coprime(size) % size
     found = torch.empty(size, vqgan.config.image_channels, stride, stride)
-    for some in mixed.split(SIDE**2):
-        cells = codes[some].repeat(-(-(SIDE**2) // len(some)))[: SIDE**2].view(1, SIDE, SIDE)
+    for some in mixed.split(CODES_AT_ONCE):
+        cells = codes[some].repeat(-(-CODES_AT_ONCE // len(some)))[:CODES_AT_ONCE].view(1, SIDE, SIDE)
         blocks = cells.repeat_interleave(2, 1).repeat_interleave(2, 2)
         image = vqgan.decode_indices(blocks.to(vqgan.post_quant_conv.weight.device)).clamp(-1, 1).cpu()[0]
         # [C, 16 * 2s, 16 * 2s] -> [16 * 16, C, 2s, 2s]

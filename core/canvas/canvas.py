@@ -26,7 +26,8 @@ class Canvas:
     wrap: borders at which the image goes on with its other end, so that it tiles: see `window.Sliding`.
     origins: how each image was last painted, as `provenance.origin` writes it ("" where it was not), or none at all.
 
-    Raises ValueError for tensors of other shapes, and for an image that would overhang where it wraps.
+    Raises ValueError for tensors of other shapes or types, negative codes, and an image that would overhang where it
+    wraps.
     """
 
     indices: Tensor
@@ -46,6 +47,10 @@ class Canvas:
         if self.indices.dtype != torch.int64 or self.known.dtype != torch.bool:
             raise ValueError(
                 f"a canvas needs indices of int64 and known of bool, got {self.indices.dtype} and {self.known.dtype}"
+            )
+        if int(self.indices.min()) < 0:
+            raise ValueError(
+                f"a canvas holds code {int(self.indices.min())}; codes count from 0, unknown cells are those not known"
             )
         if len(self.provenance) not in (0, len(self.indices)):
             raise ValueError(

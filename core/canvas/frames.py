@@ -37,7 +37,7 @@ def travel(vqgan: VQGAN, a: Canvas, b: Canvas, frames: int, there_and_back: bool
     return blend(vqgan, a.repeat(frames), b.repeat(frames), amounts)
 
 
-def rolled_frames(image: Tensor, frames: int, right: int, down: int) -> Tensor:
+def roll_frames(image: Tensor, frames: int, right: int, down: int) -> Tensor:
     """An image that tiles, moved around its border in equal steps, so that the row ends where it began.
 
     Args:

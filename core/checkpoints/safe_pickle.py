@@ -130,27 +130,27 @@ def interpret(file: BinaryIO) -> Any:
                 items = since_mark()
                 fill(stack[-1], items)
             case "PUT" | "BINPUT" | "LONG_BINPUT":
-                memo[place(argument)] = stack[-1]
+                memo[check_place(argument)] = stack[-1]
             case "MEMOIZE":
                 memo[len(memo)] = stack[-1]
             case "GET" | "BINGET" | "LONG_BINGET":
-                stack.append(memo[place(argument)])
+                stack.append(memo[check_place(argument)])
             case "GLOBAL":
-                stack.append(named(*str(argument).split(" ", 1)))
+                stack.append(make_global(*str(argument).split(" ", 1)))
             case "STACK_GLOBAL":
                 name, module = stack.pop(), stack.pop()
-                stack.append(named(module, name))
+                stack.append(make_global(module, name))
             case "INST":
-                stack.append(called(named(*str(argument).split(" ", 1)), tuple(since_mark())))
+                stack.append(make_call(make_global(*str(argument).split(" ", 1)), tuple(since_mark())))
             case "OBJ":
                 items = since_mark()
-                stack.append(called(items[0], tuple(items[1:])))
+                stack.append(make_call(items[0], tuple(items[1:])))
             case "REDUCE" | "NEWOBJ":
                 arguments, function = stack.pop(), stack.pop()
-                stack.append(called(function, arguments))
+                stack.append(make_call(function, arguments))
             case "NEWOBJ_EX":
                 keywords, arguments, function = stack.pop(), stack.pop(), stack.pop()
-                stack.append(called(function, (arguments, keywords)))
+                stack.append(make_call(function, (arguments, keywords)))
             case "BUILD":
                 state = stack.pop()
                 if isinstance(stack[-1], Call):
@@ -172,21 +172,21 @@ PLAIN = {
 }  # fmt: skip
 
 
-def place(number: Any) -> int:
+def check_place(number: Any) -> int:
     """A place of the memo."""
     if not 0 <= number < 2 * MAX_KEY:
         raise ValueError("its pickle remembers something at a place that no pickle has")
     return number
 
 
-def named(module: Any, name: Any) -> Global:
+def make_global(module: Any, name: Any) -> Global:
     """A class or function by its two names."""
     if not isinstance(module, str) or not isinstance(name, str):
         raise ValueError("its pickle names a class by something that is not text")
     return Global(module, name)
 
 
-def called(function: Any, arguments: Any) -> Any:
+def make_call(function: Any, arguments: Any) -> Any:
     """The record of a call; an ordered dictionary is the one thing made for real, as a dict."""
     if isinstance(function, Global) and function == ("collections", "OrderedDict") and arguments == ():
         return {}

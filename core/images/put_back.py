@@ -80,7 +80,9 @@ def put_back(painted: Tensor, original: Tensor, mask: Tensor, feather: int, regi
     painted = painted.to(original)
     if painted.shape[-2:] != under.shape[-2:]:
         painted = F.interpolate(painted, under.shape[-2:], mode="bicubic", antialias=True, align_corners=False)
-    share = cut_out(faded(fit_mask(mask, height, width), feather), region).unsqueeze(1).to(original)  # [B, 1, h, w]
+    share = (
+        cut_out(feather_mask(fit_mask(mask, height, width), feather), region).unsqueeze(1).to(original)
+    )  # [B, 1, h, w]
     batch = max(len(painted), len(original), len(share))
     result = original.expand(batch, -1, -1, -1).clone()
     cut_out(result, region).copy_(torch.where(share > 0, torch.lerp(under, painted, share), under))
@@ -94,17 +96,17 @@ def fit_mask(mask: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(mask.unsqueeze(1).float(), (height, width), mode="bilinear", align_corners=False).squeeze(1)
 
 
-def faded(mask: Tensor, pixels: int) -> Tensor:
+def feather_mask(mask: Tensor, pixels: int) -> Tensor:
     """A mask [B, H, W] that falls off smoothly to 0 over so many pixels beyond what it paints."""
     if pixels == 0:
         return mask
     grown = mask.unsqueeze(1).float()
     for along in (3, 2):
-        grown = _reach(grown, pixels, along)
+        grown = _dilate(grown, pixels, along)
     return grown.squeeze(1)
 
 
-def _reach(x: Tensor, pixels: int, along: int) -> Tensor:
+def _dilate(x: Tensor, pixels: int, along: int) -> Tensor:
     """At each pixel of [B, 1, H, W] the largest of its neighbors along one direction, weighed by how near they are."""
     result, length = x.clone(), x.shape[along]
     for offset in range(1, min(pixels, length - 1) + 1):

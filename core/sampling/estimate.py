@@ -18,7 +18,7 @@ from .checks import check_inputs, first_prefix
 from .lookahead import CHOICES
 from .loop import SamplingRun
 from .rounds import rounds_of_run
-from .schedule import Group, Heard, Segment, make_groups, max_cached_windows, right_padding
+from .schedule import CheckCancelled, Group, Segment, make_groups, max_cached_windows, right_padding
 from .settings import SamplingSettings
 from .state import SamplingState
 from .windows import EXACT, Sliding
@@ -59,12 +59,12 @@ def estimate_run(
     canvas: Canvas,
     settings: SamplingSettings,
     sliding: Sliding = EXACT,
-    heard: Heard = bool,
+    check_cancelled: CheckCancelled = bool,
 ) -> RunEstimate:
     """Look ahead; the arguments are those of the run, and nothing of it is done. Errors as `sample_steps`."""
     state = SamplingState.start(canvas, 0)
     check_inputs(prior, condition, state, sliding)
-    rounds, (images, _, width) = rounds_of_run(prior, condition, state, sliding, heard), canvas.indices.shape
+    rounds, (images, _, width) = rounds_of_run(prior, condition, state, sliding, check_cancelled), canvas.indices.shape
     groups = make_groups(rounds, width, width + right_padding(width, prior.window, canvas.wrap), prior.device)
     if not groups:
         return RunEstimate(0, 0, 0, 0.0, 0)
@@ -72,11 +72,11 @@ def estimate_run(
     conditions, first = len(run.evaluator.conditions), first_prefix(prior, condition)
     sharing = images // len(first)  # images that have one prefix
     work = [_tokens_to_read(group, first.length, images, sharing, {}) for group in groups]
-    pace = measure_throughput(run, groups, work)
+    throughput = measure_throughput(run, groups, work)
     seconds, read_to = 0.0, {}
     for group in groups:
         tokens = _tokens_to_read(group, first.length, images, sharing, read_to)
-        seconds += max(pace.token * tokens, pace.cell) + pace.cell * (len(group.places) - 1)
+        seconds += max(throughput.token * tokens, throughput.cell) + throughput.cell * (len(group.places) - 1)
     segments = [segment for group in groups for segment in group.segments]
     windows = max(len(group.segments) for group in groups)
     kept = max_cached_windows(prior, condition, images) if any(segment.kept for segment in segments) else 0
@@ -90,18 +90,18 @@ def estimate_run(
 
 
 def sampling_memory(
-    prior: Prior, images: int, guided: bool = False, windows: int = 1, kept: int = 0, sharing: int = 1, steps: int = 0
+    prior: Prior, images: int, guidance: bool = False, windows: int = 1, kept: int = 0, sharing: int = 1, steps: int = 0
 ) -> int:
     """Bytes that sampling takes at most, beyond the weights: evaluating whole windows, and what is remembered of them.
 
     Args:
-        guided: each window is evaluated twice, with the condition and without.
+        guidance: each window is evaluated twice, with the condition and without.
         windows: side by side.
         kept: windows remembered besides, for the row below.
         sharing: images that have one prefix.
         steps: rows that are decoded at a time, for which a processor lays out the weights anew; 0 leaves that out.
     """
-    images *= 2 if guided else 1
+    images *= 2 if guidance else 1
     caches = (windows + kept) * images * prior.cache_bytes(prior.window**2, sharing)
     return caches + prior.work_bytes(windows * images, steps)
 
@@ -120,7 +120,7 @@ def measure_throughput(run: SamplingRun, groups: list[Group], work: list[int]) -
     next(events, None)  # reads the window, and lays out the weights
     began = time.perf_counter()
     steps = sum(1 for _ in events) / len(longest.segments)
-    run.board.sum().item()
+    run.padded.sum().item()
     return Throughput(min(reads), (time.perf_counter() - began) / steps if steps else 0.0)
 
 

@@ -1,7 +1,7 @@
-"""Evaluating windows: predictions of their cells, with the least work that gives the same numbers.
+"""Evaluate windows: logits of their cells, with the least work that gives the same numbers.
 
-Attention is causal, so a cell's logits need the prefix and the cells before it. While the window stands still what
-the prior remembers of it is kept; once it has moved every token has another position, and all is evaluated anew.
+Attention is causal, so a cell's logits need the prefix and the cells before it. While the window stands still its
+cache is kept; once it has moved every token has another position, and all is evaluated anew.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from .schedule import Segment
 
 
 class WindowEvaluator:
-    """Opens windows of a board of codes [B, h, w], which is written to between one call and the next.
+    """Opens windows of the codes [B, h, w] of a padded canvas, which change between one call and the next.
 
     Several conditions, for guidance, are evaluated as one batch.
     """
 
-    def __init__(self, prior: Prior, conditions: Sequence[Condition], board: Tensor):
-        self.prior, self.conditions, self.board = prior, conditions, board
+    def __init__(self, prior: Prior, conditions: Sequence[Condition], padded: Tensor):
+        self.prior, self.conditions, self.padded = prior, conditions, padded
         self.decoder = prior.decoder()
         self.cached: dict[Window, Cache] = {}
 
     def open(self, group: list[Segment]) -> OpenWindows:
-        """The windows of G segments that have the same places in them; go on with what is kept of one."""
+        """The windows of G segments that have the same places in them; a kept cache is continued."""
         segment = group[0]
         cache = self.cached.pop(segment.window) if segment.resumes else None
         return OpenWindows(self, group, cache, self._room(segment))
 
     def close(self, group: list[Segment], windows: OpenWindows) -> None:
-        """Keep what a later segment goes on from."""
+        """Keep the cache where a later segment continues from it."""
         if group[0].kept and windows.cache is not None:
             self.cached[group[0].window] = windows.cache
 
@@ -48,16 +48,16 @@ class WindowEvaluator:
 
     def prefix(self, windows: list[Window]) -> Prefix:
         """Those of all conditions and windows, [C * G * (1 or B)] rows."""
-        every = [Prefix.of(c.prefix(w)).to(self.board.device) for c in self.conditions for w in windows]
+        every = [Prefix.of(c.prefix(w)).to(self.padded.device) for c in self.conditions for w in windows]
         rows = max(len(prefix) for prefix in every)
         return Prefix.cat([prefix.expand(rows) for prefix in every]) if len(every) > 1 else every[0]
 
     def numbers(self, windows: list[Window]) -> Tensor:
-        """The board's cells under each window, numbered row by row: [G, cells]."""
-        height, width = self.board.shape[1:]
+        """The canvas's cells under each window, numbered row by row: [G, cells]."""
+        height, width = self.padded.shape[1:]
         numbers = [
-            window.row_index(height, self.board.device).unsqueeze(1) * width
-            + window.column_index(width, self.board.device)
+            window.row_index(height, self.padded.device).unsqueeze(1) * width
+            + window.column_index(width, self.padded.device)
             for window in windows
         ]
         return torch.stack([number.flatten() for number in numbers])
@@ -79,14 +79,14 @@ class OpenWindows:
         return self.cache.cells if self.cache is not None else 0
 
     def evaluate(self, end: int, last: int) -> Tensor:
-        """Evaluate the cells before place `end` as the board has them now.
+        """Evaluate the cells before place `end`, with their present codes.
 
         Returns:
             Logits [C, G * B, last, K] for each condition, of the cells at places end + 1 - last to end.
         """
         evaluator, done = self.evaluator, self.done
         # [B, G, n] -> [C * G * B, n]
-        cells = evaluator.board.flatten(1)[:, self.under[:, done:end]].transpose(0, 1).flatten(0, 1)
+        cells = evaluator.padded.flatten(1)[:, self.under[:, done:end]].transpose(0, 1).flatten(0, 1)
         cells = cells.repeat(len(evaluator.conditions), 1) if len(evaluator.conditions) > 1 else cells
         if self.cache is None:
             prefix = evaluator.prefix(self.windows)

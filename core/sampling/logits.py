@@ -17,7 +17,7 @@ def apply_guidance(logits: Tensor, unconditional: Tensor, guidance_scale: float)
 
     Args:
         logits: with the condition.
-        contrast: without it.
+        unconditional: without it.
     Returns:
         [B, V] float32.
     """

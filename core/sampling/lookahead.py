@@ -28,8 +28,8 @@ class Lookahead:
         self.misses = self.alone = 0  # passes in a row without a right guess, and over a single cell
         self.again = AGAIN
 
-    def choose(self, left: int, besides: int = 0) -> int:
-        """Cells of the next pass, at most as many as are left; it evaluates so many other cells `besides`."""
+    def choose(self, left: int, backlog: int = 0) -> int:
+        """Cells of the next pass, at most as many as are left; it evaluates so many other cells `backlog`."""
         if self.alone >= self.again:
             self._expect()
             self.misses, self.again = min(self.misses, PATIENCE - MORE), 2 * self.again
@@ -38,9 +38,9 @@ class Lookahead:
         start, each = self._line()
         weight, decided, logs = self.gain
         exponent = math.log(decided / weight) / (logs / weight)
-        return min(max(self.choices, key=lambda m: m**exponent / (start + each * (besides + m))), left)
+        return min(max(self.choices, key=lambda m: m**exponent / (start + each * (backlog + m))), left)
 
-    def note(self, cells: int, decided: int, seconds: float, besides: int = 0) -> None:
+    def note(self, cells: int, decided: int, seconds: float, backlog: int = 0) -> None:
         """A pass over so many cells, of which it decided some, and what it took."""
         self.alone = self.alone + 1 if cells == 1 else 0
         if cells > 1:
@@ -48,11 +48,11 @@ class Lookahead:
             weight, total, logs = (FORGET * value for value in self.gain)
             self.gain = weight + 1, total + decided, logs + math.log(cells)
         if self.cost[0] == 0:  # a line as steep as expected through the first pass
-            first = seconds / (1 + self.slope * (besides + cells - 1))
+            first = seconds / (1 + self.slope * (backlog + cells - 1))
             for m in (1, 16):
                 self._add(m, first * (1 + self.slope * (m - 1)))
         self.cost = [FORGET * value for value in self.cost]
-        self._add(besides + cells, seconds)
+        self._add(backlog + cells, seconds)
 
     def _expect(self) -> None:
         """Begin with what is usual."""
@@ -65,8 +65,8 @@ class Lookahead:
     def _line(self) -> tuple[float, float]:
         """Seconds of a pass as a + b m, by least squares; neither below zero."""
         weight, m, m2, seconds, product = self.cost
-        spread = weight * m2 - m * m
-        if spread < 1e-9:
+        determinant = weight * m2 - m * m
+        if determinant < 1e-9:
             return 1 - self.slope, self.slope
-        slope = max((weight * product - m * seconds) / spread, 0.0)
+        slope = max((weight * product - m * seconds) / determinant, 0.0)
         return max((seconds - slope * m) / weight, 1e-9), slope

@@ -32,7 +32,7 @@ from .logits import apply_guidance, draw, warp
 from .lookahead import Lookahead
 from .noise import cell_keys, gumbel
 from .rounds import rounds_of_run
-from .schedule import Group, Heard, make_groups, right_padding
+from .schedule import CheckCancelled, Group, make_groups, right_padding
 from .settings import SamplingSettings
 from .state import Progress, SamplingState, is_pending
 from .trace import SamplingTrace
@@ -50,7 +50,7 @@ def sample_steps(
     sliding: Sliding = EXACT,
     trace: SamplingTrace | None = None,
     lookahead: int = 0,
-    heard: Heard = bool,
+    check_cancelled: CheckCancelled = bool,
 ) -> Iterator[Progress]:
     """Decide the unknown cells, each from the window around it; one event a draw.
 
@@ -63,14 +63,14 @@ def sample_steps(
     Args:
         trace: takes what the model expects at each cell of the first image.
         lookahead: most cells to evaluate at a time; 0 chooses. The codes don't depend on it.
-        heard: called while the order of a large canvas is worked out, before the first event; may raise to end it.
+        check_cancelled: called while a large canvas is scheduled, before the first event; raises to end the run.
     Raises:
         ValueError: codes or a condition that don't fit the prior, guidance of a prior that has not learned to do
             without its condition, a temperature map of another size, a stride of more than half a window, or a
             canvas that wraps top to bottom only and is narrower than the window.
     """
     check_inputs(prior, condition, state, sliding)
-    rounds, width = rounds_of_run(prior, condition, state, sliding, heard), state.indices.shape[2]
+    rounds, width = rounds_of_run(prior, condition, state, sliding, check_cancelled), state.indices.shape[2]
     groups = make_groups(rounds, width, width + right_padding(width, prior.window, state.wrap), prior.device)
     run = SamplingRun(prior, condition, state, settings, trace, lookahead)
     total = sum(group.cells for group in groups)
@@ -97,10 +97,10 @@ def sample(
 
 
 class SamplingRun:
-    """What one run of the loop works with.
+    """The tensors and models of one run of the loop.
 
     All maps have the columns that a canvas narrower than the window is filled with to its right; the state's tensors
-    become views of them. The board holds the codes, and guesses where none is decided.
+    become views of them. `padded` holds the codes, and guesses where none is decided.
     """
 
     def __init__(
@@ -123,10 +123,10 @@ class SamplingRun:
         self.keys = cell_keys(state.seed, batch, height, self.width + extra, device).flatten(2)  # [2, B, cells]
         self.maps = self._widen(state, extra, device)
         self.trace = trace.widen(extra) if trace is not None else None
-        self.board = self.maps["indices"].clone()
+        self.padded = self.maps["indices"].clone()
         unconditional = unconditional_of(condition, settings)
         conditions = [condition] if unconditional is None else [condition, unconditional]
-        self.evaluator = WindowEvaluator(prior, conditions, self.board.view(batch, height, -1))
+        self.evaluator = WindowEvaluator(prior, conditions, self.padded.view(batch, height, -1))
         self.lookaheads: dict[int, Lookahead] = {}  # by the number of sequences side by side
 
     def _widen(self, state: SamplingState, extra: int, device: torch.device) -> dict[str, Tensor]:
@@ -139,18 +139,18 @@ class SamplingRun:
     def draw(self, group: Group) -> Iterator[tuple[int, int]]:
         """Draw the cells of segments side by side; tells of each cell of the canvas once it is decided."""
         windows, noise = self.evaluator.open(group.segments), _Noise(self, group)
-        lookahead = self._lookahead(len(group.segments) * len(self.board))
+        lookahead = self._lookahead(len(group.segments) * len(self.padded))
         length, done, guessed = len(group.places), 0, 0
         while done < length:
-            besides = max(0, group.places[done] - windows.done - 1)  # cells to evaluate before the first guess
-            count = lookahead.choose(length - done, besides)
+            backlog = max(0, group.places[done] - windows.done - 1)  # cells to evaluate before the first guess
+            count = lookahead.choose(length - done, backlog)
             self._guess(group, guessed, done + count)
             guessed = max(guessed, done + count)
             began, opens = time.perf_counter(), windows.cache is None
             with self.threads.decode():
                 decided = self._draw_pass(group, windows, noise, done, count)
             if not opens:  # what the prefix takes is another matter
-                lookahead.note(count, decided, time.perf_counter() - began, besides)
+                lookahead.note(count, decided, time.perf_counter() - began, backlog)
             self.state.passes += 1
             windows.rollback(group.places[done + decided - 1])
             yield from self._cells(group, done, done + decided)
@@ -169,8 +169,8 @@ class SamplingRun:
         """Guess cells that none was guessed for yet: as the cell above, or as what is drawn anew was before."""
         if start < end:
             numbers = group.numbers[:, start:end]
-            guesses = self.board[:, group.guesses[:, start:end]]  # [B, G, n]
-            self.board[:, numbers] = torch.where(self._pending(group, numbers), guesses, self.board[:, numbers])
+            guesses = self.padded[:, group.guesses[:, start:end]]  # [B, G, n]
+            self.padded[:, numbers] = torch.where(self._pending(group, numbers), guesses, self.padded[:, numbers])
 
     def _pending(self, group: Group, numbers: Tensor) -> Tensor:
         """Where these cells are still to be drawn, [B, G, n] bool."""
@@ -183,10 +183,10 @@ class SamplingRun:
         temperature = _rows(self.temperature[:, numbers]).unsqueeze(2)
         own = noise(start, count)
         drawn = _images(draw(warp(logits, self.settings, temperature), own), len(numbers))  # [B, G, m]
-        guesses = self.board[:, numbers]
+        guesses = self.padded[:, numbers]
         pending = self._pending(group, numbers)
         codes = torch.where(pending, drawn, guesses)
-        self.board[:, numbers] = codes
+        self.padded[:, numbers] = codes
         decided = _count_decided(codes == guesses) if count > 1 else 1
         first = slice(None, decided)
         self._record(group, start, codes[..., first], pending[..., first], logits[:, first], own[:, first])
@@ -213,7 +213,7 @@ class SamplingRun:
             self.maps[name][:, numbers] = torch.where(pending, value, self.maps[name][:, numbers])
         self.maps["known"][:, numbers] = True
         if self.trace is not None:
-            first = slice(None, None, len(self.board))  # image of each group
+            first = slice(None, None, len(self.padded))  # image of each group
             self.trace.note(numbers.flatten(), likely[first].flatten(0, 1), noise[first].flatten(0, 1))
 
 

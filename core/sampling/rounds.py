@@ -17,7 +17,7 @@ import numpy as np
 from ..conditions.base import Condition
 from ..geometry import Window, Wrap
 from ..priors.base import Prior
-from .schedule import Heard, Segment, schedule
+from .schedule import CheckCancelled, Segment, schedule
 from .state import SamplingState
 from .windows import Sliding, Visit
 
@@ -60,7 +60,7 @@ def any_order_segments(state: SamplingState, side: int, wrap: Wrap) -> list[Orde
 
 
 def rounds_of_run(
-    prior: Prior, condition: Condition, state: SamplingState, sliding: Sliding, heard: Heard = bool
+    prior: Prior, condition: Condition, state: SamplingState, sliding: Sliding, check_cancelled: CheckCancelled = bool
 ) -> list[list[Segment]]:
     """What is left to do of a run by a prior of any kind, in rounds."""
     if getattr(prior, "any_order", False):
@@ -69,7 +69,7 @@ def rounds_of_run(
         return [[segment] for segment in fixed_order_segments(state, order)]
     if getattr(prior, "whole_canvas", False):
         return [[segment] for segment in whole_canvas_segments(state)]
-    return schedule(prior, condition, state, sliding, heard)
+    return schedule(prior, condition, state, sliding, check_cancelled)
 
 
 def fixed_order_segments(state: SamplingState, order: tuple[int, ...]) -> list[OrderedSegment]:

@@ -1,8 +1,12 @@
-"""In which order cells are drawn: what does not depend on one another, side by side.
+"""In which order cells are drawn: independent ones in parallel.
 
-A cell sees the cells before it in its window and nothing else, and has its own random number. So a row may
-follow the row above as soon as its windows are filled there, and the codes are those of one cell after the
-other. What there is to wait for is read off the windows themselves.
+A cell depends on the cells before it in its window and on nothing else, and has its own random numbers. So a row may
+start before the row above is finished, and the codes are still those of raster order. What a cell waits for is read
+off the windows themselves. A canvas of 3 x 5 cells, a window of 2 x 2, at most 2 segments a round; each cell's round:
+
+    1 1 2 3 4      a window serves the first two cells of a row (one segment), then one cell each
+    2 2 3 4 5      the second row follows the first at once, through the same windows: they are kept in the cache
+    5 5 6 7 8      the third could start in round 3, but rounds 3 and 4 are full
 """
 
 from __future__ import annotations
@@ -25,19 +29,19 @@ from .checks import first_prefix
 from .state import SamplingState
 from .windows import Sliding, Visit, visits
 
-Heard = Callable[[], object]  # called now and then during long work, which it may end by raising
+CheckCancelled = Callable[[], object]  # called now and then during long work; raises to end it
 Item = TypeVar("Item")
-HEARS = 512  # steps of working out the order; some milliseconds
+CHECK_EVERY = 512  # visits or segments; some milliseconds
 MAX_CACHE_BYTES = 2**30  # of windows kept for the row below
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Cells that one window serves one after the other.
+    """Cells drawn one after the other through the same window.
 
-    visits: the draws; all with the same window and number.
-    resumes: the window was read up to the cell before an earlier segment's last, and is still in memory.
-    kept: it stays in memory for a later segment.
+    visits: the draws; all with the same window and pass number.
+    resumes: continue from the cache that an earlier segment left for this window.
+    kept: leave the cache for a later segment.
     order: the window's cells in the order in which a prior of any order reads them; empty is row by row.
     """
 
@@ -48,7 +52,7 @@ class Segment:
 
     @property
     def window(self) -> Window:
-        """The window."""
+        """The one window of all its visits."""
         return self.visits[0].window
 
     @property
@@ -63,78 +67,78 @@ class Segment:
 
 
 def split_segments(draws: Iterable[Visit], height: int, width: int) -> list[Segment]:
-    """Join neighbors in the order of visits that have the same window.
+    """Join successive visits that have the same window.
 
     A window larger than a wrapped canvas shows cells twice. One that is drawn again may be among those that were
     read before, so that the next has to read anew.
     """
 
-    def alike(visit: Visit) -> tuple:
+    def key(visit: Visit) -> tuple:
         twice = visit.pass_number > 1 and (visit.window.height > height or visit.window.width > width)
         return visit.window, visit.pass_number, (visit.row, visit.column) if twice else None
 
-    return [Segment(tuple(group)) for _, group in groupby(draws, alike)]
+    return [Segment(tuple(group)) for _, group in groupby(draws, key)]
 
 
 def schedule_rounds(work: Iterable[Segment], height: int, width: int, max_parallel: int) -> list[list[Segment]]:
-    """Spread segments over rounds; those of one round don't depend on one another, and `max_parallel` share one.
+    """Group segments into rounds of at most `max_parallel` independent ones.
 
     A segment comes after those that draw what it sees, and after those that saw what it draws anew.
     """
-    drawn = np.zeros((height, width), np.int64)  # the last round that draws a cell
+    drawn = np.zeros((height, width), np.int64)  # the last round that draws a cell, counted from 1
     seen = np.zeros((height, width), np.int64)  # the last round that looks at it
-    made: list[list[Segment]] = []
+    rounds: list[list[Segment]] = []
     for segment in work:
         window = segment.window
-        under = np.ix_(window.rows(height), window.columns(width))
-        before = under[0].repeat(window.width, 1).ravel(), under[1].repeat(window.height, 0).ravel()
-        before = tuple(index[: segment.places[-1]] for index in before)
-        own = tuple(np.array(index) for index in zip(*((v.row, v.column) for v in segment.visits), strict=True))
-        earliest = max(drawn[before].max(initial=0), seen[own].max(), drawn[own].max())  # as a number from 0
-        while earliest < len(made) and len(made[earliest]) >= max_parallel:
+        grid = np.ix_(window.rows(height), window.columns(width))
+        flat = grid[0].repeat(window.width, 1).ravel(), grid[1].repeat(window.height, 0).ravel()
+        context = tuple(index[: segment.places[-1]] for index in flat)
+        cells = tuple(np.array(index) for index in zip(*((v.row, v.column) for v in segment.visits), strict=True))
+        earliest = max(drawn[context].max(initial=0), seen[cells].max(), drawn[cells].max())  # counted from 0
+        while earliest < len(rounds) and len(rounds[earliest]) >= max_parallel:
             earliest += 1
-        made.extend([] for _ in range(earliest + 1 - len(made)))
-        made[earliest].append(segment)
-        seen[before] = np.maximum(seen[before], earliest + 1)
-        drawn[own] = earliest + 1
-    return made
+        rounds.extend([] for _ in range(earliest + 1 - len(rounds)))
+        rounds[earliest].append(segment)
+        seen[context] = np.maximum(seen[context], earliest + 1)
+        drawn[cells] = earliest + 1
+    return rounds
 
 
-def mark_cached(made: list[list[Segment]], max_parallel: int) -> list[list[Segment]]:
-    """Mark which windows stay in memory, at most `max_parallel` at a time, for a row below that has them too.
+def mark_cached(rounds: list[list[Segment]], max_windows: int) -> list[list[Segment]]:
+    """Mark which windows stay in the cache, at most `max_windows` at a time, for a row below that has them too.
 
     Near the top and the bottom of a canvas the window stands still from row to row. Of two, the one that is
-    needed sooner stays. Only first visits do so: what is drawn again has been read with its old codes.
+    needed sooner stays. Only first draws do so: what is drawn again has been read with its old codes.
     """
-    uses: dict[Window, list[int]] = defaultdict(list)  # the rounds that use each window, from the next on
-    for number, segment in ((n, s) for n, group in enumerate(made) for s in group if s.pass_number == 1):
-        uses[segment.window].append(number)
-    marked = [list(group) for group in made]
-    held: dict[Window, tuple[int, int]] = {}  # windows in memory: which segment used it last
-    for number, group in enumerate(marked):
-        for place, segment in enumerate(group):
+    next_uses: dict[Window, list[int]] = defaultdict(list)  # the rounds that use each window, from the next on
+    for number, segment in ((n, s) for n, round_ in enumerate(rounds) for s in round_ if s.pass_number == 1):
+        next_uses[segment.window].append(number)
+    marked = [list(round_) for round_ in rounds]
+    cached: dict[Window, tuple[int, int]] = {}  # round and place of the segment that used the window last
+    for number, round_ in enumerate(marked):
+        for place, segment in enumerate(round_):
             if segment.pass_number > 1:
                 continue
             window = segment.window
-            uses[window].pop(0)
-            if window in held:
-                earlier, at = held.pop(window)
+            next_uses[window].pop(0)
+            if window in cached:
+                earlier, at = cached.pop(window)
                 marked[earlier][at] = replace(marked[earlier][at], kept=True)
-                group[place] = replace(segment, resumes=True)
-            if uses[window]:
-                held[window] = number, place
-            if len(held) > max_parallel:
-                held.pop(max(held, key=lambda window: uses[window][0]))
+                round_[place] = replace(segment, resumes=True)
+            if next_uses[window]:
+                cached[window] = number, place
+            if len(cached) > max_windows:
+                cached.pop(max(cached, key=lambda window: next_uses[window][0]))
     return marked
 
 
 def split_groups(round_: list[Segment]) -> list[list[Segment]]:
-    """Split a round into what runs as one batch: the same places in their windows, none of them remembered."""
-    alike: dict[tuple, list[Segment]] = {}
+    """Split a round into batches: segments with the same places in their windows; one with a kept cache is alone."""
+    groups: dict[tuple, list[Segment]] = {}
     for segment in round_:
         alone = segment.window if segment.kept or segment.resumes else None
-        alike.setdefault((segment.places, segment.pass_number, alone), []).append(segment)
-    return list(alike.values())
+        groups.setdefault((segment.places, segment.pass_number, alone), []).append(segment)
+    return list(groups.values())
 
 
 @dataclass(frozen=True)
@@ -187,7 +191,7 @@ def make_groups(
 
 
 def schedule(
-    prior: Prior, condition: Condition, state: SamplingState, sliding: Sliding, heard: Heard = bool
+    prior: Prior, condition: Condition, state: SamplingState, sliding: Sliding, check_cancelled: CheckCancelled = bool
 ) -> list[list[Segment]]:
     """What is left to do of a run, in rounds."""
     batch, height, width = state.indices.shape
@@ -201,17 +205,17 @@ def schedule(
         return pending[visit.pass_number][visit.row][visit.column]
 
     every = visits(height, padded_width, prior.window, sliding, state.wrap)
-    left = (visit for visit in hearing(every, heard) if is_left(visit))
-    work = hearing(split_segments(left, height, padded_width), heard)
+    left = (visit for visit in with_checks(every, check_cancelled) if is_left(visit))
+    work = with_checks(split_segments(left, height, padded_width), check_cancelled)
     rounds = schedule_rounds(work, height, padded_width, sliding.rows or _rows_at_once(prior.device, sliding))
     return mark_cached(rounds, max_cached_windows(prior, condition, batch))
 
 
-def hearing(items: Iterable[Item], heard: Heard) -> Iterator[Item]:
-    """The same items; every `HEARS` of them `heard` is called."""
+def with_checks(items: Iterable[Item], check_cancelled: CheckCancelled) -> Iterator[Item]:
+    """The same items; every `CHECK_EVERY` of them `check_cancelled` is called."""
     for number, item in enumerate(items, 1):
-        if number % HEARS == 0:
-            heard()
+        if number % CHECK_EVERY == 0:
+            check_cancelled()
         yield item
 
 
@@ -221,7 +225,7 @@ def right_padding(width: int, side: int, wrap: Wrap) -> int:
 
 
 def max_cached_windows(prior: Prior, condition: Condition, batch: int) -> int:
-    """How many windows to remember: what a second row needs that follows the first, within `MAX_CACHE_BYTES`."""
+    """How many windows to keep: as many as a row needs that follows the one above, within `MAX_CACHE_BYTES`."""
     sharing = batch // len(first_prefix(prior, condition))
     size = batch * prior.cache_bytes(prior.window**2, sharing)
     return min(prior.window // 2 + 1, MAX_CACHE_BYTES // size)

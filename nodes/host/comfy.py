@@ -23,6 +23,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from server import PromptServer
 from torch import Tensor, bfloat16, device, dtype, float16, float32, nn
+from torch.nn.functional import linear
 from torch.overrides import TorchFunctionMode
 
 from ...core.storage.atomic import atomic_write
@@ -30,7 +31,7 @@ from ...core.storage.door import brief
 
 logger = logging.getLogger("tessera")
 
-__all__ = ["Blocked", "ComfyExtension", "Interrupted", "ModelPatcher", "Progress", "Watched", "io", "ui"]
+__all__ = ["Blocked", "Cancellable", "ComfyExtension", "Interrupted", "ModelPatcher", "Progress", "Watched", "io", "ui"]
 
 VQGAN_FOLDER, PRIOR_FOLDER, CLIP_FOLDER = "vqgan", "vq_transformer", "tessera_clip"
 TEXT_FOLDER = "text_encoders"  # of ComfyUI
@@ -40,6 +41,7 @@ OWN_MODELS, ASSETS = PACK / "models", PACK / "assets"
 EXTENSIONS = {".safetensors", ".ckpt", ".pt", ".pth", ".bin"}
 MAX_LISTED = 500  # files of one folder in a combo
 PATIENCE = 0.5  # seconds of a decoding before it has a bar
+LAYERS = (torch.conv2d, linear, torch.addmm)  # the last one looks for the nearest codes
 FRESH = 3.0  # seconds that a list of files is good for
 OUTPUT = " [output]"  # marks names of files in the output folder, as ComfyUI does
 
@@ -264,23 +266,34 @@ def saved_pictures(images: Tensor, node: type) -> ui.PreviewImage:
     return ui.PreviewImage(images, cls=node)
 
 
-class Watched(TorchFunctionMode):
-    """Cancel, and after `PATIENCE` a bar, while a module's convolutions work through pictures one after the other, in
-    whole layers or strip by strip."""
+class Cancellable(TorchFunctionMode):
+    """Cancel, heard between any two layers of the models that work inside."""
+
+    def __torch_function__(
+        self, function: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if function in LAYERS:
+            stop_if_cancelled()
+        return function(*args, **(kwargs or {}))
+
+
+class Watched(Cancellable):
+    """Cancel, and after `PATIENCE` a bar, while a module's layers work through pictures, or batches of them, one after
+    the other, as a whole or strip by strip."""
 
     def __init__(self, module: nn.Module, pictures: int = 1):
         super().__init__()
-        self.layers = [part.weight for part in module.modules() if isinstance(part, nn.Conv2d)]
+        self.layers = [part.weight for part in module.modules() if isinstance(part, nn.Conv2d | nn.Linear)]
         self.total, self.finished, self.seen = pictures * len(self.layers), 0, set[int]()
         self.bar, self.start = Progress(), time.monotonic()
 
     def __torch_function__(
         self, function: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if function is torch.conv2d:
-            stop_if_cancelled()
+        done = super().__torch_function__(function, types, args, kwargs)
+        if function in (torch.conv2d, linear):
             self.count(args[1])
-        return function(*args, **(kwargs or {}))
+        return done
 
     def count(self, weight: Tensor) -> None:
         """A layer is at work; the first one comes again with the next picture."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -65,8 +66,14 @@ class VQGANHandle:
 
     def decode(self, canvas: Canvas) -> Tensor:
         """The pictures of a canvas, as `decode_canvas`, with a bar and cancel."""
+        with self.watched(canvas) as vqgan:
+            return decode_canvas(vqgan, canvas)
+
+    @contextmanager
+    def watched(self, canvas: Canvas) -> Iterator[VQGAN]:
+        """The module, on the device, while it decodes this canvas; with a bar and cancel."""
         with comfy.Watched(self.ready_for(canvas).decoder, len(canvas.indices)):
-            return decode_canvas(self.module, canvas)
+            yield self.module
 
     def decoding_memory(self, size: tuple[int, int]) -> int:
         """Bytes with which a picture of so many cells can be decoded, one way or the other."""
@@ -107,14 +114,14 @@ class BundleHandle:
         """Of the weights that paint."""
         return _fingerprint_once(f"{self.name} prior", self.bundle.prior)
 
-    def ready_to_sample(self, canvas: Canvas, guided: bool = False, memory: int | None = None) -> Bundle:
+    def ready_to_sample(self, canvas: Canvas, guidance: bool = False, memory: int | None = None) -> Bundle:
         """Prior and decoder on the device, with room to sample a canvas and show it.
 
         Args:
-            guided: each window is read twice, with the condition and without.
+            guidance: each window is read twice, with the condition and without.
             memory: bytes for sampling, if that is known better than for a canvas of one window.
         """
-        memory = sampling_memory(self.bundle.prior, len(canvas.indices), guided) if memory is None else memory
+        memory = sampling_memory(self.bundle.prior, len(canvas.indices), guidance) if memory is None else memory
         comfy.make_room([self.prior, self.vqgan.patcher], memory + self.vqgan.decoding_memory(canvas.size))
         return self.bundle
 

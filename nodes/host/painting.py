@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil
 
 import torch
 from PIL import Image
@@ -18,6 +20,7 @@ from ...core.clip.layouts import Activation
 from ...core.clip.model import ClipModel
 from ...core.clip.painting import Frame, estimate_step, guidance_memory, painted_canvas
 from ...core.clip.prompts import Prompt
+from ...core.clip.scoring import IMAGES_AT_ONCE, score_images, score_texts
 from ...core.images.io import to_pil
 from ...core.storage.fingerprint import fingerprint
 from . import comfy
@@ -41,6 +44,23 @@ class ClipHandle:
         """On the device, with room to encode a few pictures or texts."""
         comfy.make_room([self.patcher], ENCODING)
         return self.model
+
+    def score(self, images: Tensor, text: str) -> Tensor:
+        """Cosines of images [B, 3, H, W] in -1..1 with a text, [B] on the CPU; with a bar and cancel."""
+        with self.watched(len(images)) as model:
+            return score_texts(model, (images + 1) / 2, [text]).mean(1).cpu()
+
+    def compare(self, images: Tensor, references: Tensor) -> Tensor:
+        """Cosines of images with reference images, both [., 3, H, W] in -1..1: their means [B], as `score`."""
+        with self.watched(len(images)) as model:
+            return score_images(model.clip, (images + 1) / 2, (references + 1) / 2).mean(1).cpu()
+
+    @contextmanager
+    def watched(self, images: int) -> Iterator[ClipModel]:
+        """The model, on the device, while it looks at so many images; with a bar and cancel."""
+        model = self.ready()
+        with comfy.Watched(model.clip.image, ceil(images / IMAGES_AT_ONCE)):
+            yield model
 
 
 def load_clip(name: str, words: str | None, activation: Activation) -> ClipHandle:
@@ -77,26 +97,27 @@ def paint(
         free: [h, w] bool, the cells that may change.
     """
     module, models = make_ready(vqgan, clips, size)
-    start = begin(module)
-    names = [vqgan.fingerprint, *(clip.name for clip in clips)]
-    key = fingerprint(*names, *prompts, start.z, start.generator, settings, free)
-    state = _cancelled.pop(key, start)
-    left = settings.steps - state.step
-    comfy.say(f"{left} steps, about {left * estimate_step(module, models, state, settings):.0f} s")
-    bar = comfy.Progress()
-    try:
-        for event in guide_steps(module, models, prompts, state, settings, free):
-            state = event.state
-            due = preview_every and (event.step % preview_every == 0 or event.step == event.steps)
-            bar.step(event.step, event.steps, (lambda image=event.image: _picture(image)) if due else None)
-    except BaseException:  # a cancel, or an error: the same run goes on from here
-        _cancelled[key] = state
-        while len(_cancelled) > MOST_KEPT:
-            _cancelled.popitem(last=False)
-        raise
-    if left:
-        comfy.say(f"distance to the prompts: {', '.join(f'{loss:.3f}' for loss in event.losses)}")
-    return painted_canvas(module, state, settings)
+    with comfy.Cancellable():
+        start = begin(module)
+        names = [vqgan.fingerprint, *(clip.name for clip in clips)]
+        key = fingerprint(*names, *prompts, start.z, start.generator, settings, free)
+        state = _cancelled.pop(key, start)
+        left = settings.steps - state.step
+        comfy.say(f"{left} steps, about {left * estimate_step(module, models, state, settings):.0f} s")
+        bar = comfy.Progress()
+        try:
+            for event in guide_steps(module, models, prompts, state, settings, free):
+                state = event.state
+                due = preview_every and (event.step % preview_every == 0 or event.step == event.steps)
+                bar.step(event.step, event.steps, (lambda image=event.image: _picture(image)) if due else None)
+        except BaseException:  # a cancel, or an error: the same run goes on from here
+            _cancelled[key] = state
+            while len(_cancelled) > MOST_KEPT:
+                _cancelled.popitem(last=False)
+            raise
+        if left:
+            comfy.say(f"distance to the prompts: {', '.join(f'{loss:.3f}' for loss in event.losses)}")
+        return painted_canvas(module, state, settings)
 
 
 def film(frames: Iterator[Frame], count: int, steps: int) -> Tensor:
@@ -108,11 +129,12 @@ def film(frames: Iterator[Frame], count: int, steps: int) -> Tensor:
     """
     comfy.say(f"{count} frames")  # before previews, which cover later texts
     bar, finished = comfy.Progress(), []
-    for done, frame in enumerate(frames, 1):
-        bar.step(done, steps, lambda image=frame.event.image: _picture(image))
-        if frame.image is not None:
-            finished.append(frame.image.cpu())
-            comfy.say(f"frame {len(finished)} of {count}")
+    with comfy.Cancellable():
+        for done, frame in enumerate(frames, 1):
+            bar.step(done, steps, lambda image=frame.event.image: _picture(image))
+            if frame.image is not None:
+                finished.append(frame.image.cpu())
+                comfy.say(f"frame {len(finished)} of {count}")
     return torch.cat(finished)
 
 

@@ -75,18 +75,18 @@ class SamplingRequest:
     @property
     def key(self) -> str:
         """The same for requests that give the same pictures."""
-        guide, canvas = self.condition, self.canvas
-        given = (self.model.name, guide, canvas, self.settings, self.sliding, self.wrap, self.seed, self.pictures)
+        prepared, canvas = self.condition, self.canvas
+        given = (self.model.name, prepared, canvas, self.settings, self.sliding, self.wrap, self.seed, self.pictures)
         return fingerprint(*given)
 
     def begin(self) -> tuple[Condition, Canvas, SamplingSettings]:
         """What the sampling loop takes, for as many images as are to be made."""
-        guide = self.condition
+        prepared = self.condition
         try:
-            guide = guide or prepare_unconditional(self.model.ready_without_condition(), self.canvas)
+            prepared = prepared or prepare_unconditional(self.model.ready_without_condition(), self.canvas)
         except ValueError as error:
             raise ValueError(f"{error}; connect it to the input condition") from error
-        condition, start = expand_batch(guide, self.canvas, self.pictures)
+        condition, start = expand_batch(prepared, self.canvas, self.pictures)
         start = start.with_wrap(self.wrap)
         return condition, start, settings_for(self.settings, start)
 
@@ -113,8 +113,8 @@ def run(request: SamplingRequest, preview_every: int, bar: comfy.Progress | None
     """
     key, model, sliding = request.key, request.model, request.sliding
     condition, start, settings = request.begin()
-    guided = settings.guidance_scale != 1
-    bundle = model.ready_to_sample(start, guided)
+    guidance = settings.guidance_scale != 1
+    bundle = model.ready_to_sample(start, guidance)
     before = resume.kept.get(key)
     state = before.state if before else SamplingState.start(start, request.seed)
     trace = before.trace if before else blank_trace(bundle, start)
@@ -122,13 +122,15 @@ def run(request: SamplingRequest, preview_every: int, bar: comfy.Progress | None
     if large:
         plan = estimate_run(bundle.prior, condition, state.canvas, settings, sliding, comfy.stop_if_cancelled)
         comfy.say(plan.summary())
-        model.ready_to_sample(start, guided, plan.memory)
+        model.ready_to_sample(start, guidance, plan.memory)
     remark, left = _remark(request, start), int((~start.known & (state.draws == 0)).sum())
     if remark or (left and not large):  # before the first preview, or the page lays the picture over what is said later
         comfy.say(remark or f"Painting {left} cells")
     bar, started, passes = bar or comfy.Progress(), time.monotonic(), state.passes
 
-    steps = sample_steps(bundle.prior, condition, state, settings, sliding, trace, heard=comfy.stop_if_cancelled)
+    steps = sample_steps(
+        bundle.prior, condition, state, settings, sliding, trace, check_cancelled=comfy.stop_if_cancelled
+    )
     try:
         for step in steps:
             due = preview_every and (step.done % preview_every == 0 or step.done == step.total)
@@ -138,8 +140,8 @@ def run(request: SamplingRequest, preview_every: int, bar: comfy.Progress | None
     state.move_to(torch.device("cpu"))  # canvases are small, and live there
     if left:
         each = left / len(start.indices) / (state.passes - passes)
-        told = f"{left} cells in {time.monotonic() - started:.1f} s", f"{each:.1f} codes a pass", remark
-        comfy.say(" · ".join(filter(None, told)))
+        summary = f"{left} cells in {time.monotonic() - started:.1f} s", f"{each:.1f} codes a pass", remark
+        comfy.say(" · ".join(filter(None, summary)))
     return Sampled(
         key, start, state.canvas.with_provenance(provenance_of(model, start, state, settings, sliding)), state, trace
     )
@@ -195,7 +197,8 @@ def plan(request: SamplingRequest) -> RunEstimate:
 def preview(vqgan: VQGAN, canvas: Canvas) -> Image.Image:
     """The first pictures of a canvas as far as they are known."""
     some = canvas.pick(torch.arange(min(SHOWN, len(canvas.indices))))
-    shown = decode_canvas(vqgan, some.with_cells(some.indices.cpu(), some.known.cpu()))
+    with comfy.Cancellable():
+        shown = decode_canvas(vqgan, some.with_cells(some.indices.cpu(), some.known.cpu()))
     return to_pil(tile_images(shown, gap=4))[0]
 
 

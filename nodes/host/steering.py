@@ -10,7 +10,7 @@ from torch import Tensor
 from ...core.canvas.canvas import Canvas
 from ...core.canvas.codec import decode_canvas
 from ...core.clip.gate import Term, Tried, gate
-from ...core.clip.scoring import score_images, score_texts
+from ...core.clip.scoring import score_texts
 from ...core.clip.steering import steer_steps
 from ...core.prepared import PreparedCondition, condition_agreement
 from ...core.sampling.likelihood import mean_log_probability
@@ -39,15 +39,17 @@ def steer(request: SamplingRequest, clip: ClipHandle, text: str, preview_every: 
     def score(made: Canvas) -> Tensor:
         return score_texts(judge, (decode_canvas(bundle.vqgan, made) + 1) / 2, [text]).mean(1)
 
-    backdrop = sample(bundle.prior, alone, first, request.seed + request.pictures, settings).canvas
-    comfy.say(f"Painting {request.pictures} pictures side by side")  # before previews, which cover later texts
-    state, bar = SamplingState.start(start, request.seed), comfy.Progress()
-    for event in steer_steps(bundle.prior, given, state, settings, score, backdrop):
-        due = preview_every and event.done % preview_every == 0
-        now = start.with_cells(state.indices, state.known)
-        bar.step(event.done, event.total, (lambda now=now: preview(bundle.vqgan, now)) if due else None)
-        if event.copied:
-            comfy.say(f"{event.copied} of {request.pictures} pictures replaced, mean cosine {event.scores.mean():.3f}")
+    with comfy.Cancellable():
+        backdrop = sample(bundle.prior, alone, first, request.seed + request.pictures, settings).canvas
+        comfy.say(f"Painting {request.pictures} pictures side by side")  # before previews, which cover later texts
+        state, bar = SamplingState.start(start, request.seed), comfy.Progress()
+        for event in steer_steps(bundle.prior, given, state, settings, score, backdrop):
+            due = preview_every and event.done % preview_every == 0
+            now = start.with_cells(state.indices, state.known)
+            bar.step(event.done, event.total, (lambda now=now: preview(bundle.vqgan, now)) if due else None)
+            if event.copied:
+                mean = event.scores.mean()
+                comfy.say(f"{event.copied} of {request.pictures} pictures replaced, mean cosine {mean:.3f}")
     order = event.scores.argsort(descending=True, stable=True)
     return start.with_cells(state.indices.cpu(), state.known.cpu()).pick(order), event.scores[order]
 
@@ -68,21 +70,21 @@ def try_until(
 
     Args:
         request: of the first try.
-        reference: [n, 3, H, W] in 0..1.
+        reference: [n, 3, H, W] in -1..1.
         likelihood, agreement: weights of what the model finds likely, and of agreement with the condition.
     Raises:
         ValueError: nothing to judge by; agreement is asked for, but nothing guides, or nothing that can be compared.
     """
-    judge, runs, images = clip.ready(), [], []
-    model, guide = request.model, request.condition
-    if agreement and guide is None:
+    runs, images = [], []
+    model, condition = request.model, request.condition
+    if agreement and condition is None:
         raise ValueError("agreement has a weight, but no condition is connected; connect one, or set it to 0")
     terms = _terms(clip, text, reference, {"likelihood": likelihood, "agreement": agreement})
     scorers = {
-        "words": lambda made, _: score_texts(judge, made, [text]).mean(1),
-        "reference": lambda made, _: score_images(judge.clip, made, reference).mean(1),
+        "words": lambda made, _: clip.score(made, text),
+        "reference": lambda made, _: clip.compare(made, reference),
         "likelihood": _likelihood,
-        "agreement": lambda made, _: _agreement(model, guide, made * 2 - 1),
+        "agreement": lambda made, _: _agreement(model, condition, made),
     }
 
     def make(first: int) -> list[Tensor]:
@@ -90,7 +92,7 @@ def try_until(
         sampled = run(batch, preview_every)
         runs.append(sampled)
         images.append(request.model.vqgan.decode(sampled.canvas))
-        return [scorers[term.name]((images[-1] + 1) / 2, sampled) for term in terms]
+        return [scorers[term.name](images[-1], sampled) for term in terms]
 
     for tried in gate(make, terms, threshold, tries, together):
         comfy.say(f"{len(tried.totals)} tried, best {tried.totals.max():.0f} of 100")
@@ -108,9 +110,10 @@ def _terms(clip: ClipHandle, text: str, reference: Tensor | None, weights: dict[
     return terms
 
 
-def _agreement(model: BundleHandle, guide: PreparedCondition, images: Tensor) -> Tensor:
+def _agreement(model: BundleHandle, condition: PreparedCondition, images: Tensor) -> Tensor:
     """`condition_agreement` with the condition's VQGAN on the device."""
-    return condition_agreement(model.ready_for_condition(*images.shape[2:]), guide, images)
+    with comfy.Cancellable():
+        return condition_agreement(model.ready_for_condition(*images.shape[2:]), condition, images)
 
 
 def _likelihood(_: Tensor, sampled: Sampled) -> Tensor:

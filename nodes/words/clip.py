@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ...core.clip.layouts import Activation
 from ...core.clip.prompts import Prompt, parse_prompts
-from ...core.clip.scoring import TEMPLATES, classify, embed_classes, score_images, score_texts
+from ...core.clip.scoring import TEMPLATES, classify, embed_classes
 from ...core.images.io import to_pil, to_tensor
 from ...core.images.sheet import labeled_sheet
 from .. import sockets
@@ -180,13 +180,12 @@ class RankByWords(io.ComfyNode):
     def execute(
         cls, clip: ClipHandle, image: Tensor, text: str, keep: int, reference: Tensor | None = None
     ) -> io.NodeOutput:
-        model, pictures = clip.ready(), (from_image(image) + 1) / 2
-        scores = []
+        pictures, scores = from_image(image), []
         if text.strip() or reference is None:
-            scores.append(score_texts(model, pictures, [text]).mean(1))
+            scores.append(clip.score(pictures, text))
         if reference is not None:
-            scores.append(score_images(model.clip, pictures, (from_image(reference) + 1) / 2).mean(1))
-        total = torch.stack(scores).mean(0).cpu()
+            scores.append(clip.compare(pictures, from_image(reference)))
+        total = torch.stack(scores).mean(0)
         order = total.argsort(descending=True, stable=True)
         lines = [f"{int(i) + 1}: {total[i]:.3f}" for i in order]
         best = image[order[:keep].to(image.device)]
@@ -227,9 +226,9 @@ class Classify(io.ComfyNode):
 
     @classmethod
     def execute(cls, clip: ClipHandle, image: Tensor, names: str, templates: str) -> io.NodeOutput:
-        model, listed = clip.ready(), lines_of(names)
-        pictures = from_image(image)
-        found = classify(model, (pictures + 1) / 2, embed_classes(model, listed, lines_of(templates)))
+        listed, pictures = lines_of(names), from_image(image)
+        with clip.watched(len(pictures)) as model:
+            found = classify(model, (pictures + 1) / 2, embed_classes(model, listed, lines_of(templates)))
         lines = [
             ", ".join(f"{listed[c]} {p:.0%}" for c, p in zip(row[:SHOWN_CLASSES], shares, strict=False))
             for row, shares in zip(found.classes.tolist(), found.probabilities.tolist(), strict=True)

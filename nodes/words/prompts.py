@@ -12,7 +12,7 @@ from ..host.comfy import io, ui
 from ..host.encoders import encode_prompt, missing_encoder, text_encoders
 from ..host.handles import BundleHandle
 from ..host.images import from_image, from_mask
-from ..inputs import filename_prefix_input, fit_input, guided_model_input
+from ..inputs import conditioned_model_input, filename_prefix_input, fit_input
 
 SUFFIX = ".prompt.safetensors"
 
@@ -65,7 +65,10 @@ class Prompt(io.ComfyNode):
             category=CATEGORY,
             description="Lets a prompt guide the picture, for models that follow prompts: LlamaGen's text models and "
             "ControlAR. Guidance in Sampling Settings says how closely; 4 to 8 is usual.",
-            inputs=[guided_model_input(), sockets.Text.Input("text", tooltip="From Encode Prompt or Load Prompt.")],
+            inputs=[
+                conditioned_model_input(),
+                sockets.Text.Input("text", tooltip="From Encode Prompt or Load Prompt."),
+            ],
             outputs=[sockets.Condition.Output(display_name="condition", tooltip="Guides Sample Codes.")],
         )
 
@@ -146,7 +149,7 @@ class Control(io.ComfyNode):
             "Takes what preprocessor nodes make as it is: canny, HED, line art, depth or segments, as the model "
             "learned.",
             inputs=[
-                guided_model_input(),
+                conditioned_model_input(),
                 sockets.Condition.Input("condition", tooltip="From Prompt."),
                 io.Image.Input(
                     "image",
@@ -180,4 +183,5 @@ class Control(io.ComfyNode):
         images = fit(from_image(image), size, model.side)
         where = None if strength_map is None else from_mask(strength_map)
         bundle = model.ready_for_control(*images.shape[-2:])
-        return io.NodeOutput(prepare_control(bundle, condition, images, strength, where))
+        with comfy.Cancellable():
+            return io.NodeOutput(prepare_control(bundle, condition, images, strength, where))

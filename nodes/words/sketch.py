@@ -14,7 +14,7 @@ from ..host import comfy
 from ..host.comfy import io
 from ..host.handles import BundleHandle
 from ..host.images import from_image, from_mask, to_image
-from ..inputs import fit_input, guided_model_input
+from ..inputs import conditioned_model_input, fit_input
 
 ANY = "any"
 
@@ -31,7 +31,7 @@ class SketchNode(io.ComfyNode):
             description="Asks for a picture by words, a style, lines and colors, in any combination: for models that "
             "were trained on sketches. Guidance in Sampling Settings says how closely all of it is followed.",
             inputs=[
-                guided_model_input(),
+                conditioned_model_input(),
                 io.String.Input(
                     "words",
                     default="",
@@ -92,9 +92,9 @@ class SketchNode(io.ComfyNode):
         )
         if not sketch.words and sketch.style is None and lines is None and colors is None:
             comfy.say("Nothing is asked for: the model paints freely")
-        guide = prepare_sketch(model.ready_for_control(*side_of(sketch, model.side)), sketch)
-        seen = to_image(show_sketch(*sketch_inputs(sketch, *guide.canvas.size)))
-        return io.NodeOutput(guide, seen, ui=comfy.saved_pictures(seen, cls))
+        condition = prepare_sketch(model.ready_for_control(*side_of(sketch, model.side)), sketch)
+        seen = to_image(show_sketch(*sketch_inputs(sketch, *condition.canvas.size)))
+        return io.NodeOutput(condition, seen, ui=comfy.saved_pictures(seen, cls))
 
 
 def read_words(model: BundleHandle, text: str) -> tuple[int, ...]:

@@ -144,7 +144,7 @@ class Gate(io.ComfyNode):
             model=model, condition=condition, canvas=canvas, settings=settings or DEFAULT_SETTINGS, window=sliding,
             seed=seed,
         )  # fmt: skip
-        wanted = None if reference is None else (from_image(reference) + 1) / 2
+        wanted = None if reference is None else from_image(reference)
         tried, terms, images, painted = try_until(
             request,
             clip,

@@ -121,7 +121,7 @@ def test_one_canvas_serves_all_guided_pictures_and_one_condition_all_canvases():
 
 def test_numbers_that_do_not_fit_are_refused():
     guide = PreparedCondition(ClassCondition(torch.tensor([1, 3]), 5), Canvas.empty(2, 3, 3))
-    with pytest.raises(ValueError, match="guides 2 pictures and the canvas holds 3"):
+    with pytest.raises(ValueError, match="for 2 images and the canvas holds 3"):
         expand_batch(guide, Canvas.empty(3, 3, 3), 1)
     with pytest.raises(ValueError, match="ask for at least 1"):
         expand_batch(guide, None, 0)

@@ -120,7 +120,7 @@ def test_plan_counts_what_the_run_then_does_and_changes_nothing(model, host):
 
 
 def test_cancel_is_heard_while_the_order_of_cells_is_worked_out(model, host, monkeypatch):
-    monkeypatch.setattr(schedule, "HEARS", 4)
+    monkeypatch.setattr(schedule, "CHECK_EVERY", 4)
     canvas = Canvas.empty(1, 6, 9)
     for work in (
         lambda: sliding.PlanRun.execute(model, 1, canvas=canvas),

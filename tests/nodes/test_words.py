@@ -1,14 +1,17 @@
 """Words to pictures, through the nodes."""
 
+import itertools
+
 import pytest
 import torch
 
 from tessera.benchmarks.guide import QUICK, QUICK_CLIP, random_models
 from tessera.core.autoencoders.vqgan_file import save_vqgan
 from tessera.core.bundle_file import save_bundle
+from tessera.core.canvas.canvas import Canvas
 from tessera.core.clip.clip_file import save_clip
 from tessera.core.clip.scoring import score_texts
-from tessera.nodes import compare, conditions, loaders
+from tessera.nodes import canvas_files, compare, conditions, loaders, sample
 from tessera.nodes.host.comfy import Interrupted, register_model_folders
 from tessera.nodes.words import clip, films, painting, steering
 
@@ -54,9 +57,15 @@ def test_words_become_a_picture_of_whole_cells(models, settings, host):
 
 def test_a_cancelled_picture_goes_on_where_it_was(models, settings, host):
     whole, _ = paint(models, settings)
-    host.interrupted_after = 1
+    looks = itertools.count()
+
+    def cancel(*_):
+        host.interrupted_after = 0 if next(looks) == 4 else None
+
+    within = models[1].model.clip.image.register_forward_pre_hook(cancel)  # in the third step, after two to measure
     with pytest.raises(Interrupted):
         paint(models, settings)
+    within.remove()
     host.said.clear()
     rest, _ = paint(models, settings)
     assert host.said[0][0].startswith("1 steps")
@@ -160,3 +169,66 @@ def test_the_best_of_many_by_words_is_the_one_that_fits_them_best(painter, model
     assert scores.tolist() == sorted(scores.tolist(), reverse=True)
     best = compare.BestOf.execute(painter, 0, 3, 1, 0, clip=models[1], text="a cat").args[0]
     assert torch.equal(best, kept[:1])
+
+
+def steer(painter, models, **_):
+    steering.SteerByWords.execute(painter, models[1], 0, "a cat", 2, 1)
+
+
+def gate(painter, models, **_):
+    steering.Gate.execute(painter, models[1], 0, "a cat", 100.0, 2, 2, 0.0, 0)
+
+
+def best_of_many(painter, models, **_):
+    compare.BestOf.execute(painter, 0, 2, 1, 0, clip=models[1], text="a cat")
+
+
+def paint_words(painter, models, settings):
+    paint(models, settings)
+
+
+def story(painter, models, settings):
+    films.PaintStory.execute(*models, 0, "a cat", 1, 20, 16, 2, 1, 1.0, 0.0, 0.0, 0.0, settings)
+
+
+def rank(painter, models, **_):
+    clip.RankByWords.execute(models[1], torch.rand(2, 24, 24, 3), "a cat", 1)
+
+
+def classes(painter, models, **_):
+    clip.Classify.execute(models[1], torch.rand(2, 24, 24, 3), "cat\ndog", "{}")
+
+
+def atlas(painter, models, **_):
+    compare.CodebookAtlas.execute(models[0], "number")
+
+
+def show(painter, models, **_):
+    canvas_files.ShowCanvas.execute(models[0], Canvas.empty(1, 4, 4))
+
+
+def previews(painter, models, **_):
+    sample.SampleCodes.execute(painter, 0, 1, 1)
+
+
+@pytest.mark.parametrize("work", [steer, gate, best_of_many, paint_words, story, rank, classes, atlas, show, previews])
+def test_cancel_is_heard_within_whatever_model_is_at_work(host, painter, models, settings, work):
+    parts = {
+        "decoder": models[0].module.decoder,
+        "painter": painter.bundle.vqgan.decoder,
+        "clip": models[1].model.clip.image,
+    }
+    names = {atlas: ["decoder"], show: ["decoder"], previews: ["painter"], steer: ["painter", "clip"]}
+    names |= {paint_words: ["decoder", "clip"], story: ["decoder", "clip"]}
+    for name in names.get(work, ["clip"]):
+        finished = []
+        hooks = [
+            parts[name].register_forward_pre_hook(lambda *_: setattr(host, "interrupted_after", 0)),
+            parts[name].register_forward_hook(lambda *_, finished=finished: finished.append(True)),
+        ]
+        with pytest.raises(Interrupted):
+            work(painter=painter, models=models, settings=settings)
+        assert not finished
+        for hook in hooks:
+            hook.remove()
+        host.interrupted_after = None

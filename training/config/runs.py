@@ -11,7 +11,7 @@ from ...core.autoencoders.two_level import TwoLevelConfig
 from ...core.autoencoders.vqgan import VQGANConfig
 from ...core.clip.encoder import CLIPConfig
 from ...core.priors.orders import Order
-from .guide import ENCODED, GuideConfig
+from .condition import ENCODED, SourceConfig
 from .paths import expand_home
 from .scenes import SceneConfig
 
@@ -141,7 +141,7 @@ class VQGANRun:
     start_from: str = ""  # a vqgan or bundle file, or a released checkpoint, whose weights to go on from
     learn: Literal["all", "decoder"] = "all"  # "decoder" leaves the codes alone: priors trained on them stay valid
     blend: float = 1.0  # of a decoder: interpolation weight between start_from (0) and the trained decoder (1)
-    condition: GuideConfig = field(default_factory=GuideConfig)  # of depth or segmentation, for data.picture: condition
+    condition: SourceConfig = field(default_factory=SourceConfig)  # for data.picture: condition
     model: VQGANConfig | TwoLevelConfig | DVAEConfig = field(default_factory=VQGANConfig)  # model.kind says which
     loss: VQGANLossConfig = field(default_factory=VQGANLossConfig)
     dvae: DVAELossConfig = field(default_factory=DVAELossConfig)  # in the place of `loss`, for model.kind dvae
@@ -240,7 +240,7 @@ class PriorRun:
     output: str
     data: DataConfig
     vqgan: str  # file of the first stage, ours or released
-    condition: GuideConfig = field(default_factory=GuideConfig)
+    condition: SourceConfig = field(default_factory=SourceConfig)
     unconditional: UnconditionalConfig = field(default_factory=UnconditionalConfig)
     start_from: str = ""  # a prior file to go on from, or a bundle, whose VQGANs may be others
     views: int = 8  # augmented views of each picture in the cached code file

@@ -21,7 +21,7 @@ from ...core.storage.tensors import load_tensors
 from ..config.runs import PriorRun
 from ..engine.distributed import combined, gathered, rank_and_world
 from .code_file import CodeFile
-from .conditions.guides import Guide
+from .conditions.sources import Source
 from .folder import ImageViews
 from .index import PictureIndex
 from .places import path_below
@@ -35,13 +35,17 @@ class CodeDataset(Dataset):
     """Codes of pictures in several views: item (epoch, i) is view `epoch mod views` of picture i.
 
     cells: [views, N, n] int, condition: [views, N, P] int; P is 0 without a condition. unconditional: [views,
-    N, n] int, views that are learned without a condition, if there are any. guide: what the condition comes from.
+    N, n] int, views that are learned without a condition, if there are any. source: what the condition comes from.
     """
 
     def __init__(
-        self, cells: Tensor, condition: Tensor, unconditional: Tensor | None = None, guide: Guide | None = None
+        self,
+        cells: Tensor,
+        condition: Tensor,
+        unconditional: Tensor | None = None,
+        source: Source | None = None,
     ):
-        self.cells, self.condition, self.unconditional, self.guide = cells, condition, unconditional, guide
+        self.cells, self.condition, self.unconditional, self.source = cells, condition, unconditional, source
 
     def __len__(self) -> int:
         return self.cells.shape[1]
@@ -64,9 +68,9 @@ def cached_codes(
         if main:
             logger.info("encoding %d views of %d pictures into %s", number, len(views), path.name)
         if not encode_into(path, views, number, run, vqgan, condition_vqgan, fingerprint):
-            return CodeDataset(*encode_views(views, number, run, vqgan, condition_vqgan), guide=views.guide)
+            return CodeDataset(*encode_views(views, number, run, vqgan, condition_vqgan), source=views.source)
     tensors, _ = load_tensors(path, "codes", {"cells", "condition"}, math.inf)  # mapped, not read
-    return CodeDataset(tensors["cells"], tensors["condition"], guide=views.guide)
+    return CodeDataset(tensors["cells"], tensors["condition"], source=views.source)
 
 
 @torch.inference_mode()
@@ -130,8 +134,8 @@ def describe(views: ImageViews, number: int, run: PriorRun, vqgan: VQGAN, condit
         "models": [fingerprint(weights_fingerprint(m), m.config) for m in (vqgan, condition_vqgan) if m is not None],
         "condition": [run.condition.kind, run.condition.factor] if condition_vqgan is not None else None,
     }
-    if views.guide is not None and views.guide.made_from:
-        facts["guide"] = [run.condition.kind, views.guide.made_from]
+    if views.source is not None and views.source.made_from:
+        facts["guide"] = [run.condition.kind, views.source.made_from]
     return json.dumps(facts, sort_keys=True)
 
 
@@ -156,7 +160,7 @@ def encode(
     )
     for pictures in loader:
         cells = vqgan.encode_indices(pictures["color"].to(device)).flatten(1).int().cpu()
-        if views.guide is None:
+        if views.source is None:
             yield cells, cells[:, :0]
             continue
         told = pictures["condition"].to(device)

@@ -20,7 +20,7 @@ from ...core.images.io import open_image
 from ..config.runs import DataConfig
 from ..engine.distributed import rank_and_world
 from .augment import FIRM_WIDTH, Placement, place, random_width, render_neighbors, render_view, widen
-from .conditions.guides import Guide, View
+from .conditions.sources import Source, View
 from .index import PictureIndex
 from .places import SUFFIXES, parts_below, path_below
 
@@ -158,11 +158,11 @@ class ImageViews(Dataset):
         config: how a view is made.
         seed: base of all randomness.
         augment: False gives the plain centered picture on the first background.
-        guide: what a prior is told of each view.
+        source: where each view's condition comes from.
     """
 
-    def __init__(self, paths: list[Path], config: DataConfig, seed: int, augment: bool, guide: Guide | None = None):
-        self.paths, self.config, self.seed, self.augment, self.guide = paths, config, seed, augment, guide
+    def __init__(self, paths: list[Path], config: DataConfig, seed: int, augment: bool, source: Source | None = None):
+        self.paths, self.config, self.seed, self.augment, self.source = paths, config, seed, augment, source
         self.skipped: set[Path] = set()
 
     def __len__(self) -> int:
@@ -170,7 +170,7 @@ class ImageViews(Dataset):
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
         """`color` [3, H, W], `edges` [1, H, W] as a prior is given them and `lines` [1, H, W], the same ones
-        always `FIRM_WIDTH` wide, all in -1..1; and `condition`, what the guide says."""
+        always `FIRM_WIDTH` wide, all in -1..1; and `condition`, what the source gives."""
         epoch, index = key
         rng = np.random.default_rng([self.seed, epoch, index])
         opened = self.paths[index]
@@ -183,11 +183,11 @@ class ImageViews(Dataset):
         item, placement = make_views(
             load, lambda: self.load(rng.integers(len(self)))[1], self.config, rng, self.augment
         )
-        if self.guide is None:
+        if self.source is None:
             return item
         name = path_below(opened, self.config).as_posix()
         view = View(name, placement, item["color"], item["edges"], rng if self.augment else None)
-        return item | {"condition": self.guide.of(view)}
+        return item | {"condition": self.source.of(view)}
 
     def load(self, index: int) -> tuple[Path, Image.Image]:
         """Picture `index`, or the next readable one; those that are not, or no longer there, are named once."""

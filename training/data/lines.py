@@ -37,10 +37,10 @@ def find_lines(images: Tensor, low: Tensor | float = LOW, high: Tensor | float =
 def neighbors_of_ridge(strength: Tensor, across: Tensor, along: Tensor) -> tuple[Tensor, Tensor]:
     """The two neighbors [B, 1, H, W] of each pixel that lie in the direction of its gradient."""
     height, width = strength.shape[2:]
-    around = F.pad(strength, (1, 1, 1, 1))
+    smoothed = F.pad(strength, (1, 1, 1, 1))
 
     def shifted(down: int, right: int) -> Tensor:
-        return around[:, :, 1 + down : 1 + down + height, 1 + right : 1 + right + width]
+        return smoothed[:, :, 1 + down : 1 + down + height, 1 + right : 1 + right + width]
 
     level = along.abs() < across.abs() * TAN_22
     upright = along.abs() > across.abs() * TAN_67

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..config.guide import GuideConfig
+from ..config.condition import SourceConfig
 from ..config.runs import DataConfig
 from ..engine.distributed import rank_and_world
 from ..shards.manifest import ShardSet, find_shards, is_sharded
 from ..shards.reading import ShardImages, ShardStream, endless_shards
-from .conditions.guides import guide_of_split
+from .conditions.sources import source_of_split
 from .folder import ImageViews, load_split
 from .stream import endless
 
-NOTHING = GuideConfig()
+NOTHING = SourceConfig()
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class ShardPictures:
 
 
 def open_pictures(
-    config: DataConfig, seed: int, output: str, condition: GuideConfig = NOTHING
+    config: DataConfig, seed: int, output: str, condition: SourceConfig = NOTHING
 ) -> FolderPictures | ShardPictures:
     """The pictures that `data.folder` stands for, with what guides them; what is known of a folder's files is kept in
     `output`. ValueError for shards that are to be guided by maps."""
@@ -67,6 +67,6 @@ def open_pictures(
         shards = find_shards(config.folder, config.validation)
         return ShardPictures(shards, ShardImages(list(shards.held_out), config), seed)
     learned, held_out = load_split(config, output)
-    guide = guide_of_split(condition, config, learned, held_out)
-    views = (ImageViews(side, config, seed, learn, guide) for side, learn in ((learned, True), (held_out, False)))
+    source = source_of_split(condition, config, learned, held_out)
+    views = (ImageViews(side, config, seed, learn, source) for side, learn in ((learned, True), (held_out, False)))
     return FolderPictures(*views)

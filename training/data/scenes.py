@@ -159,7 +159,7 @@ def on_white(drawings: Tensor) -> Tensor:
 class WholeDrawings(Dataset):
     """Drawings [N, 4, S, S] uint8 as they are, on white: items as those of `folder.ImageViews`, `color` alone."""
 
-    guide = None
+    source = None
 
     def __init__(self, drawings: Tensor, config: DataConfig):
         self.drawings, self.config = drawings, config

@@ -20,7 +20,7 @@ class RunLog:
 
     def __init__(self, folder: Path, start: int, active: bool):
         self.folder, self.active = folder, active
-        self.board = None
+        self.tensorboard = None
         if not active:
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ class RunLog:
         except ImportError:
             logger.warning("tensorboard is not installed; logging to CSV only")
         else:
-            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1)
+            self.tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1)
 
     def scalars(self, name: str, step: int, values: dict[str, float]) -> None:
         """Append one row to `<name>.csv`; a name not seen before becomes a new column."""
@@ -48,9 +48,9 @@ class RunLog:
         with path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns, restval="")
             writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
-        if self.board:
+        if self.tensorboard:
             for key, value in values.items():
-                self.board.add_scalar(f"{name}/{key}", value, step)
+                self.tensorboard.add_scalar(f"{name}/{key}", value, step)
 
     def picture(self, name: str, step: int, image: Tensor) -> None:
         """Save [3, H, W] in -1..1 as `pictures/<name>-<step>.png`."""
@@ -59,8 +59,8 @@ class RunLog:
         path = self.folder / "pictures" / f"{name}-{step:07d}.png"
         with atomic_write(path) as partial:
             to_pil(image.unsqueeze(0))[0].save(partial)
-        if self.board:
-            self.board.add_image(name, (image.clamp(-1, 1) + 1) / 2, step)
+        if self.tensorboard:
+            self.tensorboard.add_image(name, (image.clamp(-1, 1) + 1) / 2, step)
 
     def say(self, text: str) -> None:
         """One line for a person."""
@@ -69,8 +69,8 @@ class RunLog:
 
     def close(self) -> None:
         """Flush what tensorboard still holds."""
-        if self.board:
-            self.board.close()
+        if self.tensorboard:
+            self.tensorboard.close()
 
 
 def drop_rows_after(path: Path, step: int) -> None:

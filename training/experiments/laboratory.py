@@ -20,7 +20,7 @@ from ...core.autoencoders.vqgan import VQGAN, VQGANConfig
 from ...core.autoencoders.vqgan_file import read_vqgan
 from ...core.bundle_file import load_prior
 from ...core.images.io import to_pil
-from ..config.guide import GuideConfig
+from ..config.condition import SourceConfig
 from ..config.runs import (
     DataConfig,
     LoopConfig,
@@ -30,7 +30,7 @@ from ..config.runs import (
     VQGANRun,
 )  # fmt: skip
 from ..data.codes import CodeDataset, cached_codes
-from ..data.conditions.guides import guide_of_split
+from ..data.conditions.sources import source_of_split
 from ..data.folder import ImageViews, load_split
 from ..data.stream import endless, once
 from ..engine.loop import make_accelerator, train
@@ -81,7 +81,7 @@ class Laboratory:
         vqgan = str(self.vqgan) if condition == "edges" else ""
         return PriorRun(
             output=str(self.output / name), data=self.data(self.scale.pixels), vqgan=str(self.vqgan), model=model,
-            condition=GuideConfig(kind=condition, vqgan=vqgan), views=self.scale.views, loop=self.loop(**loop),
+            condition=SourceConfig(kind=condition, vqgan=vqgan), views=self.scale.views, loop=self.loop(**loop),
         )  # fmt: skip
 
     def loop(self, **changes: float) -> LoopConfig:
@@ -113,9 +113,9 @@ class Laboratory:
         run = self.prior_run("codes", self.scale.transformer, "edges")
         (self.output / "codes").mkdir(parents=True, exist_ok=True)
         sets = []
-        guide = guide_of_split(run.condition, run.data, *self.split, run.vqgan)
+        source = source_of_split(run.condition, run.data, *self.split, run.vqgan)
         for paths, views, augment in zip(self.split, (self.scale.views, 1), (True, False), strict=True):
-            pictures = ImageViews(paths, run.data, 0, augment, guide)
+            pictures = ImageViews(paths, run.data, 0, augment, source)
             sets.append(cached_codes(pictures, views, run, *self.vqgans, self.accelerator))
         return tuple(sets)
 

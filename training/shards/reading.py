@@ -146,7 +146,7 @@ def endless_shards(stream: ShardStream, places: Tensor, batch: int, workers: int
 class ShardImages(Dataset):
     """The first pictures of some shards, kept in memory as the files they are: item (epoch, i) is a plain view."""
 
-    guide = None  # nothing lies beside them
+    source = None  # nothing lies beside them
 
     def __init__(self, shards: list[str], config: DataConfig):
         self.config = config

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ...core.autoencoders.dvae import DVAE, drawn_in
+from ...core.autoencoders.dvae import DVAE, map_pixels
 from ...core.autoencoders.vqgan_file import save_vqgan
 from ..config.runs import DVAELossConfig, VQGANRun
 from ..data.folder import ImageViews
@@ -34,7 +34,7 @@ class Objective(nn.Module):
         logits = self.model.encode(image)
         choice = F.gumbel_softmax(logits, tau=temperature, dim=1)
         mean, scale = self.model.decoder(choice).float().chunk(2, 1)
-        wanted = drawn_in(image)
+        wanted = map_pixels(image)
         apart = (wanted.logit() - mean).abs() * (-scale).exp()
         surprise = apart + scale + (2 * wanted * (1 - wanted)).log()
         likely = logits.float().log_softmax(1)

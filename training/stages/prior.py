@@ -21,7 +21,7 @@ from ...core.priors.transformer import Transformer, cell_loss, corrupt
 from ...core.storage.model_file import check_shapes
 from ..config.runs import PriorRun
 from ..data.codes import CodeDataset, cached_codes
-from ..data.conditions.guides import guide_of_split
+from ..data.conditions.sources import source_of_split
 from ..data.folder import ImageViews, load_split
 from ..data.stream import endless, once
 from ..engine.distributed import combined, rank_and_world, synchronized_once
@@ -56,10 +56,10 @@ class PriorTask:
     ):
         self.run, self.held_out, self.vqgan, self.condition_vqgan = run, held_out, vqgan, condition_vqgan
         self.stages = stage_fingerprints(vqgan, condition_vqgan)
-        self.guide = train_set.guide
+        self.source = train_set.source
         cells, prefix_length = train_set.cells.shape[-1], max(1, train_set.condition.shape[-1])
         self.codes = vqgan.config.codebook_size
-        rows = self.guide.rows if self.guide and self.guide.rows else 1
+        rows = self.source.rows if self.source and self.source.rows else 1
         rows = condition_vqgan.config.codebook_size if condition_vqgan else rows
         dropped = run.condition.dropout > 0
         vocabulary = self.codes + rows + (dropped and run.condition.kind not in OWN_NOTHING)
@@ -117,7 +117,7 @@ class PriorTask:
             "uniform": self.baseline.uniform,
             "below_unigram": 1 - nll / self.baseline.unigram,
         }
-        if self.guide is not None:
+        if self.source is not None:
             others = CodeDataset(self.held_out.cells, self.held_out.condition.roll(len(self.held_out) // 2, 1))
             report["shuffled_nll"] = held_out_nll(self.averaged.module, others, self.run.loop.batch)
         if self.nothing is not None:
@@ -131,7 +131,7 @@ class PriorTask:
 
     def bundle(self) -> Bundle:
         """The averaged prior with the first stages it was trained on."""
-        words = self.guide.vocabulary if self.guide else None
+        words = self.source.vocabulary if self.source else None
         config = self.condition_config()
         return Bundle(self.vqgan, self.averaged.module, config, self.condition_vqgan, vocabulary=words)
 
@@ -141,7 +141,7 @@ class PriorTask:
         return ConditionConfig(
             kind=condition.kind,
             offset=self.codes,
-            labels=self.guide.labels if self.guide else 0,
+            labels=self.source.labels if self.source else 0,
             factor=condition.factor if condition.kind == "low-resolution" else 0,
             unconditional=condition.dropout > 0,
         )
@@ -158,7 +158,7 @@ class PriorTask:
         ready for use."""
         path = folder / "prior.safetensors"
         condition, trained_on = self.condition_config(), self.run.data.folder
-        words = self.guide.vocabulary if self.guide else None
+        words = self.source.vocabulary if self.source else None
         save_prior(path, self.averaged.module, condition, self.stages, words, trained_on=trained_on)
         save_bundle(folder / "bundle.safetensors", self.bundle(), half=True, trained_on=trained_on)
         return path
@@ -237,9 +237,9 @@ def stage_files(run: PriorRun) -> dict[str, str | Path]:
 def load_views(run: PriorRun) -> tuple[ImageViews, ImageViews]:
     """Augmented views of the pictures to learn from, plain ones of those held out, with what guides them."""
     sides = load_split(run.data, run.output)
-    guide = guide_of_split(run.condition, run.data, *sides, run.vqgan)
+    source = source_of_split(run.condition, run.data, *sides, run.vqgan)
     train_set, held_out = (
-        ImageViews(side, run.data, run.loop.seed, augment or bool(guide and guide.crops), guide)
+        ImageViews(side, run.data, run.loop.seed, augment or bool(source and source.crops), source)
         for side, augment in zip(sides, (True, False), strict=True)
     )
     return train_set, held_out
@@ -276,8 +276,8 @@ def train_prior(run: PriorRun) -> bool:
 def train_prior_in(folder: Path, run: PriorRun, accelerator: Accelerator) -> bool:
     """`train_prior` where nobody else writes."""
     stages, views = load_stages(run, accelerator), load_views(run)
-    if views[0].guide is not None and views[0].guide.names and accelerator.is_main_process:
-        write_names(folder / "labels.txt", views[0].guide.names)
+    if views[0].source is not None and views[0].source.names and accelerator.is_main_process:
+        write_names(folder / "labels.txt", views[0].source.names)
     train_set, held_out = load_codes(run, views, accelerator, *stages)
     begins = run.start_from and not state_path(run.output).exists()
     start = starting_weights(run, train_set, views[0], *stages, accelerator) if begins else None

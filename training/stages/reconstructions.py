@@ -25,7 +25,7 @@ def evaluate_vqgan(model: StageModule, held_out: ImageViews | WholeDrawings, bat
     how the lines it draws lie on those given (`edge_f1`), of label maps only the share of pixels whose label comes back
     (`labels_right`). Processes that train together take a share each."""
     device, edges = next(model.parameters()).device, held_out.config.picture == "edges"
-    labels = held_out.guide is not None and held_out.guide.labels > 0
+    labels = held_out.source is not None and held_out.source.labels > 0
     counts = torch.zeros(sum(codebook.size for codebook in model.codebooks))
     sums, worst = torch.zeros(4, dtype=torch.float64), torch.tensor(math.inf)
     for views in once(held_out, batch, *rank_and_world()):
@@ -60,7 +60,7 @@ def reconstruction_strip(model: StageModule, held_out: ImageViews | WholeDrawing
     given = torch.stack([held_out[0, i][picture] for i in evenly_spaced(len(held_out), PREVIEW_IMAGES)])
     made = model(given.to(next(model.parameters()).device)).image.cpu()
     rows = torch.cat([given, made])
-    if held_out.guide is not None and held_out.guide.labels:
+    if held_out.source is not None and held_out.source.labels:
         rows = colorize_labels(rows.argmax(1), rows.shape[1])
     return image_grid(rows, len(given))
 

@@ -224,6 +224,22 @@ def test_overhang_stays_with_the_border_it_belongs_to(tmp_path):
     assert load_canvas(tmp_path / "canvas.safetensors").padding == (0.25, 0.5)
 
 
+@pytest.mark.parametrize(
+    ("indices", "known", "words"),
+    [
+        (torch.tensor([[[0, -1]]]), torch.ones(1, 1, 2, dtype=torch.bool), "holds code -1; codes count from 0"),
+        (torch.tensor([[[0, -(2**63)]]]), torch.zeros(1, 1, 2, dtype=torch.bool), "holds code -9223372036854775808"),
+        (torch.zeros(1, 1, 2), torch.ones(1, 1, 2, dtype=torch.bool), "int64 and known of bool, got torch.float32"),
+        (torch.zeros(1, 1, 2, dtype=torch.int32), torch.ones(1, 1, 2, dtype=torch.bool), "got torch.int32"),
+        (torch.zeros(1, 1, 2, dtype=torch.int64), torch.ones(1, 1, 2), "got torch.int64 and torch.float32"),
+        (torch.zeros(1, 0, 2, dtype=torch.int64), torch.ones(1, 0, 2, dtype=torch.bool), "without a zero"),
+    ],
+)
+def test_what_is_no_code_is_refused(indices, known, words):
+    with pytest.raises(ValueError, match=words):
+        Canvas(indices, known)
+
+
 def test_overhang_of_a_whole_cell_is_refused():
     with pytest.raises(ValueError, match="below 1"):
         numbered().with_padding((1.0, 0.0))

@@ -5,7 +5,7 @@ import torch
 
 from tessera.core.canvas.canvas import Canvas
 from tessera.core.canvas.codec import decode_canvas
-from tessera.core.canvas.frames import even_steps, rolled_frames, travel
+from tessera.core.canvas.frames import even_steps, roll_frames, travel
 
 
 def test_there_and_back_repeats_without_a_jump():
@@ -29,6 +29,6 @@ def test_travel_begins_with_one_canvas_and_ends_with_the_other(make_bundle):
 def test_rolled_frames_are_the_picture_of_rolled_codes_and_end_where_they_began(make_bundle):
     vqgan = make_bundle("none").vqgan
     canvas = Canvas.filled(torch.arange(16).view(1, 4, 4)).with_wrap("x")
-    frames = rolled_frames(decode_canvas(vqgan, canvas), 4, right=1, down=0)
+    frames = roll_frames(decode_canvas(vqgan, canvas), 4, right=1, down=0)
     for i in range(4):
         torch.testing.assert_close(frames[i : i + 1], decode_canvas(vqgan, canvas.roll(0, i)), atol=1e-4, rtol=0)

@@ -42,4 +42,4 @@ def test_guesses_that_never_come_true_are_soon_given_up_and_rarely_tried_again()
 
 
 def test_cells_that_must_be_evaluated_besides_make_more_guesses_pay():
-    assert Lookahead(16).choose(100, besides=200) > Lookahead(16).choose(100)
+    assert Lookahead(16).choose(100, backlog=200) > Lookahead(16).choose(100)

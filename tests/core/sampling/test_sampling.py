@@ -245,7 +245,6 @@ def test_wide_canvas_is_guided_by_the_condition_under_each_window():
     ("canvas", "condition", "message"),
     [
         (Canvas.filled(torch.full((1, 4, 4), CODES)), StartToken(), r"holds code 40, the prior knows 0 to 39"),
-        (Canvas.filled(torch.full((1, 4, 4), -7)), StartToken(), r"holds code -7, the prior knows 0 to 39"),
         (
             Canvas.empty(1, 4, 4),
             SpatialCondition(codes(1, 4, 4), (4, 4)),

@@ -183,11 +183,11 @@ def test_training_starts_from_a_released_checkpoint_of_its_shape(vqgan_file):
 def test_a_prior_is_trained_on_the_stages_of_a_released_transformer(transformer_file):
     from types import SimpleNamespace
 
-    from tessera.training.config.runs import DataConfig, GuideConfig, PriorRun
+    from tessera.training.config.runs import DataConfig, PriorRun, SourceConfig
     from tessera.training.stages.prior import load_stages
 
     run = PriorRun(output="out", data=DataConfig(folder="x", size=32), vqgan=str(transformer_file),
-                   condition=GuideConfig(kind="edges", vqgan=str(transformer_file)))  # fmt: skip
+                   condition=SourceConfig(kind="edges", vqgan=str(transformer_file)))  # fmt: skip
     vqgan, condition = load_stages(run, SimpleNamespace(device="cpu"))
     assert (vqgan.config.image_channels, condition.config.image_channels) == (3, 1)
 

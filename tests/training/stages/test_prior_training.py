@@ -18,7 +18,7 @@ from tessera.core.canvas.codec import encode_canvas
 from tessera.core.geometry import Window
 from tessera.core.images.metrics import edge_agreement
 from tessera.training.data.codes import CodeDataset, cached_codes
-from tessera.training.data.conditions.guides import Pictures, open_guide
+from tessera.training.data.conditions.sources import Pictures, open_source
 from tessera.training.data.folder import ImageViews, find_images, split_images
 from tessera.training.engine.log import read_csv
 from tessera.training.engine.loop import make_accelerator
@@ -43,8 +43,8 @@ from tessera.training.stages.prior import (
 # --- cached codes
 
 
-def edge_guide(run):
-    return open_guide(run.condition, Pictures(run.data, [], []))
+def edge_source(run):
+    return open_source(run.condition, Pictures(run.data, [], []))
 
 
 def test_views_are_encoded_by_the_stages_and_read_from_the_cache_afterwards(prior_run, tmp_path, caplog):
@@ -52,7 +52,7 @@ def test_views_are_encoded_by_the_stages_and_read_from_the_cache_afterwards(prio
     accelerator = make_accelerator(run.loop)
     vqgan, condition = load_stages(run, accelerator)
     train_set, _ = split_images(find_images(run.data), run.data)
-    views = ImageViews(train_set, run.data, 0, augment=True, guide=edge_guide(run))
+    views = ImageViews(train_set, run.data, 0, augment=True, source=edge_source(run))
     with caplog.at_level("INFO", "tessera"):
         codes = cached_codes(views, 2, run, vqgan, condition, accelerator)
     assert f"encoding 2 views of {len(train_set)} pictures" in caplog.text
@@ -91,7 +91,7 @@ def test_a_cache_made_another_way_is_not_used(prior_run, change, tmp_path):
     accelerator = make_accelerator(run.loop)
     stages = load_stages(run, accelerator)
     paths = split_images(find_images(run.data), run.data)[1]
-    cached_codes(ImageViews(paths, run.data, 0, True, edge_guide(run)), 1, run, *stages, accelerator)
+    cached_codes(ImageViews(paths, run.data, 0, True, edge_source(run)), 1, run, *stages, accelerator)
     data, seed, number = run.data, 0, 1
     match change:
         case "seed":
@@ -102,7 +102,7 @@ def test_a_cache_made_another_way_is_not_used(prior_run, change, tmp_path):
             data = dataclasses.replace(data, zoom=(0.5, 0.9))
         case "weights":
             stages[1].quant_conv.bias.data += 0.5
-    cached_codes(ImageViews(paths, data, seed, True, edge_guide(run)), number, run, *stages, accelerator)
+    cached_codes(ImageViews(paths, data, seed, True, edge_source(run)), number, run, *stages, accelerator)
     assert len(list((tmp_path / "prior").glob("codes-*.safetensors"))) == 2
 
 

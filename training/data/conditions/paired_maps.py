@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from ....core.conditions.maps import labels_from_colors, labels_from_gray
 from ....core.images.io import open_image, to_tensor
-from ...config.guide import GuideConfig
+from ...config.condition import SourceConfig
 from ..augment import Placement, overlay
 from ..places import SUFFIXES
 
@@ -51,7 +51,7 @@ class PairedMaps:
         return digest.hexdigest()
 
 
-def find_maps(config: GuideConfig, pictures: str, names: list[str]) -> PairedMaps:
+def find_maps(config: SourceConfig, pictures: str, names: list[str]) -> PairedMaps:
     """The map of each picture.
 
     Raises:

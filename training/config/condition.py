@@ -5,7 +5,7 @@ from typing import Literal
 
 from .paths import expand_home
 
-GuideKind = Literal[
+SourceKind = Literal[
     "none", "edges", "low-resolution", "class", "coordinates", "depth", "segmentation", "layout", "words"
 ]
 ENCODED = ("edges", "depth", "segmentation")  # by a VQGAN of their own
@@ -24,10 +24,10 @@ TAKES = {  # settings that only some kinds have
 
 
 @dataclass(frozen=True, kw_only=True)
-class GuideConfig:
+class SourceConfig:
     """What guides the prior (section 3.2). ValueError for settings that don't belong to the kind."""
 
-    kind: GuideKind = "none"
+    kind: SourceKind = "none"
     folder: str = ""  # depth, segmentation: a map for each picture, under the same name and of the same size
     table: str = ""  # class: CSV with file and class, empty for the names of the folders; words: file and caption;
     # layout: boxes in COCO's JSON

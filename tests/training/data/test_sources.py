@@ -12,10 +12,10 @@ from PIL import Image
 from tessera.core.conditions.layout import layout_tokens
 from tessera.core.conditions.spatial import CoordinatesCondition
 from tessera.core.geometry import Window
-from tessera.training.config.guide import GuideConfig
+from tessera.training.config.condition import SourceConfig
 from tessera.training.config.runs import DataConfig
 from tessera.training.data.augment import Placement
-from tessera.training.data.conditions.guides import Pictures, guide_of_split, open_guide
+from tessera.training.data.conditions.sources import Pictures, open_source, source_of_split
 from tessera.training.data.folder import ImageViews
 
 COLORS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255))
@@ -39,10 +39,10 @@ def quarters(folder: Path, number: int = 6) -> list[Path]:
     return sorted((folder / "pictures").iterdir())
 
 
-def views_of(folder: Path, config: GuideConfig, augment: bool = True, **data) -> ImageViews:
+def views_of(folder: Path, config: SourceConfig, augment: bool = True, **data) -> ImageViews:
     settings = DataConfig(folder=str(folder / "pictures"), **{"size": 32, "flip": False, **data})
     paths = sorted((folder / "pictures").iterdir())
-    return ImageViews(paths, settings, 0, augment, guide_of_split(config, settings, paths[1:], paths[:1]))
+    return ImageViews(paths, settings, 0, augment, source_of_split(config, settings, paths[1:], paths[:1]))
 
 
 def nearest_color(color: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -54,8 +54,8 @@ def nearest_color(color: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_maps_of_labels_and_of_depth_move_with_their_picture(tmp_path):
     quarters(tmp_path)
-    segments = views_of(tmp_path, GuideConfig(kind="segmentation", folder=str(tmp_path / "maps"), labels=4), **WILD)
-    depths = views_of(tmp_path, GuideConfig(kind="depth", folder=str(tmp_path / "depths")), **WILD)
+    segments = views_of(tmp_path, SourceConfig(kind="segmentation", folder=str(tmp_path / "maps"), labels=4), **WILD)
+    depths = views_of(tmp_path, SourceConfig(kind="depth", folder=str(tmp_path / "depths")), **WILD)
     seen, mirrored = set(), 0
     for epoch in range(8):
         for index in range(len(segments)):
@@ -76,7 +76,7 @@ def test_maps_of_labels_and_of_depth_move_with_their_picture(tmp_path):
 
 def test_a_palette_says_which_color_is_which_label(tmp_path):
     quarters(tmp_path)
-    config = GuideConfig(kind="segmentation", folder=str(tmp_path / "pictures"), palette=PALETTE)
+    config = SourceConfig(kind="segmentation", folder=str(tmp_path / "pictures"), palette=PALETTE)
     shown = views_of(tmp_path, config, augment=False)[0, 2]
     wanted, pure = nearest_color(shown["color"])
     assert torch.equal(shown["condition"].argmax(0)[pure], wanted[pure])
@@ -85,7 +85,7 @@ def test_a_palette_says_which_color_is_which_label(tmp_path):
 def test_coordinates_are_those_that_a_canvas_as_large_has_at_the_same_place(tmp_path):
     placement = Placement((64, 48), 32, 1.0, (20.0, 20.0), False, True)  # the view begins at column 12, row 4
     assert (placement.canvas, placement.corner) == ((48, 64), (4, 12))
-    from tessera.training.data.conditions.guides import View, coordinates_of_view
+    from tessera.training.data.conditions.sources import View, coordinates_of_view
 
     nothing = torch.zeros(1)
     told = coordinates_of_view(100, 4, View("", placement, nothing, nothing))
@@ -108,18 +108,18 @@ def coco(folder: Path, **changes) -> str:
 
 def test_boxes_move_with_their_picture_and_the_view_is_told_as_a_crop_of_it(tmp_path):
     quarters(tmp_path)
-    guide = views_of(tmp_path, GuideConfig(kind="layout", table=coco(tmp_path))).guide
-    assert guide.names == ("table", "cup")
+    source = views_of(tmp_path, SourceConfig(kind="layout", table=coco(tmp_path))).source
+    assert source.names == ("table", "cup")
     from tessera.core.conditions.layout import Box
-    from tessera.training.data.conditions.guides import View
+    from tessera.training.data.conditions.sources import View
 
     nothing, boxes = torch.zeros(1), [Box(0, 0.25, 0.25, 0.5, 0.5), Box(1, 0, 0, 0.125, 1 / 6)]
-    whole = guide.of(View("2.png", Placement((64, 48), 48, 1.0, (32.0, 24.0), False, True), nothing, nothing))
+    whole = source.of(View("2.png", Placement((64, 48), 48, 1.0, (32.0, 24.0), False, True), nothing, nothing))
     assert torch.equal(whole, layout_tokens(boxes, 1024, Box(0, 0, 0, 0.75, 1))[0])
-    mirrored = guide.of(View("2.png", Placement((64, 48), 32, 1.0, (0.0, 24.0), True, True), nothing, nothing))
+    mirrored = source.of(View("2.png", Placement((64, 48), 32, 1.0, (0.0, 24.0), True, True), nothing, nothing))
     turned = [boxes[0], boxes[1]._replace(left=0.875)]
     assert torch.equal(mirrored, layout_tokens(turned, 1024, Box(0, 0.5, 0, 0.5, 2 / 3))[0])
-    fitted = guide.of(View("2.png", Placement((64, 48), 64, 1.0, (32.0, 32.0), False, False), nothing, nothing))
+    fitted = source.of(View("2.png", Placement((64, 48), 64, 1.0, (32.0, 32.0), False, False), nothing, nothing))
     inside = [Box(0, 0.25, 5 / 16, 0.5, 0.375), Box(1, 0, 0.125, 0.125, 0.125)]
     assert torch.equal(fitted, layout_tokens(inside, 1024)[0])
 
@@ -133,7 +133,7 @@ def table(path: Path, rows: list[list[str]]) -> str:
     return str(path)
 
 
-def broken(folder: Path, what: str) -> GuideConfig:
+def broken(folder: Path, what: str) -> SourceConfig:
     """A condition that can't be, of the pictures of `quarters`."""
     maps, files = folder / "maps", [f"{i}.png" for i in range(6)]
     match what:
@@ -144,28 +144,28 @@ def broken(folder: Path, what: str) -> GuideConfig:
         case "label 9":
             Image.new("L", (64, 48), 9).save(maps / "3.png")
         case "no folder of a class":
-            return GuideConfig(kind="class")
+            return SourceConfig(kind="class")
         case "empty table":
-            return GuideConfig(kind="class", table=table(folder / "t.csv", [["file", "class"]]))
+            return SourceConfig(kind="class", table=table(folder / "t.csv", [["file", "class"]]))
         case "no class column":
-            return GuideConfig(kind="class", table=table(folder / "t.csv", [["file", "kind"], ["0.png", "a"]]))
+            return SourceConfig(kind="class", table=table(folder / "t.csv", [["file", "kind"], ["0.png", "a"]]))
         case "a class missing":
             rows = [["file", "class"], *([name, "a"] for name in files[:-1])]
-            return GuideConfig(kind="class", table=table(folder / "t.csv", rows))
+            return SourceConfig(kind="class", table=table(folder / "t.csv", rows))
         case "unknown class":
             rows = [["file", "class"], *([name, "3"] for name in files[:-1]), ["5.png", "cat"]]
-            return GuideConfig(kind="class", table=table(folder / "t.csv", rows))
+            return SourceConfig(kind="class", table=table(folder / "t.csv", rows))
         case "box without a category":
             boxes = [{"image_id": 12, "bbox": [0, 0, 8, 8]}]
-            return GuideConfig(kind="layout", table=coco(folder, annotations=boxes))
+            return SourceConfig(kind="layout", table=coco(folder, annotations=boxes))
         case "box beside the picture":
             boxes = [{"image_id": 12, "category_id": 3, "bbox": [64, 0, 8, 8]}]
-            return GuideConfig(kind="layout", table=coco(folder, annotations=boxes))
+            return SourceConfig(kind="layout", table=coco(folder, annotations=boxes))
         case "no categories":
-            return GuideConfig(kind="layout", table=coco(folder, categories=[]))
+            return SourceConfig(kind="layout", table=coco(folder, categories=[]))
         case "a picture not in the boxes":
-            return GuideConfig(kind="layout", table=coco(folder, images=[{"id": 1, "file_name": "0.png"}]))
-    return GuideConfig(kind="segmentation", folder=str(maps), labels=4)
+            return SourceConfig(kind="layout", table=coco(folder, images=[{"id": 1, "file_name": "0.png"}]))
+    return SourceConfig(kind="segmentation", folder=str(maps), labels=4)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_what_does_not_fit_the_pictures_is_said_in_one_sentence(tmp_path, what, 
     data = DataConfig(folder=str(tmp_path / "pictures"), size=32)
     config = broken(tmp_path, what)
     with pytest.raises(ValueError, match=sentence) as raised:
-        open_guide(config, Pictures(data, names[1:], names[:1]))
+        open_source(config, Pictures(data, names[1:], names[:1]))
     assert "\n" not in str(raised.value)
 
 
@@ -207,4 +207,4 @@ def test_what_does_not_fit_the_pictures_is_said_in_one_sentence(tmp_path, what, 
 )
 def test_settings_that_do_not_belong_to_a_kind_are_refused(settings, sentence):
     with pytest.raises(ValueError, match=sentence):
-        GuideConfig(**settings)
+        SourceConfig(**settings)

@@ -1,8 +1,8 @@
 """What guides a prior in training: one table, kind -> how a view yields its condition.
 
-`core/conditions/kinds.py` does the same for sampling. To train with a new kind, write what opens its guide and give it
-a row in `GUIDES`. A guide says what a VQGAN will encode, an image [C, H, W], or the tokens themselves, [P]; what is
-told of a view moves with its picture, since both are made from one `Placement`.
+`core/conditions/kinds.py` does the same for sampling. To train with a new kind, write what opens its source and give it
+a row in `SOURCES`. A source says what a VQGAN will encode, an image [C, H, W], or the tokens themselves, [P]; what is
+said of a view moves with its picture, since both are made from one `Placement`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ....core.conditions.vocabulary import Vocabulary
 from ....core.conditions.words import word_tokens
 from ....core.inspection import inspect_model
 from ....core.storage.fingerprint import fingerprint
-from ...config.guide import GuideConfig
+from ...config.condition import SourceConfig
 from ...config.runs import DataConfig
 from ..augment import Placement
 from ..places import path_below
@@ -52,7 +52,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Guide:
+class Source:
     """What guides the views of some pictures.
 
     of: a view's condition: an image [C, H, W] for a VQGAN to encode, or tokens [P] int64.
@@ -87,7 +87,7 @@ class Pictures:
         return list(dict.fromkeys(self.learned + self.held_out))
 
 
-def open_guide(config: GuideConfig, pictures: Pictures) -> Guide | None:
+def open_source(config: SourceConfig, pictures: Pictures) -> Source | None:
     """What guides a run; None where nothing does.
 
     Raises:
@@ -99,23 +99,23 @@ def open_guide(config: GuideConfig, pictures: Pictures) -> Guide | None:
             f"data.neighbors is {pictures.data.neighbors}: such views show several pictures, for which there is no "
             f"{config.kind}; set it to 0"
         )
-    return GUIDES[config.kind](config, pictures)
+    return SOURCES[config.kind](config, pictures)
 
 
-def guide_of_split(
-    config: GuideConfig, data: DataConfig, learned: list[Path], held_out: list[Path], vqgan: str = ""
-) -> Guide | None:
-    """`open_guide` for the two sides of a folder of pictures; `vqgan` is the file that encodes these."""
+def source_of_split(
+    config: SourceConfig, data: DataConfig, learned: list[Path], held_out: list[Path], vqgan: str = ""
+) -> Source | None:
+    """`open_source` for the two sides of a folder of pictures; `vqgan` is the file that encodes these."""
     names = ([path_below(path, data).as_posix() for path in side] for side in (learned, held_out))
-    return open_guide(config, Pictures(data, *names, vqgan))
+    return open_source(config, Pictures(data, *names, vqgan))
 
 
-def _nothing(config: GuideConfig, pictures: Pictures) -> None:
+def _nothing(config: SourceConfig, pictures: Pictures) -> None:
     return None
 
 
-def _edges(config: GuideConfig, pictures: Pictures) -> Guide:
-    return Guide(edges_of_view)
+def _edges(config: SourceConfig, pictures: Pictures) -> Source:
+    return Source(edges_of_view)
 
 
 def edges_of_view(view: View) -> Tensor:
@@ -123,8 +123,8 @@ def edges_of_view(view: View) -> Tensor:
     return view.edges
 
 
-def _low_resolution(config: GuideConfig, pictures: Pictures) -> Guide:
-    return Guide(partial(small_picture, config.factor))
+def _low_resolution(config: SourceConfig, pictures: Pictures) -> Source:
+    return Source(partial(small_picture, config.factor))
 
 
 def small_picture(factor: int, view: View) -> Tensor:
@@ -132,10 +132,10 @@ def small_picture(factor: int, view: View) -> Tensor:
     return low_resolution(view.color[None], factor)[0]
 
 
-def _class(config: GuideConfig, pictures: Pictures) -> Guide:
+def _class(config: SourceConfig, pictures: Pictures) -> Source:
     labels, names = read_classes(config.table, pictures.names)
     made_from = fingerprint(*(f"{name} {labels[name]}" for name in pictures.names))
-    return Guide(partial(class_token, labels), rows=len(names), labels=len(names), made_from=made_from, names=names)
+    return Source(partial(class_token, labels), rows=len(names), labels=len(names), made_from=made_from, names=names)
 
 
 def class_token(labels: dict[str, int], view: View) -> Tensor:
@@ -143,9 +143,9 @@ def class_token(labels: dict[str, int], view: View) -> Tensor:
     return torch.tensor([labels[view.name]])
 
 
-def _coordinates(config: GuideConfig, pictures: Pictures) -> Guide:
+def _coordinates(config: SourceConfig, pictures: Pictures) -> Source:
     steps, stride = config.labels or STEPS, inspect_model(pictures.vqgan).configs["vqgan"].stride
-    return Guide(
+    return Source(
         partial(coordinates_of_view, steps, stride), rows=steps, labels=steps, crops=True, made_from=f"{steps} steps"
     )
 
@@ -158,9 +158,9 @@ def coordinates_of_view(steps: int, stride: int, view: View) -> Tensor:
     return coordinate_tokens(placement.canvas, placement.corner, (cells, cells), stride, steps).flatten()
 
 
-def _depth(config: GuideConfig, pictures: Pictures) -> Guide:
+def _depth(config: SourceConfig, pictures: Pictures) -> Source:
     maps = find_maps(config, pictures.data.folder, pictures.names)
-    return Guide(partial(depth_of_view, maps), made_from=maps.fingerprint())
+    return Source(partial(depth_of_view, maps), made_from=maps.fingerprint())
 
 
 def depth_of_view(maps: PairedMaps, view: View) -> Tensor:
@@ -168,10 +168,10 @@ def depth_of_view(maps: PairedMaps, view: View) -> Tensor:
     return depth(maps.gray(view.name, view.placement)[None])[0]
 
 
-def _segmentation(config: GuideConfig, pictures: Pictures) -> Guide:
+def _segmentation(config: SourceConfig, pictures: Pictures) -> Source:
     maps = find_maps(config, pictures.data.folder, pictures.names)
     labels = len(config.palette) or config.labels
-    return Guide(partial(segments_of_view, maps, labels), labels=labels, made_from=maps.fingerprint())
+    return Source(partial(segments_of_view, maps, labels), labels=labels, made_from=maps.fingerprint())
 
 
 def segments_of_view(maps: PairedMaps, labels: int, view: View) -> Tensor:
@@ -179,11 +179,11 @@ def segments_of_view(maps: PairedMaps, labels: int, view: View) -> Tensor:
     return segmentation(maps.labels(view.name, view.placement)[None], labels)[0]
 
 
-def _layout(config: GuideConfig, pictures: Pictures) -> Guide:
+def _layout(config: SourceConfig, pictures: Pictures) -> Source:
     scenes, names = read_scenes(config.table, Path(pictures.data.folder), pictures.names)
     rows = max(CORNERS, len(names) + 1)
     made_from = fingerprint(rows, *(f"{name} {scenes[name]}" for name in pictures.names))
-    return Guide(partial(layout_of_view, scenes, rows), rows=rows, labels=len(names), made_from=made_from, names=names)
+    return Source(partial(layout_of_view, scenes, rows), rows=rows, labels=len(names), made_from=made_from, names=names)
 
 
 def layout_of_view(scenes: dict[str, Scene], rows: int, view: View) -> Tensor:
@@ -193,13 +193,13 @@ def layout_of_view(scenes: dict[str, Scene], rows: int, view: View) -> Tensor:
     return layout_tokens(boxes, rows, crop)[0]
 
 
-def _words(config: GuideConfig, pictures: Pictures) -> Guide:
+def _words(config: SourceConfig, pictures: Pictures) -> Source:
     captions = read_table(config.table, "caption", pictures.names)
     vocabulary = learn_words(captions[name] for name in pictures.learned)
     numbers = {name: vocabulary.read(caption, len(vocabulary.words)).words for name, caption in captions.items()}
     made_from = fingerprint(*vocabulary.words, *(f"{name} {numbers[name]}" for name in pictures.names))
     of, rows = partial(some_words, vocabulary, numbers), len(vocabulary.words) + 1
-    return Guide(of, rows=rows, made_from=made_from, vocabulary=vocabulary)
+    return Source(of, rows=rows, made_from=made_from, vocabulary=vocabulary)
 
 
 def some_words(vocabulary: Vocabulary, numbers: dict[str, tuple[int, ...]], view: View) -> Tensor:
@@ -211,7 +211,7 @@ def some_words(vocabulary: Vocabulary, numbers: dict[str, tuple[int, ...]], view
     return word_tokens(words, vocabulary)
 
 
-GUIDES: dict[str, Callable[[GuideConfig, Pictures], Guide | None]] = {
+SOURCES: dict[str, Callable[[SourceConfig, Pictures], Source | None]] = {
     "none": _nothing,
     "edges": _edges,
     "low-resolution": _low_resolution,
