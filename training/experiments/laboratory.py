@@ -87,7 +87,7 @@ class Laboratory:
     def loop(self, **changes: float) -> LoopConfig:
         """The loop of a prior."""
         steps = int(changes.get("steps", self.scale.steps))
-        changes = {"validate_every": max(5, steps // 2), "save_every": max(5, steps // 4), **changes}
+        changes = {"validate_every": steps, "save_every": max(5, steps // 4), **changes}
         known = {"steps": steps, "batch": self.scale.batch, "warmup": max(1, steps // 20), "ema": 0.99, "log_every": 50}
         return LoopConfig(**{**known, **changes})
 

@@ -37,7 +37,7 @@ def run(lab: Laboratory) -> Result:
     setting = (
         f"{learned.cells.shape[1]} drawings to learn from in {learned.cells.shape[0]} views, {len(held_out)} held out; "
         f"{lab.scale.pixels} pixels, {side}x{side} codes; {lab.scale.steps} steps of {lab.scale.batch}, "
-        f"{lab.scale.seeds} seeds. Figures are means over seeds of the best of two validations, in nats a code."
+        f"{lab.scale.seeds} seeds. Figures are means over seeds, in nats a code."
     )
     return Result("priors", setting, rows, claims)
 

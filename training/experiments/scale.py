@@ -52,14 +52,14 @@ SCALES = {
                           latent_channels=16, codebook_size=16, code_dim=4, codebook="ema", norm_groups=4),
     ),
     "small": Scale(
-        pictures=1500, held_out=150, pixels=128, views=1, batch=16, steps=300, seeds=3, rates=(1e-3, 3e-3), tuning=40,
+        pictures=1500, held_out=150, pixels=128, views=1, batch=8, steps=300, seeds=3, rates=(1e-3, 3e-3), tuning=40,
         transformer=PriorModelConfig(layers=3, width=96, heads=3),
         pixelsnail={
             "none": PriorModelConfig(kind="pixelsnail", blocks=2, layers=2, width=68, kernel=3),
             "edges": PriorModelConfig(kind="pixelsnail", blocks=2, layers=2, width=52, kernel=3),
         },
         orders=ALL_ORDERS, colors=512, colors_pixels=16, palette_pictures=500,
-        stage_pixels=64, stage_steps=200, stage_batch=16, stage_rate=1e-3,
+        stage_pixels=64, stage_steps=300, stage_batch=8, stage_rate=1e-3,
         stage=VQGANConfig(channels=16, channel_mult=(1, 2, 4), blocks_per_level=1, attention_levels=(), patch_size=4,
                           latent_channels=32, codebook_size=256, code_dim=8, codebook="ema", norm_groups=8),
     ),

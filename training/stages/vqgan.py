@@ -11,9 +11,8 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ...core.autoencoders.discriminator import PatchDiscriminator, hinge_loss
+from ...core.autoencoders.discriminator import PatchDiscriminator, adaptive_weight, feature_matching, hinge_loss
 from ...core.autoencoders.dvae import DVAEConfig
-from ...core.autoencoders.losses import adaptive_weight, feature_matching
 from ...core.autoencoders.nearest import as_rows
 from ...core.autoencoders.quantizers import QuantizerLosses, VectorQuantizer, codebook_usage
 from ...core.autoencoders.two_level import TwoLevel, TwoLevelConfig

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from tessera.core.autoencoders.losses import adaptive_weight
+from tessera.core.autoencoders.discriminator import adaptive_weight
 from tessera.core.autoencoders.vqgan_file import read_vqgan
 from tessera.training.config.runs import LoopConfig, VQGANLossConfig
 from tessera.training.data.folder import ImageViews, find_images, split_images
