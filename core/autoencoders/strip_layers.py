@@ -18,7 +18,7 @@ from ..geometry import Wrap, cells_along
 from .blocks import AttentionBlock, Level, Middle, ResidualBlock
 
 STRIP = 8 * 2**20  # bytes that one strip of a layer has about
-ATTENTION = 2 * 2**20  # numbers in the part of the attention matrix that is held at once
+QUERIES = 1024  # of the attention at once, about; fewer would not fill a processor
 Prepare = Callable[[Tensor], Tensor]  # strip [C, n, W] -> what the convolution sees of it
 
 
@@ -105,12 +105,13 @@ class StripLayers:
         """`AttentionBlock.forward`, in place."""
         prepare, after = moments.activation(block.norm, swish=False), GroupMoments(self.groups)
         normed = prepare(x)
-        k, v = (convolve_rows(layer, normed).flatten(1).t() for layer in (block.k, block.v))  # [H * W, C]
+        # the library's fast attention takes rows that lie together in memory
+        k, v = (convolve_rows(layer, normed).flatten(1).t().contiguous() for layer in (block.k, block.v))  # [H * W, C]
         height, width = x.shape[1:]
-        rows = max(1, ATTENTION // (height * width * width))
+        rows = -(-QUERIES // width)
         for first in range(0, height, rows):
             part = x[:, first : first + rows]
-            q = convolve_rows(block.q, normed[:, first : first + rows]).flatten(1).t()
+            q = convolve_rows(block.q, normed[:, first : first + rows]).flatten(1).t().contiguous()
             attended = F.scaled_dot_product_attention(*(t[None, None] for t in (q, k, v)))[0, 0]  # [n * W, C]
             part += convolve_rows(block.proj_out, attended.t().reshape(part.shape))
             after.add(part)

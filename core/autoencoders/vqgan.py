@@ -46,8 +46,10 @@ class VQGANConfig:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.norm_groups < 1:
             raise ValueError(f"norm_groups is {self.norm_groups}; it must be at least 1, and 32 for released models")
+        if not self.channel_mult:
+            raise ValueError("channel_mult is empty; name a factor for each level, such as [1, 2, 4]")
         widths = [self.channels * m for m in self.channel_mult]
-        if not widths or any(width % self.norm_groups or width < 1 for width in widths):
+        if any(width % self.norm_groups or width < 1 for width in widths):
             raise ValueError(
                 f"channels {self.channels} times channel_mult {self.channel_mult} must be multiples of "
                 f"{self.norm_groups} (norm_groups); choose channels "

@@ -32,9 +32,6 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 COMFYUI = os.environ.get("COMFYUI_DIR")
 PACK = "any-name-12"  # ComfyUI itself finds no help pages in a folder with a dot, and no scripts in one with a space
 KINDS = ("edges", "depth", "segmentation", "low-resolution", "class", "coordinates", "layout", "none")
-RELEASED = {  # file of a published model -> its kind; tiny stand-ins in the very layout
-    "drin": "depth", "sflckr": "segmentation", "cin": "class", "scenes_coco": "layout", "faceshq": "coordinates",
-}  # fmt: skip
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
 TEXT, PICTURE, PICTURE_OF_NODE = 3, 1, 4  # the first number of a binary message
 
@@ -150,18 +147,16 @@ class Server:
 
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory, make_bundle) -> Path:
-    """A folder with one tiny random model for each kind of condition."""
+    """A folder with one tiny random model for each kind of condition, and for each published model of the workflows."""
     from tessera.core.autoencoders.vqgan_file import save_vqgan
     from tessera.core.bundle_file import save_bundle
-    from tessera.tests.core.checkpoints.original_layout import write_lightning
-    from tessera.tests.core.checkpoints.released_shapes import prior_state
+    from tessera.tests.comfyui.stand_ins import write_stand_ins
 
     folder = tmp_path_factory.mktemp("models")
     for kind in KINDS:
         save_bundle(folder / "vq_transformer" / f"{kind}.safetensors", make_bundle(kind))
     save_vqgan(folder / "vqgan" / "codec.safetensors", make_bundle("none").vqgan)
-    for name, kind in RELEASED.items():
-        write_lightning(folder / "vq_transformer" / f"{name}.ckpt", prior_state(kind))
+    write_stand_ins(folder)
     (folder / "vq_transformer" / "README.md").write_text("not a model", encoding="utf-8")
     (folder / "vq_transformer" / "broken.safetensors").write_bytes(b"not a model either")
     return folder

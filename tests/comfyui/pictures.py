@@ -5,8 +5,8 @@
 workflows/NAME.jpg is the finished picture of each workflow, web/pictures and web/docs/pictures hold each node as it
 looks after a run (the same files twice: ComfyUI looks for a help page's pictures one folder higher than a code host
 does), and docs/pictures those screens that the README shows. workflows/api is written anew as the front end sends it.
-Workflows whose model is not at hand are opened but not run, and have a picture of the graph. Needs what the tests of
-this folder need, and half an hour.
+Workflows of published models run only where those are at hand; else their picture is a card with what they are given.
+Needs what the tests of this folder need, and half an hour.
 """
 
 import argparse
@@ -15,19 +15,20 @@ import json
 import shutil
 import sys
 import tempfile
+import textwrap
 from math import ceil, sqrt
 from pathlib import Path
 
-from PIL import Image, ImageChops
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from playwright.sync_api import sync_playwright
 
 from .browser import Screen
 from .conftest import FLAGS, PACK, ROOT, Server, running_server
 
 SIDE = 400  # of a workflow's picture, pixels
-GRAPH = (200, 90, 1530, 870)  # where the page shows it
+GROUND, INK, FAINT = (32, 34, 40), (240, 240, 240), (160, 165, 175)  # of a card
 NODE = 560  # width of a node's picture at most
-WHOLE = {"02-drawing-to-pictures": "drawing-to-pictures", "16-panorama": "panorama-workflow"}  # screens of the README
+WHOLE = {"01-drawing-to-pictures": "drawing-to-pictures", "12-panorama": "panorama-workflow"}  # screens of the README
 LAST = (
     "TesseraPutBack", "PreviewImage", "TesseraTravel", "TesseraSweepSettings", "TesseraBestOf", "TesseraCodebookAtlas",
     "TesseraTilePreview", "TesseraSampleCodes", "TesseraSteerByWords", "TesseraGate", "TesseraPaintByWords",
@@ -37,6 +38,8 @@ BOX = """(id) => {
     const node = app.graph.getNodeById(id), ds = app.canvas.ds, top = node.pos[1] - 30;
     ds.scale = 1;
     [ds.offset[0], ds.offset[1]] = [120 - node.pos[0], 120 - top];
+    app.canvas.links_render_mode = LiteGraph.HIDDEN_LINK;
+    node.mode = 0;  // those that a fresh ComfyUI can't run are muted
     app.canvas.setDirty(true, true);
     const frame = app.canvas.canvas.getBoundingClientRect();
     const height = node.pos[1] + node.size[1] - top;
@@ -64,6 +67,29 @@ def finished(server: Server, graph: dict) -> list[Image.Image]:
     best = min(made, key=lambda name: (LAST.index(kinds[name]), -int(name)))
     folder = server.folder
     return [Image.open(folder / one["type"] / one["subfolder"] / one["filename"]) for one in made[best]]
+
+
+def card(graph: dict) -> Image.Image:
+    """What a workflow does and what it is given, for one whose model is not at hand."""
+    kinds = {node["type"]: node["widgets_values"] for node in graph["nodes"]}
+    sheet = Image.new("RGB", (SIDE, SIDE), GROUND)
+    draw, title = ImageDraw.Draw(sheet), kinds["MarkdownNote"][0].split("\n")[0].lstrip("# ")
+    write(draw, title, 24, 30, INK)
+    if "TesseraExamplePicture" in kinds:
+        example = Image.open(ROOT / "assets" / kinds["TesseraExamplePicture"][0]).convert("RGB")
+        sheet.paste(ImageOps.fit(example, (170, 170)), (24, 115))
+    for kind, number in (("TesseraEncodePrompt", 1), ("TesseraCaption", 0), ("TesseraLayout", 0)):
+        if kind in kinds:
+            write(draw, str(kinds[kind][number]), 298 if "TesseraExamplePicture" in kinds else 130, 18, FAINT)
+    model = kinds.get("TesseraDownloadModel", kinds.get("TesseraLoadBundle"))[0].split(" - ")[0]
+    write(draw, f"needs {model}", SIDE - 40, 16, FAINT)
+    return sheet
+
+
+def write(draw: ImageDraw.ImageDraw, text: str, top: int, size: int, color: tuple[int, int, int]) -> None:
+    """Text in lines that fit a card."""
+    lines = [line for part in text.split("\n") for line in textwrap.wrap(part, int(SIDE / size * 1.7))]
+    draw.multiline_text((24, top), "\n".join(lines), color, ImageFont.load_default(size), spacing=6)
 
 
 def show_node(screen: Screen, number: int, kind: str) -> None:
@@ -95,11 +121,8 @@ def make(screen: Screen, path: Path, nodes: set[str], only_open: bool) -> str:
         screen.page.wait_for_timeout(1000)
     screen.see_all()
     screen.shot(path.stem)
-    if not path.with_suffix(".jpg").exists():  # its model is not at hand: the graph instead
-        seen = Image.open(screen.shots / f"{path.stem}.png").convert("RGB").crop(GRAPH)
-        nodes_of = ImageChops.difference(seen, Image.new("RGB", seen.size, seen.getpixel((0, 0)))).convert("L")
-        seen = seen.crop(nodes_of.point(lambda value: 255 * (value > 12)).getbbox())
-        grid([seen], SIDE).save(path.with_suffix(".jpg"), quality=85, optimize=True)
+    if not (ended == "execution_success" or path.with_suffix(".jpg").exists()):
+        card(graph).save(path.with_suffix(".jpg"), quality=85, optimize=True)
     if path.stem in WHOLE and ended == "execution_success":
         shutil.copy(screen.shots / f"{path.stem}.png", ROOT / "docs" / "pictures" / f"{WHOLE[path.stem]}.png")
     for node in graph["nodes"]:

@@ -90,7 +90,7 @@ def test_width_that_can_not_wrap_gets_one_sentence(server):
 
 
 def test_super_resolution_workflow_runs_with_a_random_model(server):
-    prompt = json.loads((ROOT / "workflows" / "api" / "18-super-resolution.json").read_text(encoding="utf-8"))
+    prompt = json.loads((ROOT / "workflows" / "api" / "17-super-resolution.json").read_text(encoding="utf-8"))
     (example,) = (name for name, one in prompt.items() if one["class_type"] == "TesseraExamplePicture")
     for one in prompt.values():  # a model that paints twice as large, in cells of 4 pixels
         if one["class_type"] == "TesseraLoadBundle":

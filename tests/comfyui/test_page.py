@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tessera.tests.comfyui.conftest import PACK
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 HEADINGS = {path.parent.name: path.read_text("utf-8").split("\n")[0][2:] for path in ROOT.glob("web/docs/*/en.md")}
@@ -72,3 +74,14 @@ def test_missing_model_is_named(screen):
     assert "'gone.safetensors' is not in models/vq_transformer" in said or "missing model" in said.lower()
     assert "gone.safetensors" in said
     screen.page.keyboard.press("Escape")
+
+
+def test_templates_are_offered_in_their_order(screen):
+    names = screen.page.evaluate(
+        """async (url) => {
+            const {api} = await import(url);
+            return await api.getWorkflowTemplates();
+        }""",
+        f"{screen.url}/scripts/api.js",
+    )
+    assert names[PACK] == [path.stem for path in WORKFLOWS]

@@ -21,7 +21,8 @@ def definitions(server) -> dict:
     found = {name: info for name, info in server.get("/object_info").items() if name.startswith("Tessera")}
     for info in found.values():
         info.pop("python_module")
-        info["input"].get("required", {}).get("file", [None, {}])[1].pop("options", None)
+        for listed in ("file", "encoder"):
+            info["input"].get("required", {}).get(listed, [None, {}])[1].pop("options", None)
     return found
 
 

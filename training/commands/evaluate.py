@@ -2,7 +2,8 @@
 
 vqgan: PSNR (dB), SSIM, the share of the codes used. prior: nats per code, beside what knowing only the
 frequencies of the codes (unigram) or nothing at all (uniform) would give; and of samples, how far two seeds differ
-and how well they keep to what guides them. pictures: FID, KID, precision and recall of what `generate` made.
+and how well they keep to what guides them. sketch: nats per code as more and more guides, and whether samples keep to
+style, words, colors and lines. pictures: FID, KID, precision and recall of what `generate` made.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..config.runs import PriorRun, VQGANRun
+from ..config.sketch import SketchRun
 from ..config.yaml import load_config
 from .arguments import file_path
 
@@ -24,7 +26,9 @@ SAMPLED_IMAGES = 256  # held-out drawings that the figures of samples are taken 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument(
-        "stage", choices=("vqgan", "prior", "pictures"), help="what the YAML file trains; or pictures, to compare them"
+        "stage",
+        choices=("vqgan", "prior", "sketch", "pictures"),
+        help="what the YAML file trains; or pictures, to compare them",
     )
     parser.add_argument(
         "config", type=file_path,
@@ -39,6 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=file_path,
         help="measure the part of this bundle instead of the weights in the run's output folder",
     )
+    parser.add_argument(
+        "--clip", type=file_path, help="sketch: a CLIP that judges whether samples show the words asked for"
+    )
+    parser.add_argument("--number", type=int, default=64, help="sketch: samples for each figure (default 64)")
     parser.add_argument(
         "--sheet", type=file_path, help="also draw held-out pictures and what the model makes of them here"
     )
@@ -60,6 +68,9 @@ def run(args: argparse.Namespace) -> int:
         figures = compare_pictures(str(args.config), args.reference, args.size, args.batch, args.inception)
     elif args.stage == "vqgan":
         figures, sheet = measure_vqgan(load_config(VQGANRun, args.config, args.set), args.bundle)
+    elif args.stage == "sketch":
+        run = load_config(SketchRun, args.config, args.set)
+        figures, sheet = measure_sketch(run, args.bundle, args.clip, args.number)
     else:
         figures, sheet = measure_prior(load_config(PriorRun, args.config, args.set), args.bundle)
     if args.sheet and sheet is not None:
@@ -80,11 +91,44 @@ def measure_vqgan(run: VQGANRun, bundle: Path | None) -> tuple[dict[str, float],
     from ...core.loading import load_condition_vqgan, load_vqgan
     from ..data.pictures import open_pictures
     from ..stages.reconstructions import evaluate_vqgan, reconstruction_strip
+    from ..stages.vqgan import load_named_drawings
 
     open_stage = load_condition_vqgan if run.data.picture != "color" and bundle else load_vqgan
     model = open_stage(bundle or Path(run.output) / "vqgan.safetensors")
-    views = open_pictures(run.data, run.loop.seed, run.output, run.condition).held_out
+    if run.scenes:
+        views = load_named_drawings(run)[1]
+    else:
+        views = open_pictures(run.data, run.loop.seed, run.output, run.condition).held_out
     return evaluate_vqgan(model, views, run.loop.batch), reconstruction_strip(model, views)
+
+
+def measure_sketch(
+    run: SketchRun, bundle: Path | None, clip: Path | None, number: int
+) -> tuple[dict[str, float], Tensor]:
+    """Figures and sheet of `sketch_figures.sketch_figures`.
+
+    Raises:
+        ValueError: no samples are wanted, or a bundle that was trained on other words or is guided by something else.
+    """
+    import torch
+
+    from ...core.clip.clip_file import open_clip
+    from ...core.loading import load_bundle
+    from ..data.drawings import read_captions
+    from ..stages.sketch import open_sketch_task
+    from ..stages.sketch_figures import sketch_figures
+
+    if number < 1:
+        raise ValueError(f"--number is {number}; it must be at least 1")
+    torch.manual_seed(run.loop.seed)
+    weights = bundle or Path(run.output) / "sketch.safetensors"
+    whole = load_bundle(weights)
+    task = open_sketch_task(run, whole.vqgan)
+    if whole.vocabulary != task.vocabulary:
+        raise ValueError(f"{weights.name} knows other words than {run.data.folder}; give the drawings it learned from")
+    task.adopt(whole)
+    judge = open_clip(clip) if clip else None
+    return sketch_figures(task, whole, read_captions(run.data.folder), number, judge)
 
 
 def measure_prior(run: PriorRun, bundle: Path | None) -> tuple[dict[str, float], Tensor]:

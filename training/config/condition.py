@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from .paths import expand_home
+from .checks import check_numbers, expand_paths
 
 SourceKind = Literal[
     "none", "edges", "low-resolution", "class", "coordinates", "depth", "segmentation", "layout", "words"
@@ -45,7 +45,9 @@ class SourceConfig:
         )
 
     def __post_init__(self):
-        expand_home(self, "folder", "table", "vqgan")
+        expand_paths(self, "condition.", "folder", "table", "vqgan")
+        check_numbers(self, "condition.", ("labels",), 0)
+        check_numbers(self, "condition.", ("factor",), 1)
         if self.kind in NEEDS and not getattr(self, NEEDS[self.kind][0]):
             raise ValueError(f"condition.{NEEDS[self.kind][0]} is empty; {self.kind} needs {NEEDS[self.kind][1]}")
         for name, kinds in TAKES.items():
@@ -57,8 +59,6 @@ class SourceConfig:
             raise ValueError("condition.labels is missing; say how many labels the maps have, or give their palette")
         if self.palette and self.labels not in (0, len(self.palette)):
             raise ValueError(f"condition.labels is {self.labels}, the palette has {len(self.palette)} colors")
-        if self.factor < 1:
-            raise ValueError(f"condition.factor is {self.factor}; it must be at least 1")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"condition.dropout is {self.dropout}; choose a share from 0 to below 1, such as 0.2")
         if self.dropout and self.kind in ("none", "coordinates"):

@@ -1,7 +1,5 @@
 """Run configurations: dataclasses hold the defaults, a YAML file overrides them, `--set` overrides that."""
 
-import math
-import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,53 +9,13 @@ from ...core.autoencoders.two_level import TwoLevelConfig
 from ...core.autoencoders.vqgan import VQGANConfig
 from ...core.clip.encoder import CLIPConfig
 from ...core.priors.orders import Order
+from .checks import check_numbers, check_positive, check_ranges, check_shares, expand_paths
 from .condition import ENCODED, SourceConfig
-from .paths import expand_home
+from .data import DataConfig
 from .scenes import SceneConfig
 
 CHANNELS = {"color": 3, "edges": 1}  # of a view
 MIN_DISCRIMINATOR_SIZE = 24  # pixels; its last map would have none of a smaller view
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """Which pictures, and how a training view of one is made."""
-
-    folder: str  # searched with its sub-folders; or shards: a folder or address with manifest.json, a pattern of .tar
-    size: int = 256  # pixels per side of a training view
-    picture: Literal["color", "edges", "condition"] = "color"  # what a VQGAN learns; condition: maps of that section
-    validation: float = 0.08  # share of the drawings held out
-    max_validation: int = 2000  # pictures that a validation looks at, however many are held out
-    variants: str = ""  # regular expression; names equal after removing it are variants of one drawing
-    backgrounds: tuple[str, ...] = ("#ffffff",)  # colors behind transparency, or "random"
-    flip: bool = True
-    zoom: tuple[float, float] = (1.0, 1.0)  # 1 fits the whole picture (with alpha) or covers the view
-    shift: float = 0.0  # at most this share of the view, each way
-    hue: float = 0.0  # at most this share of the color circle, each way
-    neighbors: float = 0.0  # share of the views that show several pictures, as a window on a larger canvas does
-    edge_low: tuple[float, float] = (50.0, 150.0)  # range of Canny's lower threshold; upper is twice it
-    edge_blur: tuple[float, float] = (0.6, 1.6)  # range of sigma in pixels
-    edge_width: tuple[int, int] = (1, 1)  # range in pixels of the lines as given; wide ones are as drawn by hand
-    buffer: int = 500  # pictures of a shard that are shuffled among themselves
-    workers: int = 0  # loader processes
-
-    def __post_init__(self):
-        expand_home(self, "folder")
-        if not 0 < self.validation < 1:
-            raise ValueError(f"data.validation is {self.validation}; choose a share between 0 and 1, such as 0.08")
-        for name in ("max_validation", "buffer"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"data.{name} is {getattr(self, name)}; at least one picture is needed")
-        if self.size < 16:
-            raise ValueError(f"data.size is {self.size}; pictures of at least 16 pixels are needed")
-        if not 0 <= self.neighbors <= 1:
-            raise ValueError(f"data.neighbors is {self.neighbors}; choose a share from 0 to 1, such as 0.2")
-        if not 1 <= self.edge_width[0] <= self.edge_width[1]:
-            raise ValueError(f"data.edge_width is {list(self.edge_width)}; write [1, 4] for lines of 1 to 4 pixels")
-        try:
-            re.compile(self.variants)
-        except re.error as error:
-            raise ValueError(f"data.variants is {self.variants!r}; write a regular expression ({error})") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +39,11 @@ class LoopConfig:
     save_minutes: float = 10.0
 
     def __post_init__(self):
-        for name in ("steps", "batch", "accumulate", "log_every", "validate_every", "save_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"loop.{name} is {getattr(self, name)}; it must be at least 1")
-        if not 0 <= self.minutes < math.inf:
-            raise ValueError(f"loop.minutes is {self.minutes}; choose a time such as 90, or 0 for none")
+        check_numbers(self, "loop.", ("steps", "batch", "accumulate", "log_every", "validate_every", "save_every"), 1)
+        check_numbers(self, "loop.", ("minutes", "warmup", "save_minutes"), 0)
+        check_numbers(self, "loop.", ("seed",), 0, 2**32 - 1)
+        check_positive(self, "loop.", "learning_rate", "clip")
+        check_shares(self, "loop.", "final_learning_rate")
         if not 0 <= self.ema < 1:
             raise ValueError(f"loop.ema is {self.ema}; choose a decay from 0 (off) to below 1")
 
@@ -110,6 +68,12 @@ class VQGANLossConfig:
     quantizer: QuantizerLosses = field(default_factory=QuantizerLosses)
     quantize_start: int = 0  # step of the first codes, placed by k-means; before it latents are decoded as they are
     restart_every: int = 50  # steps between restarts of dead codes; 0 for never
+
+    def __post_init__(self):
+        check_numbers(self, "loss.", tuple(n for n in vars(self) if n not in ("perceptual", "quantizer")), 0)
+        check_numbers(self, "loss.", ("discriminator_channels",), 1)
+        check_numbers(self.quantizer, "loss.quantizer.", tuple(vars(self.quantizer)), 0)
+        check_shares(self.quantizer, "loss.quantizer.", "ema_decay")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +112,7 @@ class VQGANRun:
     loop: LoopConfig = field(default_factory=LoopConfig)
 
     def __post_init__(self):
-        expand_home(self, "output", "start_from")
+        expand_paths(self, "", "output", "start_from")
         if not 0 < self.blend <= 1:
             raise ValueError(f"blend is {self.blend}; choose a share above 0 and up to 1, such as 0.5")
         if self.blend < 1 and not (self.start_from and self.learn == "decoder"):
@@ -222,6 +186,10 @@ class PriorModelConfig:
     kernel: int = 5  # of PixelSNAIL, the width of its convolutions
     dropout: float = 0.0
 
+    def __post_init__(self):
+        check_numbers(self, "model.", ("layers", "width", "heads", "blocks", "kernel"), 1)
+        check_shares(self, "model.", "dropout")
+
 
 @dataclass(frozen=True, kw_only=True)
 class UnconditionalConfig:
@@ -231,6 +199,10 @@ class UnconditionalConfig:
 
     zoom: tuple[float, float] = (1.0, 1.0)
     shift: float = 0.0
+
+    def __post_init__(self):
+        check_ranges(self, "unconditional.", ("zoom",), 0.05, 20)
+        check_shares(self, "unconditional.", "shift")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,13 +223,13 @@ class PriorRun:
     loop: LoopConfig = field(default_factory=LoopConfig)
 
     def __post_init__(self):
-        expand_home(self, "output", "vqgan", "start_from")
+        expand_paths(self, "", "output", "vqgan", "start_from")
         if not 0 < self.pkeep <= 1:
             raise ValueError(f"pkeep is {self.pkeep}; choose a share above 0 and up to 1, such as 0.9")
         if self.checkpointing and self.model.kind != "transformer":
             raise ValueError(f"checkpointing is for model.kind transformer, not {self.model.kind}; leave it out")
-        if self.views < 1:
-            raise ValueError(f"views is {self.views}; at least one view of each picture is needed")
+        check_numbers(self, "", ("views",), 1)
+        check_numbers(self, "", ("weight_decay",), 0)
         if self.condition.kind in ENCODED and not self.condition.vqgan:
             raise ValueError(f"condition.vqgan is empty; name the file of the VQGAN that encodes {self.condition.kind}")
 
@@ -301,7 +273,8 @@ class ClipRun:
     loop: LoopConfig = field(default_factory=LoopConfig)
 
     def __post_init__(self):
-        expand_home(self, "output", "captions")
+        expand_paths(self, "", "output", "captions")
+        check_numbers(self, "", ("weight_decay",), 0)
         if self.loop.batch < 8:
             raise ValueError(f"loop.batch is {self.loop.batch}; CLIP learns by comparing, give it at least 8 pictures")
         self.model.config(1024, self.context)  # says what does not fit

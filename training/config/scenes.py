@@ -1,7 +1,8 @@
 """How scenes of named drawings are painted; `data.scenes` paints them."""
 
 from dataclasses import dataclass
-from typing import Any
+
+from .checks import check_shares
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +24,4 @@ class SceneConfig:
     hue: float = 0.06
 
     def __post_init__(self):
-        check_shares(self, "scenes")
-
-
-def check_shares(config: Any, group: str) -> None:
-    """Raise ValueError, naming the setting of the `group`, unless every number of a config is a share, 0 to 1."""
-    for name, value in vars(config).items():
-        if not 0 <= value <= 1:
-            raise ValueError(f"{group}.{name} is {value}; choose a share from 0 to 1")
+        check_shares(self, "scenes.")

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from .paths import expand_home
+from .checks import check_numbers, check_shares, expand_paths
+from .data import MAX_SIZE
 from .runs import LoopConfig
-from .scenes import SceneConfig, check_shares
+from .scenes import SceneConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,9 +16,8 @@ class DrawingsConfig:
     size: int = 256  # pixels per side of a scene
 
     def __post_init__(self):
-        expand_home(self, "folder")
-        if self.size < 16:
-            raise ValueError(f"data.size is {self.size}; scenes of at least 16 pixels are needed")
+        expand_paths(self, "data.", "folder")
+        check_numbers(self, "data.", ("size",), 16, MAX_SIZE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,9 @@ class SketchModelConfig:
     width: int = 384
     heads: int = 6
     hidden: int = 1024
+
+    def __post_init__(self):
+        check_numbers(self, "model.", ("layers", "width", "heads", "hidden"), 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +44,7 @@ class GivenConfig:
     nothing: float = 0.1
 
     def __post_init__(self):
-        check_shares(self, "given")
+        check_shares(self, "given.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +64,8 @@ class SketchRun:
     loop: LoopConfig = field(default_factory=LoopConfig)
 
     def __post_init__(self):
-        expand_home(self, "output", "vqgan")
-        for name in ("least", "validation"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        expand_paths(self, "", "output", "vqgan")
+        check_numbers(self, "", ("least", "validation"), 1)
+        check_numbers(self, "", ("weight_decay",), 0)
         if not 0 < self.pkeep <= 1:
             raise ValueError(f"pkeep is {self.pkeep}; choose a share above 0 and up to 1, such as 0.94")

@@ -65,8 +65,9 @@ def load_config(kind: type, path: str | Path, overrides: list[str]) -> Any:
     tree = {} if plain(tree) is None else tree
     for override in overrides:
         key, separator, value = override.partition("=")
-        if not separator:
-            raise ValueError(f"--set {override} has no '='; write --set loop.steps=500")
+        if not separator or not key:
+            missing = "names no setting" if separator else "has no '='"
+            raise ValueError(f"--set {override} {missing}; write --set loop.steps=500")
         set_in(tree, key.split("."), read_override(value, f"--set {override}"))
     return build(kind, tree, "")
 
@@ -177,5 +178,6 @@ def convert(hint: Any, value: Any, name: str) -> Any:
     if isinstance(hint, types.UnionType):
         hint = typing.get_args(hint)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise ValueError(f"{name} is {value!r}; it must be of type {getattr(hint, '__name__', hint)}")
+        given = "a group of settings" if isinstance(value, dict) else repr(value)
+        raise ValueError(f"{name} is {given}; it must be of type {getattr(hint, '__name__', hint)}")
     return value

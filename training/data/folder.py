@@ -116,7 +116,7 @@ def split_images(paths: list[Path], config: DataConfig) -> tuple[list[Path], lis
     together and adding pictures never moves old ones across. Where all would fall on one side, the drawing nearest to
     the border takes the other; a single drawing is on both."""
     names = [identity(path, config) for path in paths]
-    place = {name: int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64 for name in names}
+    place = {name: int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8], "big") / 2**64 for name in names}
     if len(place) == 1:
         logger.warning("there is only one drawing: what is called held out below is what is learned from")
         return paths, paths

@@ -15,6 +15,7 @@ from ..data.scenes import WholeDrawings
 from ..data.stream import once
 from ..engine.distributed import combined, rank_and_world
 from ..engine.plots import image_grid
+from .color_figures import HUES, cell_color_errors
 
 PREVIEW_IMAGES = 12
 
@@ -22,12 +23,14 @@ PREVIEW_IMAGES = 12
 @torch.inference_mode()
 def evaluate_vqgan(model: StageModule, held_out: ImageViews | WholeDrawings, batch: int) -> dict[str, float]:
     """Mean PSNR (dB), its worst, mean SSIM, and codebook usage and perplexity over the held-out pictures; of edges also
-    how the lines it draws lie on those given (`edge_f1`), of label maps only the share of pixels whose label comes back
+    how the lines it draws lie on those given (`edge_f1`), of color pictures how far the mean color of a cell is off,
+    0..1, for cells of some hues (`color_reds` ...), of label maps only the share of pixels whose label comes back
     (`labels_right`). Processes that train together take a share each."""
     device, edges = next(model.parameters()).device, held_out.config.picture == "edges"
     labels = held_out.source is not None and held_out.source.labels > 0
     counts = torch.zeros(sum(codebook.size for codebook in model.codebooks))
     sums, worst = torch.zeros(4, dtype=torch.float64), torch.tensor(math.inf)
+    colors = torch.zeros(len(HUES), 2, dtype=torch.float64)  # how far the cells of each hue are off, and their number
     for views in once(held_out, batch, *rank_and_world()):
         given, wanted = (image.to(device) for image in input_and_target(views, held_out.config.picture))
         out = model(given)
@@ -39,6 +42,8 @@ def evaluate_vqgan(model: StageModule, held_out: ImageViews | WholeDrawings, bat
         quality = psnr(wanted, out.image).cpu()
         worst = torch.minimum(worst, quality.min())
         lines = edge_agreement(out.image, given).sum() if edges else torch.zeros(())
+        if not edges:
+            colors += cell_color_errors(wanted, out.image, model.config.stride)
         sums[:3] += torch.stack([quality.sum(), ssim(wanted, out.image).sum().cpu(), lines.cpu()])
     statistics = codebook_usage(combined(counts))
     quality, similarity, lines, right = (combined(sums) / len(held_out)).tolist()
@@ -50,7 +55,9 @@ def evaluate_vqgan(model: StageModule, held_out: ImageViews | WholeDrawings, bat
         "worst_psnr": combined(worst, dist.ReduceOp.MIN).item(),
         "ssim": similarity,
     } | use
-    return figures | ({"edge_f1": lines} if edges else {})
+    off, cells = combined(colors).unbind(1)
+    by_hue = {f"color_{name}": value for name, value in zip(HUES, (off / cells).tolist(), strict=True)}
+    return figures | ({"edge_f1": lines} if edges else by_hue)
 
 
 @torch.inference_mode()

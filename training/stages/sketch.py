@@ -210,6 +210,16 @@ class SketchTask:
             sample(bundle.prior, condition, bundle.empty_canvas(1), self.run.loop.seed, settings).canvas
         )
 
+    def adopt(self, bundle: Bundle) -> None:
+        """Take a bundle's weights for the averaged ones; ValueError if it is no bundle of sketches of this size."""
+        if not isinstance(bundle.prior, Llama) or not isinstance(bundle.control, SketchEncoder):
+            raise ValueError("the bundle is not guided by sketches; give one that `train sketch` made")
+        own = self.averaged.module
+        if (bundle.prior.config, bundle.control.config) != (own.prior.config, own.encoder.config):
+            raise ValueError("the bundle's prior is of another size than the run's; give the run that made it")
+        own.prior.load_state_dict(bundle.prior.state_dict())
+        own.encoder.load_state_dict(bundle.control.state_dict())
+
     def bundle(self) -> Bundle:
         """The averaged weights with the VQGAN and the words that they were trained with."""
         model: SketchPrior = self.averaged.module
@@ -237,16 +247,21 @@ def evenly_spaced(numbers: Tensor, most: int) -> Tensor:
     return numbers if len(numbers) <= most else numbers[torch.arange(most) * len(numbers) // most]
 
 
-def train_sketch(run: SketchRun) -> bool:
-    """Train or resume one prior guided by sketches; True when finished, False when stopped early."""
-    accelerator = make_accelerator(run.loop)
-    vqgan = load_vqgan(run.vqgan).to(accelerator.device)
+def open_sketch_task(run: SketchRun, vqgan: VQGAN, accelerator: Accelerator | None = None) -> SketchTask:
+    """The task of a run on its folder of drawings; ValueError if the VQGAN's cells don't fill its pictures."""
+    accelerator = accelerator or make_accelerator(run.loop)
     if run.data.size % vqgan.config.stride:
         raise ValueError(f"data.size {run.data.size} is not a multiple of {vqgan.config.stride}, the stride of vqgan")
     captions = read_captions(run.data.folder)
     cache = Path(run.output) / f"drawings-{run.data.size}.npy"
     drawings = load_drawings(run.data.folder, captions, run.data.size, cache)
-    task = SketchTask(run, vqgan, captions, drawings, accelerator)
+    return SketchTask(run, vqgan, captions, drawings, accelerator)
+
+
+def train_sketch(run: SketchRun) -> bool:
+    """Train or resume one prior guided by sketches; True when finished, False when stopped early."""
+    accelerator = make_accelerator(run.loop)
+    task = open_sketch_task(run, load_vqgan(run.vqgan).to(accelerator.device), accelerator)
 
     def stream(start: int) -> Any:
         return itertools.repeat({})  # scenes are painted in the step

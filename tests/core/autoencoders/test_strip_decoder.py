@@ -43,7 +43,7 @@ def codes(*shape: int) -> torch.Tensor:
 @pytest.mark.parametrize("changes", SHAPES)
 def test_picture_in_strips_is_the_picture(changes, strip, monkeypatch):
     monkeypatch.setattr(strip_layers, "STRIP", strip)
-    monkeypatch.setattr(strip_layers, "ATTENTION", strip)
+    monkeypatch.setattr(strip_layers, "QUERIES", strip)
     model, indices = tiny(**changes), codes(2, 3, 5)
     found = decode_in_strips(model, model.codebook.lookup(indices))
     torch.testing.assert_close(found, model.decode_indices(indices), atol=1e-4, rtol=1e-4)

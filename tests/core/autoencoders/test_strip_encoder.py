@@ -17,7 +17,7 @@ def picture(model, batch: int, height: int, width: int) -> torch.Tensor:
 @pytest.mark.parametrize("changes", [*SHAPES, {"attention_levels": (2,)}])
 def test_latents_in_strips_are_those_of_the_whole(changes, strip, monkeypatch):
     monkeypatch.setattr(strip_layers, "STRIP", strip)
-    monkeypatch.setattr(strip_layers, "ATTENTION", strip)
+    monkeypatch.setattr(strip_layers, "QUERIES", strip)
     model = tiny(**changes)
     images = picture(model, 2, 3, 5)
     torch.testing.assert_close(encode_in_strips(model, images), model.encode(images), atol=1e-4, rtol=1e-4)

@@ -35,9 +35,9 @@ def block_shapes(layers: int, width: int) -> Shapes:
     return shapes | {"norm.weight": (width,), "output.weight": (CODES, width)}
 
 
-def class_shapes(layers: int = 3, width: int = 128) -> Shapes:
+def class_shapes(layers: int = 3, width: int = 128, classes: int = CLASSES) -> Shapes:
     """A class-conditional transformer."""
-    return block_shapes(layers, width) | {"cls_embedding.embedding_table.weight": (CLASSES + 1, width)}
+    return block_shapes(layers, width) | {"cls_embedding.embedding_table.weight": (classes + 1, width)}
 
 
 def text_shapes(layers: int = 3, width: int = 128, length: int = 120) -> Shapes:
@@ -115,6 +115,6 @@ def llamagen_name(name: str, last: int) -> str:
     return re.sub(r"(conv_blocks\.\d+)\.block\.", r"\1.res.", name)
 
 
-def any_order_shapes(width: int = 128) -> Shapes:
+def any_order_shapes(width: int = 128, classes: int = CLASSES) -> Shapes:
     """RandAR's transformer."""
-    return class_shapes(width=width) | {"pos_instruct_embeddings": (1, width)}
+    return class_shapes(width=width, classes=classes) | {"pos_instruct_embeddings": (1, width)}

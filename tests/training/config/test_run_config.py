@@ -77,7 +77,28 @@ def test_an_unknown_setting_names_the_nearest_known_ones(load, text, wrong, near
         ("loop.steps=0", "loop.steps is 0; it must be at least 1"),
         ("loop.ema=1", "loop.ema is 1.0; choose a decay"),
         ("data.validation=0", "data.validation is 0.0; choose a share"),
-        ("data.size=8", "data.size is 8; pictures of at least 16"),
+        ("data.size=8", "data.size is 8; choose 16 to 8192"),
+        ("data.size=1000000", "data.size is 1000000; choose 16 to 8192"),
+        ("data.backgrounds=[]", "data.backgrounds is empty"),
+        ("data.backgrounds=[nocolor]", "data.backgrounds: unknown color specifier: 'nocolor'; write colors"),
+        ("data.zoom=[2, 1]", "data.zoom is .2.0, 1.0.; write the lower number first, both from 0.05 to 20"),
+        ("data.zoom=[0, 0]", "data.zoom is .0.0, 0.0."),
+        ("data.edge_low=[5, 1]", "data.edge_low is .5.0, 1.0."),
+        ("data.edge_width=[0, 0]", "data.edge_width is .0, 0.; write the lower number first, both from 1 to 100"),
+        ("data.shift=-1", "data.shift is -1.0; choose a share from 0 to 1"),
+        ("data.workers=-1", "data.workers is -1; choose 0 to 1024"),
+        ("data.folder=", "data.folder is ''; give a path"),
+        ("output=", "output is ''; give a path"),
+        ('output="a\\0b"', r"output is 'a\\x00b'; give a path"),
+        ("loop.learning_rate=-1", "loop.learning_rate is -1.0; it must be above 0"),
+        ("loop.clip=0", "loop.clip is 0.0; it must be above 0"),
+        ("loop.seed=-1", "loop.seed is -1; choose 0 to 4294967295"),
+        ("loop.warmup=-1", "loop.warmup is -1; it must be at least 0"),
+        ("loop.minutes=-3", "loop.minutes is -3.0; it must be at least 0"),
+        ("loss.l1=-1", "loss.l1 is -1.0; it must be at least 0"),
+        ("loss.quantizer.ema_decay=2", "loss.quantizer.ema_decay is 2.0; choose a share"),
+        ("model.channel_mult=[]", "channel_mult is empty; name a factor for each level"),
+        ("=5", "--set =5 names no setting"),
         ("data.variants=(", "data.variants is '\\('; write a regular expression"),
         ("model.channels=30", "multiples of 32"),
     ],
@@ -115,7 +136,6 @@ def test_set_overrides_the_file_in_yaml_syntax(load):
         "'tis",
         "{",
         "a=b",
-        "",
     ],
 )
 def test_a_setting_that_is_text_takes_it_as_it_stands(load, text):
@@ -126,7 +146,7 @@ def test_a_setting_that_is_text_takes_it_as_it_stands(load, text):
 
 @pytest.mark.parametrize("text", ["2024-11-26", "2024-13-99", "007", "1e3", "no", "12:30:00"])
 def test_so_does_a_setting_in_the_file(load, text):
-    assert load(f"output: runs/x\ndata:\n  folder: {text}\n  backgrounds: [{text}]\n").data.folder == text
+    assert load(f"output: runs/x\ndata:\n  folder: {text}\n  variants: {text}\n").data.folder == text
 
 
 def test_settings_below_a_group_given_as_a_whole_are_laid_over_it(load):

@@ -1,4 +1,6 @@
 import dataclasses
+import itertools
+import os
 from itertools import islice
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from tessera.training.data.folder import (  # fmt: skip
 from tessera.training.data.stream import EndlessOrder, endless, once  # fmt: skip
 
 
-def config(folder: Path | str = "", **changes) -> DataConfig:
+def config(folder: Path | str = "pictures", **changes) -> DataConfig:
     plain = {"size": 32, "backgrounds": ("#ffffff",), "flip": False}
     return DataConfig(folder=str(folder), **{**plain, **changes})
 
@@ -121,6 +123,11 @@ def test_a_folder_of_plain_files_is_split_as_ever():
     paths = [Path(f"drawing-{i:02d}.png") for i in range(20)]
     _, held_out = split_images(paths, config(validation=0.3))
     assert [int(path.stem[-2:]) for path in held_out] == [2, 5, 6, 7, 13, 15, 16]
+
+
+def test_a_name_that_is_no_text_has_its_side_too():
+    paths = [Path(os.fsdecode(name)) for name in (b"\xff\xfe.png", b"a\nb.png", "ü.png".encode())]
+    assert sorted(itertools.chain(*split_images(paths, config()))) == sorted(paths)
 
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.9])

@@ -1,5 +1,7 @@
 """The whole way from named drawings to a picture asked for by words, on two CPU seconds' worth of model."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -62,6 +64,21 @@ def test_named_drawings_become_a_bundle_that_paints_what_is_asked_for(run, tmp_p
     assert bundle.decode(state.canvas).shape == (2, 3, 32, 32)
     free = sample(bundle.prior, bundle.condition(), bundle.empty_canvas(1), 0, SamplingSettings())
     assert free.known.all()
+
+
+def test_what_is_trained_is_measured_on_what_it_is_asked_for(run, tmp_path, capsys):
+    small = ["--set", "loop.steps=2", "--set", "scenes.leaves=0"]
+    assert main([*run, *small]) == 0
+    capsys.readouterr()
+    sheet = tmp_path / "sheet.png"
+    assert main(["evaluate", *run[1:], *small, "--number", "4", "--json", "--sheet", str(sheet)]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert set(figures) >= {"nothing", "lines", "style_obeyed", "color_error", "edge_f1_guided", "disagreement"}
+    assert all(0 <= figures[name] <= 1 for name in figures if name not in ("nothing", "words", "colors", "lines"))
+    with Image.open(sheet) as drawn:
+        assert drawn.width > drawn.height
+    assert main(["evaluate", *run[1:], "--number", "4", "--set", "least=4"]) == 2
+    assert "knows other words" in capsys.readouterr().err
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(run, tmp_path):

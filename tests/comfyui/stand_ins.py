@@ -1,0 +1,70 @@
+"""Tiny models of random numbers in the place, and in the very layout, of the published ones that workflows name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from tessera.tests.core.checkpoints.llamagen_layout import (
+    CODES,
+    FEATURES,
+    any_order_shapes,
+    class_shapes,
+    control_shapes,
+    fill_llama,
+    text_shapes,
+    vq_shapes,
+)
+from tessera.tests.core.checkpoints.original_layout import write_lightning
+from tessera.tests.core.checkpoints.released_shapes import prior_state
+from tessera.tests.core.worded_bundles import save_caption_bundle, save_sketch_bundle
+
+TAMING = {
+    "drin": "depth", "sflckr": "segmentation", "cin": "class", "scenes_coco": "layout", "faceshq": "coordinates",
+}  # fmt: skip
+IMAGENET = 1000  # classes
+ENCODER = "flan-t5-xl"
+WINDOW = 16  # cells a side
+
+
+def write_stand_ins(models: Path) -> None:
+    """Write one for each published model, into ComfyUI's folders below `models`."""
+    priors, vqgans = models / "vq_transformer", models / "vqgan"
+    for folder in (priors, vqgans):
+        folder.mkdir(parents=True, exist_ok=True)
+    for name, kind in TAMING.items():
+        write_lightning(priors / f"{name}.ckpt", prior_state(kind))
+    tokenizer = {"model": fill_llama(vq_shapes((1, 1, 1, 1, 1), codes=CODES))}
+    for name in ("vq_ds16_c2i.pt", "vq_ds16_t2i.pt"):
+        torch.save(tokenizer, vqgans / name)
+    torch.save({"model": fill_llama(class_shapes(classes=IMAGENET))}, priors / "c2i_B_384.pt")
+    torch.save({"model": fill_llama(text_shapes())}, priors / "t2i_XL_stage2_512.pt")
+    any_order = priors / "randar_0.7b_llamagen_360k_bs_1024_lr_0.0004.safetensors"
+    save_file(fill_llama(any_order_shapes(classes=IMAGENET)), any_order)
+    for name in ("canny_MR.safetensors", "depth_MR.safetensors"):
+        save_file(fill_llama(control_shapes(grid=WINDOW)), priors / name)
+    save_caption_bundle(priors / "words.safetensors", WINDOW)
+    save_sketch_bundle(priors / "sketch.safetensors", WINDOW)
+    write_text_encoder(models / "text_encoders" / ENCODER)
+
+
+def write_text_encoder(folder: Path, width: int = FEATURES) -> None:
+    """A T5 encoder that knows six words, as Hugging Face stores it."""
+    import transformers
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    words = ["<pad>", "</s>", "<unk>", "a", "red", "fox", "in", "the", "snow"]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    ).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = transformers.T5Config(
+        vocab_size=len(words), d_model=width, d_kv=8, d_ff=64, num_layers=2, num_heads=4,
+        feed_forward_proj="gated-gelu",
+    )  # fmt: skip
+    transformers.T5EncoderModel(config).save_pretrained(folder)

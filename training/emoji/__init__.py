@@ -1,0 +1,1 @@
+"""The drawings that the embedded models learn from, made from public packages."""

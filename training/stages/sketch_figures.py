@@ -1,0 +1,181 @@
+"""What a prior guided by sketches paints, measured: does it keep to style, words, colors and lines?"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...core.bundle import Bundle
+from ...core.clip.model import ClipModel
+from ...core.clip.scoring import embed_images, embed_texts
+from ...core.conditions.sketch import WORDS, Sketch, SketchCondition
+from ...core.images.metrics import code_agreement, edge_agreement
+from ...core.sampling.loop import sample
+from ...core.sampling.settings import SamplingSettings
+from ..data.drawings import Caption
+from ..data.lines import find_lines
+from ..data.scenes import on_white
+from ..engine.plots import image_grid
+from .color_figures import HUES, has_hue
+from .figures import GUIDANCE, is_single_color
+from .sketch import SketchTask, evenly_spaced
+from .style_classifier import small, styles_of, train_style_classifier
+
+BATCH = 16  # pictures sampled at a time
+SEEDS = 16  # pictures of each of `KNOWN_HUES`
+KNOWN_HUES = {"strawberry": "reds", "frog": "greens", "sun": "yellows"}
+NAMES = 230  # that a sample's own name is ranked among
+BEST = 5
+SHEET = 8  # pictures a row
+
+
+class SketchSampler:
+    """Pictures of many sketches at once.
+
+    Args:
+        bundle: what paints.
+        seed: of the first picture; each other one has the next.
+    """
+
+    def __init__(self, bundle: Bundle, seed: int):
+        self.bundle, self.seed = bundle, seed
+
+    def condition(self, sketches: list[Sketch]) -> SketchCondition:
+        """One condition of all sketches."""
+        window = self.bundle.prior.window
+        parts = [self.bundle.condition(sketch, (window, window)) for sketch in sketches]
+        assert all(isinstance(part, SketchCondition) for part in parts)
+        free = parts[0].unconditional
+        tokens, control = (torch.cat([getattr(part, name) for part in parts]) for name in ("tokens", "control"))
+        return SketchCondition(tokens, control, free)
+
+    def codes(self, sketches: list[Sketch], guidance: float = 1.0, offset: int = 0) -> Tensor:
+        """A sample [B, h, w] of each sketch at temperature 1."""
+        settings, made = SamplingSettings(guidance_scale=guidance), []
+        for start in range(0, len(sketches), BATCH):
+            some = sketches[start : start + BATCH]
+            canvas = self.bundle.empty_canvas(len(some))
+            seed = self.seed + start + offset
+            made.append(sample(self.bundle.prior, self.condition(some), canvas, seed, settings).canvas.indices)
+        return torch.cat(made)
+
+    def images(self, codes: Tensor) -> Tensor:
+        """Codes [B, h, w] as pictures [B, 3, H, W] in -1..1."""
+        return torch.cat([self.bundle.vqgan.decode_indices(part).cpu() for part in codes.split(BATCH)])
+
+
+def sketch_figures(
+    task: SketchTask, bundle: Bundle, captions: list[Caption], number: int, clip: ClipModel | None
+) -> tuple[dict[str, float], Tensor]:
+    """Figures, and a sheet of pictures painted of nothing above the drawings nearest to them.
+
+    nothing, words, colors, lines: nats per code of held-out drawings, each given with all before it.
+    style_obeyed, style_real: share of samples of learned drawings' styles and words, and of held-out drawings, whose
+        style a classifier trained on learned drawings names.
+    words_obeyed, words_real: with a CLIP, the share of samples, and of the drawings themselves, for which the name is
+        among the first five of at most 230.
+    strawberry, frog, sun: share of pictures of the word alone that are red, green and yellow.
+    color_error: of held-out drawings' colors, mean difference (0..1) of the sample's.
+    edge_f1, edge_f1_guided, edge_f1_shuffled: of held-out drawings' lines, how those of samples lie on them; with
+        guidance 2; and on those of another drawing.
+    disagreement: share of cells that differ between two seeds of the same style and words.
+    free_flat: share of pictures painted of nothing that have one color only.
+    """
+    sampler = SketchSampler(bundle, task.run.loop.seed)
+    learned = evenly_spaced(task.train_set.cpu(), number)
+    held_out = evenly_spaced(torch.where(task.held_out)[0], number)
+    asked = [sketch_of(task, int(drawing)) for drawing in learned]
+    codes = sampler.codes(asked)
+    painted = sampler.images(codes)
+    free = sampler.images(sampler.codes([Sketch()] * number))
+    figures = task.validate()
+    figures |= style_figures(task, painted, learned, held_out)
+    if clip is not None:
+        figures |= word_figures(task, clip, captions, painted, learned)
+    figures |= hue_figures(sampler)
+    figures |= guided_figures(sampler, on_white(task.drawings[held_out]).cpu())
+    figures["disagreement"] = (1 - code_agreement(codes, sampler.codes(asked, offset=number))).mean().item()
+    figures["free_flat"] = is_single_color(free).float().mean().item()
+    return figures, image_grid(torch.cat([free, nearest_drawings(task, free)]), SHEET)
+
+
+def sketch_of(task: SketchTask, drawing: int) -> Sketch:
+    """Style and words of a drawing."""
+    words = [word for word in task.words[drawing].tolist() if word >= 0][:WORDS]
+    return Sketch(words=tuple(words), style=int(task.styles[drawing]))
+
+
+def style_figures(task: SketchTask, painted: Tensor, learned: Tensor, held_out: Tensor) -> dict[str, float]:
+    """`style_obeyed` and `style_real`."""
+    rows = task.train_set.cpu()
+    real = torch.cat([small(on_white(task.drawings[part])).cpu() for part in rows.split(BATCH)])  # [N, 3, s, s]
+    styles = task.styles.cpu()
+    model = train_style_classifier(real, styles[rows], task.run.loop.seed)
+    shares = {}
+    for name, images, own in (
+        ("style_obeyed", (painted + 1) / 2, learned),
+        ("style_real", on_white(task.drawings[held_out]).cpu(), held_out),
+    ):
+        shares[name] = (styles_of(model, images) == styles[own]).float().mean().item()
+    return shares
+
+
+def word_figures(
+    task: SketchTask, clip: ClipModel, captions: list[Caption], painted: Tensor, learned: Tensor
+) -> dict[str, float]:
+    """`words_obeyed` and `words_real`."""
+    own = [captions[int(drawing)].name for drawing in learned]
+    others = [caption.name for caption in captions if caption.name and not caption.held_out]
+    names = list(dict.fromkeys(filter(None, own)))
+    names += [name for name in dict.fromkeys(others) if name not in set(names)][: max(0, NAMES - len(names))]
+    names = names[:NAMES]
+    named = torch.tensor([name in names for name in own])
+    places = torch.tensor([names.index(name) for name in own if name in names])
+    texts = embed_texts(clip, names)
+    shares = {}
+    for key, images in (("words_obeyed", (painted + 1) / 2), ("words_real", on_white(task.drawings[learned]).cpu())):
+        best = (embed_images(clip.clip, images[named]) @ texts.t()).topk(min(BEST, len(names)), 1).indices.cpu()
+        shares[key] = (best == places[:, None]).any(1).float().mean().item()
+    return shares
+
+
+def hue_figures(sampler: SketchSampler) -> dict[str, float]:
+    """For each of `KNOWN_HUES` that the vocabulary has, the share of pictures of it that have its color."""
+    assert sampler.bundle.vocabulary is not None
+    numbers, shares = sampler.bundle.vocabulary.numbers, {}
+    for word, hue in KNOWN_HUES.items():
+        if word in numbers:
+            images = sampler.images(sampler.codes([Sketch(words=(numbers[word],))] * SEEDS))
+            shares[word] = has_hue(images, HUES[hue]).float().mean().item()
+    return shares
+
+
+def guided_figures(sampler: SketchSampler, images: Tensor) -> dict[str, float]:
+    """`color_error` and those of lines, of samples by colors or lines alone of images [B, 3, H, W] in 0..1."""
+    lines, spots = find_lines(images), -(-sampler.bundle.prior.window // 2)
+    by_color = sampler.images(sampler.codes([Sketch(colors=image[None] * 2 - 1) for image in images]))
+    wanted, found = (F.adaptive_avg_pool2d(some, spots) for some in (images, (by_color + 1) / 2))
+    figures = {"color_error": (wanted - found).abs().mean().item()}
+    by_lines = [Sketch(lines=one[None]) for one in lines]
+    for name, guidance in (("edge_f1", 1.0), ("edge_f1_guided", GUIDANCE)):
+        drawn = find_lines((sampler.images(sampler.codes(by_lines, guidance)) + 1) / 2)
+        figures[name] = edge_agreement(drawn * 2 - 1, lines * 2 - 1).mean().item()
+        if name == "edge_f1":
+            others = lines.roll(max(1, len(lines) // 2), 0)
+            figures["edge_f1_shuffled"] = edge_agreement(drawn * 2 - 1, others * 2 - 1).mean().item()
+    return figures
+
+
+def nearest_drawings(task: SketchTask, pictures: Tensor) -> Tensor:
+    """For each picture [B, 3, H, W] in -1..1 the learned drawing nearest to it in pixels, on white."""
+    rows = task.train_set.cpu()
+    small_pictures = small((pictures + 1) / 2).flatten(1)
+    distances = torch.cat(
+        [
+            torch.cdist(small_pictures, small(on_white(task.drawings[part])).cpu().flatten(1))
+            for part in rows.split(256)
+        ],
+        1,
+    )  # [B, N]
+    return on_white(task.drawings[rows[distances.argmin(1)]]).cpu() * 2 - 1
