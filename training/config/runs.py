@@ -10,7 +10,7 @@ from ...core.autoencoders.vqgan import VQGANConfig
 from ...core.clip.encoder import CLIPConfig
 from ...core.priors.orders import Order
 from .checks import check_numbers, check_positive, check_ranges, check_shares, expand_paths
-from .condition import ENCODED, SourceConfig
+from .condition import ENCODED, PICTURES, SourceConfig
 from .data import DataConfig
 from .scenes import SceneConfig
 
@@ -179,6 +179,7 @@ class PriorModelConfig:
     layers: int = 8  # of PixelSNAIL, in each block
     width: int = 256
     heads: int = 8  # of the transformer
+    control: bool = False  # of the transformer: codes of a condition picture are added cell by cell, not put before
     order: Order = "row"  # of the transformer: how it goes through the cells of a window
     norm: Literal["layer", "rms"] = "layer"  # of the transformer; "rms" and "quick-gelu" are Image-GPT's
     activation: Literal["gelu", "quick-gelu"] = "gelu"
@@ -228,6 +229,11 @@ class PriorRun:
             raise ValueError(f"pkeep is {self.pkeep}; choose a share above 0 and up to 1, such as 0.9")
         if self.checkpointing and self.model.kind != "transformer":
             raise ValueError(f"checkpointing is for model.kind transformer, not {self.model.kind}; leave it out")
+        if self.model.control and (self.model.kind != "transformer" or self.condition.kind not in PICTURES):
+            raise ValueError(
+                f"model.control is for a transformer whose condition is a picture ({', '.join(PICTURES)}), not for "
+                f"{self.model.kind} and {self.condition.kind}; leave it out"
+            )
         check_numbers(self, "", ("views",), 1)
         check_numbers(self, "", ("weight_decay",), 0)
         if self.condition.kind in ENCODED and not self.condition.vqgan:
