@@ -14,6 +14,7 @@ from .condition import ENCODED, PICTURES, SourceConfig
 from .data import DataConfig
 from .scenes import SceneConfig
 
+StageConfig = VQGANConfig | TwoLevelConfig | DVAEConfig
 CHANNELS = {"color": 3, "edges": 1}  # of a view
 MIN_DISCRIMINATOR_SIZE = 24  # pixels; its last map would have none of a smaller view
 
@@ -106,7 +107,7 @@ class VQGANRun:
     learn: Literal["all", "decoder"] = "all"  # "decoder" leaves the codes alone: priors trained on them stay valid
     blend: float = 1.0  # of a decoder: interpolation weight between start_from (0) and the trained decoder (1)
     condition: SourceConfig = field(default_factory=SourceConfig)  # for data.picture: condition
-    model: VQGANConfig | TwoLevelConfig | DVAEConfig = field(default_factory=VQGANConfig)  # model.kind says which
+    model: StageConfig = field(default_factory=VQGANConfig)  # model.kind says which
     loss: VQGANLossConfig = field(default_factory=VQGANLossConfig)
     dvae: DVAELossConfig = field(default_factory=DVAELossConfig)  # in the place of `loss`, for model.kind dvae
     loop: LoopConfig = field(default_factory=LoopConfig)

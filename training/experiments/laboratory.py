@@ -16,16 +16,18 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ...core.autoencoders.vqgan import VQGAN, VQGANConfig
-from ...core.autoencoders.vqgan_file import read_vqgan
+from ...core.autoencoders.vqgan import VQGAN
+from ...core.autoencoders.vqgan_file import StageModule, read_vqgan
 from ...core.bundle_file import load_prior
 from ...core.images.io import to_pil
 from ..config.condition import SourceConfig
 from ..config.runs import (
     DataConfig,
+    DVAELossConfig,
     LoopConfig,
     PriorModelConfig,
     PriorRun,
+    StageConfig,
     VQGANLossConfig,
     VQGANRun,
 )  # fmt: skip
@@ -36,11 +38,13 @@ from ..data.stream import endless, once
 from ..engine.loop import make_accelerator, train
 from ..engine.plots import save_image
 from ..stages.prior import PriorTask, load_stages, prefix_of
-from ..stages.vqgan import VQGANTask
+from ..stages.vqgan import task_of
+from .kept_views import KeptViews
 from .scale import Scale
 
 logger = logging.getLogger("tessera")
 
+MAX_KEPT = 20_000  # pictures of which one view is rendered and kept; of more, every epoch has its own
 TABLE = "captions.tsv"  # of a folder that says itself which pictures are held out
 
 
@@ -129,20 +133,29 @@ class Laboratory:
             self._train(PriorTask(run, *of), of[0], run.loop, folder, 0)
         return load_prior(folder / "prior.safetensors").to(self.accelerator.device)
 
-    def learn_stage(self, name: str, model: VQGANConfig, loss: VQGANLossConfig, steps: int) -> VQGAN:
-        """A first stage of this shape, likewise."""
+    def learn_stage(self, name: str, model: StageConfig, loss: VQGANLossConfig, dvae: DVAELossConfig) -> StageModule:
+        """A first stage of this shape, likewise; all learn the same views."""
         scale = self.scale
-        loop = self.loop(steps=steps, batch=scale.stage_batch, learning_rate=scale.stage_rate)
+        loop = self.loop(steps=scale.stage_steps, batch=scale.stage_batch, learning_rate=scale.stage_rate)
         run = VQGANRun(
-            output=str(self.output / name), data=self.data(scale.stage_pixels), model=model, loss=loss, loop=loop
-        )
+            output=str(self.output / name), data=self.data(scale.stage_pixels), model=model, loss=loss, dvae=dvae,
+            loop=loop,
+        )  # fmt: skip
         folder = Path(run.output)
         folder.mkdir(parents=True, exist_ok=True)
-        if finished_steps(folder) < steps:
-            learned, held_out = self.pictures(scale.stage_pixels)
+        if finished_steps(folder) < loop.steps:
             torch.manual_seed(0)
-            self._train(VQGANTask(run, held_out), learned, loop, folder, run.data.workers)
+            self._train(task_of(run, self.stage_views[1]), self.stage_views[0], loop, folder, 0)
         return read_vqgan(folder / "vqgan.safetensors").to(self.accelerator.device)
+
+    @cached_property
+    def stage_views(self) -> tuple[KeptViews, KeptViews] | tuple[ImageViews, ImageViews]:
+        """What first stages learn, and plain views of what is held out; of few pictures rendered once."""
+        learned, held_out = self.pictures(self.scale.stage_pixels)
+        if len(learned) > MAX_KEPT:
+            return learned, held_out
+        (self.output / "views").mkdir(parents=True, exist_ok=True)
+        return KeptViews(learned, self.output / "views"), KeptViews(held_out, self.output / "views")
 
     def pictures(self, pixels: int) -> tuple[ImageViews, ImageViews]:
         """Views to learn from, and plain ones of what is held out."""

@@ -4,7 +4,10 @@ those who have the accelerators, with the sizes that the paper gives."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
+from ...core.autoencoders.dvae import DVAEConfig
+from ...core.autoencoders.two_level import TwoLevelConfig
 from ...core.autoencoders.vqgan import VQGANConfig
 from ...core.priors.orders import ORDERS, Order
 from ..config.runs import PriorModelConfig
@@ -21,7 +24,7 @@ class Scale:
     batch: int
     steps: int  # of each prior
     conditions: tuple[str, ...] = ("none", "edges")  # under which priors are compared
-    seeds: int
+    seeds: dict[str, int]  # by condition, each another run of every prior
     rates: tuple[float, ...]  # learning rates of priors, of which the better one is taken after `tuning` steps
     tuning: int
     transformer: PriorModelConfig
@@ -34,14 +37,19 @@ class Scale:
     stage_steps: int
     stage_batch: int
     stage_rate: float
-    stage: VQGANConfig  # f16; others have fewer levels, other codebooks
+    perceptual: Literal["features", "lpips"]  # of first stages with an adversary
+    stage: VQGANConfig  # f16
+    many_codes: int  # of a codebook larger than its
+    fine_stage: VQGANConfig  # f8, of as many parameters, like the two below
+    two_level: TwoLevelConfig  # f8 and f4
+    dvae: DVAEConfig  # f8
 
 
 ALL_ORDERS: tuple[Order, ...] = tuple(ORDERS)
 
 SCALES = {
     "tiny": Scale(
-        pictures=12, held_out=4, pixels=32, views=1, batch=4, steps=10, seeds=1, rates=(1e-3,), tuning=10,
+        pictures=12, held_out=4, pixels=32, views=1, batch=4, steps=10, seeds={"none": 1, "edges": 1}, rates=(1e-3,), tuning=10,
         transformer=PriorModelConfig(layers=1, width=16, heads=1),
         pixelsnail=dict.fromkeys(
             ("none", "edges"), PriorModelConfig(kind="pixelsnail", blocks=1, layers=1, width=8, kernel=3)
@@ -50,21 +58,33 @@ SCALES = {
         stage_pixels=32, stage_steps=10, stage_batch=4, stage_rate=1e-3,
         stage=VQGANConfig(channels=8, channel_mult=(1, 1, 1), blocks_per_level=1, attention_levels=(), patch_size=4,
                           latent_channels=16, codebook_size=16, code_dim=4, codebook="ema", norm_groups=4),
+        perceptual="features", many_codes=64,
+        fine_stage=VQGANConfig(channels=8, channel_mult=(1, 1), blocks_per_level=1, attention_levels=(), patch_size=4,
+                               latent_channels=16, codebook_size=16, code_dim=4, codebook="ema", norm_groups=4),
+        two_level=TwoLevelConfig(channels=8, channel_mult=(1,), blocks_per_level=1, latent_channels=8, patch_size=4,
+                                 grid_codes=16, grid_code_dim=4, norm_groups=4),
+        dvae=DVAEConfig(hidden=8, blocks_per_group=1, codebook_size=32, code_dim=4),
     ),
     "small": Scale(
-        pictures=1500, held_out=150, pixels=128, views=1, batch=8, steps=300, seeds=3, rates=(1e-3, 3e-3), tuning=40,
+        pictures=1500, held_out=150, pixels=128, views=1, batch=8, steps=300, seeds={"none": 3, "edges": 1}, rates=(1e-3, 3e-3), tuning=40,
         transformer=PriorModelConfig(layers=3, width=96, heads=3),
         pixelsnail={
             "none": PriorModelConfig(kind="pixelsnail", blocks=2, layers=2, width=68, kernel=3),
             "edges": PriorModelConfig(kind="pixelsnail", blocks=2, layers=2, width=52, kernel=3),
         },
         orders=ALL_ORDERS, colors=512, colors_pixels=16, palette_pictures=500,
-        stage_pixels=64, stage_steps=300, stage_batch=8, stage_rate=1e-3,
+        stage_pixels=64, stage_steps=200, stage_batch=8, stage_rate=1e-3,
         stage=VQGANConfig(channels=16, channel_mult=(1, 2, 4), blocks_per_level=1, attention_levels=(), patch_size=4,
                           latent_channels=32, codebook_size=256, code_dim=8, codebook="ema", norm_groups=8),
+        perceptual="features", many_codes=1024,
+        fine_stage=VQGANConfig(channels=16, channel_mult=(2, 4), blocks_per_level=1, attention_levels=(), patch_size=4,
+                               latent_channels=32, codebook_size=256, code_dim=8, codebook="ema", norm_groups=8),
+        two_level=TwoLevelConfig(channels=40, channel_mult=(1,), blocks_per_level=1, latent_channels=32, patch_size=4,
+                                 grid_codes=256, grid_code_dim=8, norm_groups=8),
+        dvae=DVAEConfig(hidden=32, blocks_per_group=1, codebook_size=512, code_dim=16),
     ),
     "paper": Scale(
-        pictures=1_281_167, held_out=50_000, pixels=256, views=1, batch=64, steps=300_000, seeds=1,
+        pictures=1_281_167, held_out=50_000, pixels=256, views=1, batch=64, steps=300_000, seeds={"none": 1, "edges": 1},
         rates=(4.5e-6 * 64,), tuning=1000,
         transformer=PriorModelConfig(layers=24, width=1024, heads=16),
         pixelsnail=dict.fromkeys(
@@ -72,6 +92,8 @@ SCALES = {
         ),
         orders=ALL_ORDERS, colors=512, colors_pixels=32, palette_pictures=20_000,
         stage_pixels=256, stage_steps=300_000, stage_batch=24, stage_rate=4.5e-6 * 24,
-        stage=VQGANConfig(),
+        perceptual="lpips", stage=VQGANConfig(), many_codes=16_384,
+        fine_stage=VQGANConfig(channel_mult=(1, 1, 2, 4), attention_levels=(3,), codebook_size=8192),
+        two_level=TwoLevelConfig(), dvae=DVAEConfig(),
     ),
 }  # fmt: skip
