@@ -69,9 +69,9 @@ def run(lab: Laboratory) -> Result:
     ]  # fmt: skip
     setting = (
         f"{learned.cells.shape[1]} drawings to learn from, {len(held_out)} held out, {scale.pixels} pixels; equal "
-        f"processor time, {scale.steps} steps of {scale.batch} with edges before, seeds: {scale.seeds['edges']}. Lines are those "
-        "of one sample of each held-out drawing's edges at temperature 1, of the first seed's prior. In the sheet: the "
-        "edges, samples of edges before, samples of edges beside."
+        f"processor time, {scale.steps} steps of {scale.batch} with edges before, {scale.seeds['edges']} seeds. Lines "
+        "are those of one sample of each held-out drawing's edges at temperature 1, of the first seed's prior. In the "
+        "sheet: the edges, samples of edges before, samples of edges beside."
     )
     return Result("control", setting, rows, claims)
 

@@ -49,7 +49,8 @@ ALL_ORDERS: tuple[Order, ...] = tuple(ORDERS)
 
 SCALES = {
     "tiny": Scale(
-        pictures=12, held_out=4, pixels=32, views=1, batch=4, steps=10, seeds={"none": 1, "edges": 1}, rates=(1e-3,), tuning=10,
+        pictures=12, held_out=4, pixels=32, views=1, batch=4, steps=10, seeds={"none": 1, "edges": 1},
+        rates=(1e-3,), tuning=10,
         transformer=PriorModelConfig(layers=1, width=16, heads=1),
         pixelsnail=dict.fromkeys(
             ("none", "edges"), PriorModelConfig(kind="pixelsnail", blocks=1, layers=1, width=8, kernel=3)
@@ -66,7 +67,8 @@ SCALES = {
         dvae=DVAEConfig(hidden=8, blocks_per_group=1, codebook_size=32, code_dim=4),
     ),
     "small": Scale(
-        pictures=1500, held_out=150, pixels=128, views=1, batch=8, steps=300, seeds={"none": 3, "edges": 1}, rates=(1e-3, 3e-3), tuning=40,
+        pictures=1500, held_out=150, pixels=128, views=1, batch=8, steps=300, seeds={"none": 3, "edges": 1},
+        rates=(1e-3, 3e-3), tuning=40,
         transformer=PriorModelConfig(layers=3, width=96, heads=3),
         pixelsnail={
             "none": PriorModelConfig(kind="pixelsnail", blocks=2, layers=2, width=68, kernel=3),
@@ -84,8 +86,8 @@ SCALES = {
         dvae=DVAEConfig(hidden=32, blocks_per_group=1, codebook_size=512, code_dim=16),
     ),
     "paper": Scale(
-        pictures=1_281_167, held_out=50_000, pixels=256, views=1, batch=64, steps=300_000, seeds={"none": 1, "edges": 1},
-        rates=(4.5e-6 * 64,), tuning=1000,
+        pictures=1_281_167, held_out=50_000, pixels=256, views=1, batch=64, steps=300_000,
+        seeds={"none": 1, "edges": 1}, rates=(4.5e-6 * 64,), tuning=1000,
         transformer=PriorModelConfig(layers=24, width=1024, heads=16),
         pixelsnail=dict.fromkeys(
             ("none", "edges"), PriorModelConfig(kind="pixelsnail", blocks=12, layers=4, width=768, kernel=5)
