@@ -23,9 +23,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from server import PromptServer
 from torch import Tensor, bfloat16, device, dtype, float16, float32, nn
-from torch.nn.functional import linear
+from torch.nn.functional import linear, scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
+from ...core.autoencoders.blocks import AttentionBlock
 from ...core.storage.atomic import atomic_write
 from ...core.storage.door import brief
 
@@ -42,6 +43,7 @@ EXTENSIONS = {".safetensors", ".ckpt", ".pt", ".pth", ".bin"}
 MAX_LISTED = 500  # files of one folder in a combo
 PATIENCE = 0.5  # seconds of a decoding before it has a bar
 LAYERS = (torch.conv2d, linear, torch.addmm)  # the last one looks for the nearest codes
+ATTENTION = 20  # layers for which an attention counts: it takes as long as they do in pictures that need a bar
 FRESH = 3.0  # seconds that a list of files is good for
 OUTPUT = " [output]"  # marks names of files in the output folder, as ComfyUI does
 
@@ -284,7 +286,9 @@ class Watched(Cancellable):
     def __init__(self, module: nn.Module, pictures: int = 1):
         super().__init__()
         self.layers = [part.weight for part in module.modules() if isinstance(part, nn.Conv2d | nn.Linear)]
-        self.total, self.finished, self.seen = pictures * len(self.layers), 0, set[int]()
+        self.attentions = sum(isinstance(part, AttentionBlock) for part in module.modules())
+        self.each = len(self.layers) + ATTENTION * self.attentions  # steps for one picture
+        self.pictures, self.finished, self.seen, self.attended = pictures, 0, set[int](), 0.0
         self.bar, self.start = Progress(), time.monotonic()
 
     def __torch_function__(
@@ -293,16 +297,20 @@ class Watched(Cancellable):
         done = super().__torch_function__(function, types, args, kwargs)
         if function in (torch.conv2d, linear):
             self.count(args[1])
+        elif function is scaled_dot_product_attention and self.attentions:
+            self.attended += args[0].shape[-2] / args[1].shape[-2]  # of all positions, those that looked around now
         return done
 
     def count(self, weight: Tensor) -> None:
         """A layer is at work; the first one comes again with the next picture."""
         if weight is self.layers[0] and len(self.seen) > 1:
-            self.finished += len(self.layers)
+            self.finished += 1
             self.seen.clear()
+            self.attended = 0.0
         self.seen.add(id(weight))
         if time.monotonic() - self.start > PATIENCE:
-            self.bar.step(min(self.finished + len(self.seen), self.total), self.total)
+            done = self.finished * self.each + len(self.seen) + round(ATTENTION * self.attended)
+            self.bar.step(min(done, self.pictures * self.each), self.pictures * self.each)
 
 
 def finished_pictures(images: Tensor, node: type, **files: Path) -> dict[str, Any]:

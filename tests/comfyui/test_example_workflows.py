@@ -5,11 +5,14 @@ script ComfyUI need, and what is run here.
 """
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tessera.core.bundle_file import load_bundle
 from tessera.core.canvas.codec import decode_canvas
@@ -63,3 +66,14 @@ def test_workflow_beside_diffusion_lacks_nothing_but_the_checkpoint(server):
     server.post("/interrupt", {})
     (errors,) = (one["errors"] for one in answer["node_errors"].values())
     assert [(one["type"], one["extra_info"]["input_name"]) for one in errors] == [("value_not_in_list", "ckpt_name")]
+
+
+def test_script_of_the_readme_fetches_its_pictures(server, tmp_path, monkeypatch):
+    text = (ROOT / "workflows" / "api" / "README.md").read_text(encoding="utf-8")
+    script = text.split("```python\n")[1].split("```")[0]
+    script = script.replace("http://127.0.0.1:8188", server.url).replace(
+        "workflows/api", str(ROOT / "workflows" / "api")
+    )
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, timeout=300)
+    assert [Image.open(path).size for path in tmp_path.glob("*.png")] == [(256, 256)] * 2

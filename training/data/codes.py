@@ -22,11 +22,7 @@ from ..config.runs import PriorRun
 from ..engine.distributed import combined, gathered, rank_and_world
 from .code_file import CodeFile
 from .conditions.sources import Source
-from .folder import ImageViews
-from .index import PictureIndex
-from .places import path_below
-
-PART = 256  # pictures whose codes are written at once: what a stopped run encodes again at most
+from .views import Views
 
 logger = logging.getLogger("tessera")
 
@@ -58,7 +54,7 @@ class CodeDataset(Dataset):
 
 
 def cached_codes(
-    views: ImageViews, number: int, run: PriorRun, vqgan: VQGAN, condition_vqgan: VQGAN | None, accelerator: Accelerator
+    views: Views, number: int, run: PriorRun, vqgan: VQGAN, condition_vqgan: VQGAN | None, accelerator: Accelerator
 ) -> CodeDataset:
     """Codes of `number` views of each picture, from the run's cache file where it was made the same way."""
     fingerprint = describe(views, number, run, vqgan, condition_vqgan)
@@ -76,7 +72,7 @@ def cached_codes(
 @torch.inference_mode()
 def encode_into(
     path: Path,
-    views: ImageViews,
+    views: Views,
     number: int,
     run: PriorRun,
     vqgan: VQGAN,
@@ -93,7 +89,6 @@ def encode_into(
         CodeFile(path, shapes, codes, {"format": "tessera/1", "kind": "codes", "made_from": fingerprint}),
         None,
     )
-    parts = [range(start, min(start + PART, len(views))) for start in range(0, len(views), PART)]
     try:
         if rank == 0:
             file.create()
@@ -101,7 +96,8 @@ def encode_into(
         problem = error
     if not combined(torch.tensor(problem is not None).int()):
         try:
-            for part in tqdm(file.missing(parts)[rank::world], desc="encoding", unit="part", disable=rank > 0 or None):
+            parts = file.missing(views.parts())[rank::world]
+            for part in tqdm(parts, desc="encoding", unit="part", disable=rank > 0 or None):
                 keys = [(view, index) for view in range(number) for index in part]
                 made = zip(*encode(views, keys, run, vqgan, condition_vqgan), strict=True)
                 whole = (torch.cat(some).unflatten(0, (number, len(part))).numpy() for some in made)
@@ -118,7 +114,7 @@ def encode_into(
     return True
 
 
-def describe(views: ImageViews, number: int, run: PriorRun, vqgan: VQGAN, condition_vqgan: VQGAN | None) -> str:
+def describe(views: Views, number: int, run: PriorRun, vqgan: VQGAN, condition_vqgan: VQGAN | None) -> str:
     """All that decides the codes, as text: a cache made from something else is not used."""
     how = dataclasses.asdict(views.config)
     no_matter = ("folder", "picture", "validation", "max_validation", "variants", "buffer", "workers")
@@ -127,7 +123,7 @@ def describe(views: ImageViews, number: int, run: PriorRun, vqgan: VQGAN, condit
     facts = {
         "encoded": "in float32",  # older caches were encoded in the precision of training: not the codes of use
         "data": how,
-        "pictures": fingerprint_pictures(views, run.output),
+        "pictures": views.fingerprint(run.output),
         "seed": views.seed,
         "views": number,
         "augment": views.augment,
@@ -139,19 +135,8 @@ def describe(views: ImageViews, number: int, run: PriorRun, vqgan: VQGAN, condit
     return json.dumps(facts, sort_keys=True)
 
 
-def fingerprint_pictures(views: ImageViews, output: str) -> str:
-    """Of their paths below the folder, in order, and of what is in the files: an edited picture is another one."""
-    digest, index = hashlib.sha256(), PictureIndex(output)
-    for path in tqdm(views.paths, desc="comparing with the cache", unit="picture", disable=None, leave=False):
-        line = f"{path_below(path, views.config).as_posix()} {index.digest(path)}\n"
-        digest.update(line.encode(errors="surrogateescape"))
-    if rank_and_world()[0] == 0:
-        index.save()
-    return digest.hexdigest()
-
-
 def encode(
-    views: ImageViews, keys: list[tuple[int, int]], run: PriorRun, vqgan: VQGAN, condition_vqgan: VQGAN | None
+    views: Views, keys: list[tuple[int, int]], run: PriorRun, vqgan: VQGAN, condition_vqgan: VQGAN | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Cells [B, n] and condition codes [B, P] of views, batch by batch, int32 on the CPU."""
     device = next(vqgan.parameters()).device
@@ -170,7 +155,7 @@ def encode(
 
 @torch.inference_mode()
 def encode_views(
-    views: ImageViews, number: int, run: PriorRun, vqgan: VQGAN, condition_vqgan: VQGAN | None
+    views: Views, number: int, run: PriorRun, vqgan: VQGAN, condition_vqgan: VQGAN | None
 ) -> tuple[Tensor, Tensor]:
     """Cells [views, N, n] and condition codes [views, N, P], int32, in the memory of every process; each encodes a
     share of every round, so that none waits long for another."""

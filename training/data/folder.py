@@ -1,28 +1,25 @@
 """Pictures from a folder: which there are, the train/validation split, and views of them."""
 
+from __future__ import annotations
+
 import hashlib
 import logging
 import os
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
-from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from ...core.conditions.edges import EdgeSettings, canny_array
 from ...core.images.io import open_image
 from ..config.runs import DataConfig
 from ..engine.distributed import rank_and_world
-from .augment import FIRM_WIDTH, Placement, place, random_width, render_neighbors, render_view, widen
-from .conditions.sources import Source, View
+from .conditions.sources import Source
 from .index import PictureIndex
 from .places import SUFFIXES, parts_below, path_below
+from .views import Views
 
 MIN_SIDE = 16  # pixels; smaller pictures teach nothing
 
@@ -150,88 +147,44 @@ def evenly_spaced(items: list, number: int) -> list:
     return [items[i * len(items) // number] for i in range(number)]
 
 
-class ImageViews(Dataset):
-    """Views of pictures: item (epoch, i) is picture i as augmented in that epoch, the same every time.
-
-    Args:
-        paths: picture files.
-        config: how a view is made.
-        seed: base of all randomness.
-        augment: False gives the plain centered picture on the first background.
-        source: where each view's condition comes from.
-    """
+class ImageViews(Views):
+    """Views of picture files, `paths`; see `Views`."""
 
     def __init__(self, paths: list[Path], config: DataConfig, seed: int, augment: bool, source: Source | None = None):
-        self.paths, self.config, self.seed, self.augment, self.source = paths, config, seed, augment, source
+        super().__init__(config, seed, augment, source)
+        self.paths = paths
         self.skipped: set[Path] = set()
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
-        """`color` [3, H, W], `edges` [1, H, W] as a prior is given them and `lines` [1, H, W], the same ones
-        always `FIRM_WIDTH` wide, all in -1..1; and `condition`, what the source gives."""
-        epoch, index = key
-        rng = np.random.default_rng([self.seed, epoch, index])
-        opened = self.paths[index]
+    def name(self, index: int) -> str:
+        """Its path below the folder."""
+        return path_below(self.paths[index], self.config).as_posix()
 
-        def load() -> Image.Image:
-            nonlocal opened
-            opened, picture = self.load(index)
-            return picture
-
-        item, placement = make_views(
-            load, lambda: self.load(rng.integers(len(self)))[1], self.config, rng, self.augment
-        )
-        if self.source is None:
-            return item
-        name = path_below(opened, self.config).as_posix()
-        view = View(name, placement, item["color"], item["edges"], rng if self.augment else None)
-        return item | {"condition": self.source.of(view)}
-
-    def load(self, index: int) -> tuple[Path, Image.Image]:
+    def load(self, index: int) -> tuple[str, Image.Image]:
         """Picture `index`, or the next readable one; those that are not, or no longer there, are named once."""
         for offset in range(len(self.paths)):
-            path = self.paths[(index + offset) % len(self.paths)]
+            number = (index + offset) % len(self.paths)
             try:
-                return path, open_image(path)
+                return self.name(number), open_image(self.paths[number])
             except (ValueError, OSError) as error:
-                if path not in self.skipped:
+                if self.paths[number] not in self.skipped:
                     logger.warning("skipped %s", error)
-                self.skipped.add(path)
+                self.skipped.add(self.paths[number])
         raise ValueError(f"none of {len(self.paths)} pictures can be read")
 
+    def unguided(self, config: DataConfig) -> ImageViews:
+        """See `Views`."""
+        return ImageViews(self.paths, config, self.seed, True)
 
-def make_views(
-    load: Callable[[], Image.Image],
-    others: Callable[[], Image.Image],
-    config: DataConfig,
-    rng: np.random.Generator,
-    augment: bool,
-) -> tuple[dict[str, Tensor], Placement | None]:
-    """One view of the picture that `load` gives, and where it shows it; or of several that `others` gives one after
-    another: see `ImageViews`."""
-    placement = None
-    if augment and config.neighbors and rng.random() < config.neighbors:
-        pixels = render_neighbors(others, config, rng)
-    else:
-        picture = load()
-        placement = place(picture, config, rng if augment else None)
-        pixels = render_view(picture, placement, config, rng if augment else None)
-    if augment:
-        low, blur = rng.uniform(*config.edge_low), rng.uniform(*config.edge_blur)
-        width = random_width(config.edge_width, rng)
-    else:
-        low, blur = sum(config.edge_low) / 2, sum(config.edge_blur) / 2
-        width = config.edge_width[0]
-    thin = canny_array(pixels, EdgeSettings(low=low, high=2 * low, blur=blur))
-    edges, lines = (torch.from_numpy(widen(thin, w)).unsqueeze(0) for w in (width, FIRM_WIDTH))
-    color = torch.from_numpy(pixels).permute(2, 0, 1)
-    item = {"color": color / 127.5 - 1, "edges": edges / 127.5 - 1, "lines": lines / 127.5 - 1}
-    return item, placement
-
-
-def input_and_target(views: dict[str, Tensor], picture: str) -> tuple[Tensor, Tensor]:
-    """What a VQGAN of "color", "edges" or "condition" is shown, and what it shall draw: the same picture, but firm
-    lines whatever the width of those given, so that no code is spent on it. Views batched or single."""
-    return views[picture], views["lines" if picture == "edges" else picture]
+    def fingerprint(self, output: str) -> str:
+        """See `Views`."""
+        digest, index = hashlib.sha256(), PictureIndex(output)
+        numbers = range(len(self))
+        for i in tqdm(numbers, desc="comparing with the cache", unit="picture", disable=None, leave=False):
+            line = f"{self.name(i)} {index.digest(self.paths[i])}\n"
+            digest.update(line.encode(errors="surrogateescape"))
+        if rank_and_world()[0] == 0:
+            index.save()
+        return digest.hexdigest()

@@ -28,12 +28,22 @@ class Shard:
 
 @dataclass(frozen=True)
 class ShardSet:
-    """Tar files to learn from and those held out, as addresses; fingerprint: equal for equal content."""
+    """Tar files to learn from and those held out, as addresses.
+
+    counts, held_out_counts: of the pictures in each; empty where nobody counted them.
+    fingerprint: equal for equal content.
+    """
 
     learned: tuple[str, ...]
     held_out: tuple[str, ...]
-    pictures: int | None  # to learn from; None where nobody counted them
     fingerprint: str
+    counts: tuple[int, ...] = ()
+    held_out_counts: tuple[int, ...] = ()
+
+    @property
+    def pictures(self) -> int | None:
+        """To learn from; None where nobody counted them."""
+        return sum(self.counts) or None
 
 
 def write_manifest(folder: Path, shards: list[Shard]) -> None:
@@ -96,13 +106,13 @@ def find_shards(folder: str, validation: float) -> ShardSet:
         if not found:
             raise ValueError(f"data.folder {folder} matches no tar file; check the address")
         kept_back = min(max(1, round(validation * len(found))), len(found) - 1)
-        return ShardSet(found[: len(found) - kept_back], found[-max(1, kept_back) :], None, folder)
+        return ShardSet(found[: len(found) - kept_back], found[-max(1, kept_back) :], folder)
     text = read_address(f"{folder.rstrip('/')}/{NAME}")
     shards = [shard for shard in read_manifest(text, f"{folder}/{NAME}") if shard.items]
     learned, held_out = ([shard for shard in shards if shard.split == split] for split in SPLITS)
     if not learned:
         raise ValueError(f"data.folder {folder} lists no pictures to learn from; write its shards anew")
-    addresses = (
-        tuple(f"{folder.rstrip('/')}/{shard.name}" for shard in some) for some in (learned, held_out or learned)
-    )
-    return ShardSet(*addresses, sum(shard.items for shard in learned), " ".join(shard.sha256 for shard in shards))
+    sides = (learned, held_out or learned)
+    addresses = (tuple(f"{folder.rstrip('/')}/{shard.name}" for shard in some) for some in sides)
+    counts = (tuple(shard.items for shard in some) for some in sides)
+    return ShardSet(*addresses, " ".join(shard.sha256 for shard in shards), *counts)

@@ -14,8 +14,10 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_in
 
 from ...core.images.io import unpack_image
 from ..config.runs import DataConfig
-from ..data.folder import MIN_SIDE, SUFFIXES, make_views
+from ..data.folder import MIN_SIDE
+from ..data.places import SUFFIXES
 from ..data.stream import ignore_interrupts
+from ..data.views import make_views
 from ..engine.distributed import gathered
 from .storage import open_address, wait_or_raise
 

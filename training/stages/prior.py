@@ -24,12 +24,15 @@ from ..data.codes import CodeDataset, cached_codes
 from ..data.conditions.sources import source_of_split
 from ..data.folder import ImageViews, load_split
 from ..data.stream import endless, once
+from ..data.views import Views
 from ..engine.distributed import combined, rank_and_world, synchronized_once
 from ..engine.ema import make_ema
 from ..engine.lock import locked_folder
 from ..engine.loop import make_accelerator, train
 from ..engine.state import state_path
 from ..engine.update import descend
+from ..shards.manifest import is_sharded
+from ..shards.views import views_of_shards
 from .figures import sample_grid
 from .prior_models import Codes, build_model
 from .transfer import starting_weights
@@ -234,8 +237,10 @@ def stage_files(run: PriorRun) -> dict[str, str | Path]:
     return {"vqgan": run.vqgan, "condition_vqgan": run.condition.vqgan or run.vqgan}
 
 
-def load_views(run: PriorRun) -> tuple[ImageViews, ImageViews]:
+def load_views(run: PriorRun) -> tuple[Views, Views]:
     """Augmented views of the pictures to learn from, plain ones of those held out, with what guides them."""
+    if is_sharded(run.data.folder):
+        return views_of_shards(run.data, run.condition, run.loop.seed)
     sides = load_split(run.data, run.output)
     source = source_of_split(run.condition, run.data, *sides, run.vqgan)
     train_set, held_out = (
@@ -246,7 +251,7 @@ def load_views(run: PriorRun) -> tuple[ImageViews, ImageViews]:
 
 
 def load_codes(
-    run: PriorRun, views: tuple[ImageViews, ImageViews], accelerator: Accelerator, vqgan: VQGAN, condition: VQGAN | None
+    run: PriorRun, views: tuple[Views, Views], accelerator: Accelerator, vqgan: VQGAN, condition: VQGAN | None
 ) -> list[CodeDataset]:
     """Training codes in `run.views` views of each picture, held-out codes in one."""
     train_set, held_out = (
@@ -255,7 +260,7 @@ def load_codes(
     )
     if run.condition.dropout:
         whole = dataclasses.replace(run.data, neighbors=0.0, zoom=run.unconditional.zoom, shift=run.unconditional.shift)
-        free = ImageViews(views[0].paths, whole, run.loop.seed, True)
+        free = views[0].unguided(whole)
         train_set.unconditional = cached_codes(free, run.views, run, vqgan, None, accelerator).cells
     return [train_set, held_out]
 

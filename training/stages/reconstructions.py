@@ -10,9 +10,10 @@ from ...core.autoencoders.quantizers import codebook_usage
 from ...core.autoencoders.vqgan_file import StageModule
 from ...core.conditions.maps import colorize_labels
 from ...core.images.metrics import edge_agreement, psnr, ssim
-from ..data.folder import ImageViews, input_and_target
+from ..data.folder import ImageViews
 from ..data.scenes import WholeDrawings
 from ..data.stream import once
+from ..data.views import input_and_target
 from ..engine.distributed import combined, rank_and_world
 from ..engine.plots import image_grid
 from .color_figures import HUES, cell_color_errors

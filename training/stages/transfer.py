@@ -16,7 +16,7 @@ from ...core.inspection import inspect_model
 from ...core.loading import load
 from ..config.runs import PriorRun
 from ..data.codes import CodeDataset, encode_views
-from ..data.folder import ImageViews
+from ..data.views import Views
 
 SMOOTHING = 0.05  # how often each code counts as seen in place of any other: one never seen inherits the mean
 
@@ -26,7 +26,7 @@ logger = logging.getLogger("tessera")
 def starting_weights(
     run: PriorRun,
     train_set: CodeDataset,
-    views: ImageViews,
+    views: Views,
     vqgan: VQGAN,
     condition_vqgan: VQGAN | None,
     accelerator: Accelerator,

@@ -23,9 +23,10 @@ from ...core.loading import load_vqgan
 from ...core.storage.model_file import check_shapes
 from ..config.runs import VQGANLossConfig, VQGANRun
 from ..data.drawings import load_drawings, read_captions
-from ..data.folder import ImageViews, input_and_target
+from ..data.folder import ImageViews
 from ..data.pictures import open_pictures
 from ..data.scenes import Painter, WholeDrawings
+from ..data.views import input_and_target
 from ..engine.distributed import synchronized_once
 from ..engine.ema import make_ema
 from ..engine.lock import locked_folder

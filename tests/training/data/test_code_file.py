@@ -6,6 +6,7 @@ import torch
 
 from tessera.core.storage.tensors import load_tensors
 from tessera.training.data import code_file, codes
+from tessera.training.data import views as views_module
 from tessera.training.data.code_file import CodeFile
 from tessera.training.engine.loop import make_accelerator
 from tessera.training.stages.prior import load_codes, load_stages, load_views
@@ -41,7 +42,7 @@ def test_parts_written_by_several_sessions_make_one_file(tmp_path, number, dtype
 
 
 def test_encoding_that_was_stopped_goes_on_with_the_missing_parts(prior_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(codes, "PART", 4)
+    monkeypatch.setattr(views_module, "PART", 4)
     run = prior_run()
     accelerator = make_accelerator(run.loop)
     stages, views = load_stages(run, accelerator), load_views(run)

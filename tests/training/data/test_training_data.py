@@ -10,15 +10,10 @@ import torch
 from PIL import Image
 
 from tessera.training.config.runs import DataConfig
-from tessera.training.data.augment import FIRM_WIDTH  # fmt: skip
-from tessera.training.data.folder import (  # fmt: skip
-    ImageViews,
-    find_images,
-    input_and_target,
-    load_split,
-    split_images,
-)
-from tessera.training.data.stream import EndlessOrder, endless, once  # fmt: skip
+from tessera.training.data.augment import FIRM_WIDTH
+from tessera.training.data.folder import ImageViews, find_images, load_split, split_images
+from tessera.training.data.stream import EndlessOrder, endless, once
+from tessera.training.data.views import input_and_target
 
 
 def config(folder: Path | str = "pictures", **changes) -> DataConfig:

@@ -17,10 +17,14 @@ from PIL import Image
 
 from tessera.__main__ import main
 from tessera.training.config.runs import DataConfig
+from tessera.training.data.codes import encode_views
 from tessera.training.data.folder import identity, load_split
+from tessera.training.engine.loop import make_accelerator
 from tessera.training.shards import storage
 from tessera.training.shards.manifest import Shard, find_shards, read_manifest, write_manifest
 from tessera.training.shards.reading import ShardImages, ShardStream, endless_shards, picture_of, records
+from tessera.training.shards.views import ShardViews
+from tessera.training.stages.prior import load_codes, load_stages, load_views, train_prior
 from tessera.training.stages.vqgan import train_vqgan
 
 
@@ -235,3 +239,41 @@ def test_a_manifest_that_leads_elsewhere_or_is_none_is_refused(tmp_path):
     for wrong in (text.replace("a.tar", "../a.tar"), text[:-9], text.replace('"items": 1', '"items": -1'), "[]", "{}"):
         with pytest.raises(ValueError, match="m is no list of shards"):
             read_manifest(wrong, "m")
+
+
+@pytest.mark.parametrize("kind", ["none", "edges"])
+def test_a_prior_is_given_the_codes_of_pictures_in_shards(folder, sharded, prior_run, stages, tmp_path, kind):
+    data = {"folder": str(sharded), "size": 32, "max_validation": 3, "neighbors": 0.5}
+    condition = {"kind": kind} | ({"vqgan": stages["edges"], "dropout": 0.2} if kind == "edges" else {})
+    run = prior_run(data=data, condition=condition, views=2, loop={"steps": 2})
+    accelerator = make_accelerator(run.loop)
+    opened, views = load_stages(run, accelerator), load_views(run)
+    train_set, held_out = load_codes(run, views, accelerator, *opened)
+    shards = read_manifest((sharded / "manifest.json").read_text(), "")
+    assert len(train_set) == sum(some.items for some in shards if some.split == "train")
+    assert len(held_out) == 3
+    direct = encode_views(views[0], 2, run, *opened)  # in another order
+    assert torch.equal(train_set.cells.int(), direct[0])
+    assert torch.equal(train_set.condition.int(), direct[1])
+    assert (train_set.unconditional is not None) == (kind == "edges")
+    if kind == "none":
+        assert train_prior(run)
+        assert (tmp_path / "prior" / "bundle.safetensors").exists()
+
+
+def test_views_of_shards_are_those_of_the_pictures_in_them(sharded):
+    shards = find_shards(str(sharded), 0.1)
+    views = ShardViews(shards.learned, shards.counts, config(sharded), 0, False)
+    wanted = [picture_of(record).getpixel((9, 9)) for shard in shards.learned for record in records(shard)]
+    shown = [views[0, i]["color"][:, 8, 8] for i in range(len(views))]
+    assert [tuple(((color + 1) * 127.5).round().int().tolist()) for color in shown] == wanted
+    assert [index for part in views.parts() for index in part] == list(range(len(views)))
+
+
+def test_shards_that_a_prior_can_not_be_told_of_are_refused(sharded, prior_run):
+    classes = prior_run(data={"folder": str(sharded)}, condition={"kind": "class"})
+    with pytest.raises(ValueError, match=r"condition\.kind is class, which is told of single files; give a folder"):
+        load_views(classes)
+    uncounted = prior_run(data={"folder": f"{sharded}/train-*.tar"}, condition={"kind": "none"})
+    with pytest.raises(ValueError, match="has no manifest that says how many pictures there are"):
+        load_views(uncounted)

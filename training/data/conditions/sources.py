@@ -8,7 +8,7 @@ said of a view moves with its picture, since both are made from one `Placement`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -77,8 +77,8 @@ class Pictures:
     """The pictures of a run, as paths below its folder; `vqgan` is the file that encodes them."""
 
     data: DataConfig
-    learned: list[str]
-    held_out: list[str]
+    learned: list[str] = field(default_factory=list)
+    held_out: list[str] = field(default_factory=list)
     vqgan: str = ""
 
     @property
