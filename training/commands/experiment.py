@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
     results = args.results or args.output
     lab = Laboratory(args.folder, args.output, SCALES[args.size], args.vqgan, args.clip, results)
+    print(f"--size {args.size} wants {SCALES[args.size].wants}")
     result = EXPERIMENTS[args.name].run(lab)
     path = results / f"{args.name}.json"
     result.save(path)

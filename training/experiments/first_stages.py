@@ -13,11 +13,13 @@ from ...core.autoencoders.two_level import TwoLevelConfig
 from ...core.autoencoders.vqgan_file import StageModule
 from ...core.clip.clip_file import open_clip
 from ...core.clip.scoring import embed_images
+from ...core.images.io import to_pil
 from ...core.images.metrics import psnr, ssim
 from ..config.runs import DVAELossConfig, StageConfig, VQGANLossConfig
 from ..data.folder import ImageViews
 from ..data.stream import once
-from ..engine.plots import draw_points, image_grid
+from ..engine.plots import draw_points, image_grid, save_image
+from ..stages.fidelity import MIN_PICTURES, compare_pictures, inception_weights
 from ..stages.reconstructions import uses_of
 from .intervals import bootstrap, kernel_distance
 from .kept_views import KeptViews
@@ -39,6 +41,7 @@ PUBLISHED = Published(
     "ImageNet at 256 pixels, Inception's features. The rows spend between 2,560 and 46,080 bits a picture.",
 )
 SHOWN = 8  # pictures in a strip
+INCEPTION_WIDTH = 2048  # a covariance of so many features takes as many pictures
 
 
 class System(NamedTuple):
@@ -87,7 +90,7 @@ def run(lab: Laboratory) -> Result:
             "PSNR": quality[name].mean().item(), "SSIM": ssim(given, made).mean().item(), "codes used": used,
         }  # fmt: skip
         row["kernel distance (CLIP given)"] = kernel_distance(*(embed_images(clip, images) for images in (given, made)))
-        rows.append(row)
+        rows.append(row | inception_distances(lab, folder, given, made))
         strips.append(made[:SHOWN])
     lab.show("first-stages", image_grid(torch.cat([given[:SHOWN], *strips]), min(SHOWN, len(given))))
     points = {row["system"]: (row["bits a picture"], row["PSNR"]) for row in rows}
@@ -112,6 +115,21 @@ def run(lab: Laboratory) -> Result:
         "originals, then a row for each system of the table."
     )
     return Result("first-stages", setting, rows, claims)
+
+
+def inception_distances(lab: Laboratory, name: str, given: Tensor, made: Tensor) -> dict[str, float]:
+    """KID, and of pictures enough FID, in Inception's features; nothing where torch-fidelity's weights of it are not at
+    hand."""
+    if len(given) < MIN_PICTURES or not inception_weights().is_file():
+        return {}
+    folders = lab.output / "given", lab.output / name / "made"
+    for folder, images in zip(folders, (given, made), strict=True):
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, picture in enumerate(to_pil(images)):
+            save_image(picture, folder / f"{number:06d}.png")
+    figures = compare_pictures(str(folders[1]), str(folders[0]), given.shape[-1], 64, None)
+    fid = {"FID (Inception)": figures["fid"]} if len(given) >= INCEPTION_WIDTH else {}
+    return {"KID (Inception)": figures["kid"]} | fid
 
 
 def cells_in_words(config: StageConfig, side: int) -> str:

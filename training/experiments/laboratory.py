@@ -35,6 +35,7 @@ from ..data.codes import CodeDataset, cached_codes
 from ..data.conditions.sources import source_of_split
 from ..data.folder import ImageViews, load_split
 from ..data.stream import endless, once
+from ..engine.distributed import rank_and_world
 from ..engine.loop import make_accelerator, train
 from ..engine.plots import save_image
 from ..stages.prior import PriorTask, load_stages, prefix_of
@@ -155,7 +156,8 @@ class Laboratory:
         if len(learned) > MAX_KEPT:
             return learned, held_out
         (self.output / "views").mkdir(parents=True, exist_ok=True)
-        return KeptViews(learned, self.output / "views"), KeptViews(held_out, self.output / "views")
+        with self.accelerator.main_process_first():
+            return KeptViews(learned, self.output / "views"), KeptViews(held_out, self.output / "views")
 
     def pictures(self, pixels: int) -> tuple[ImageViews, ImageViews]:
         """Views to learn from, and plain ones of what is held out."""
@@ -165,22 +167,26 @@ class Laboratory:
     def measured_once(self, name: str, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
         """What was measured at the first call with this output, and decides how long others train."""
         path = self.output / f"{name}-seconds.json"
-        if not path.is_file():
+        if not path.is_file() and self.accelerator.is_main_process:
             path.write_text(json.dumps(measure()), encoding="utf-8")
+        self.accelerator.wait_for_everyone()
         return json.loads(path.read_text(encoding="utf-8"))
 
     def show(self, name: str, picture: Tensor) -> None:
         """Keep a picture [3, H, W] in -1..1 beside the figures."""
+        if not self.accelerator.is_main_process:
+            return
         self.results.mkdir(parents=True, exist_ok=True)
         save_image(to_pil(picture.unsqueeze(0))[0], self.results / f"{name}.jpg")
 
     def _train(self, task, items, loop: LoopConfig, folder: Path, workers: int) -> None:
         def stream(start: int) -> Iterable:
-            return endless(items, loop.seed, loop.batch, start, workers, 0, 1)
+            return endless(items, loop.seed, loop.batch, start, workers, *rank_and_world())
 
         logger.info("training %s", folder.name)
         if not train(task, stream, loop, folder, self.accelerator):
             raise KeyboardInterrupt  # saved; the same command goes on
+        self.accelerator.wait_for_everyone()
         (folder / "finished").write_text(str(loop.steps), encoding="utf-8")
 
 

@@ -17,6 +17,7 @@ from ..config.runs import PriorModelConfig
 class Scale:
     """Sizes that the experiments share. A picture of `pixels` a side has (pixels / 16)^2 cells of the VQGAN."""
 
+    wants: str  # which pictures and models the command is to be given
     pictures: int  # to learn from, at most
     held_out: int  # at most
     pixels: int  # of the pictures whose codes priors learn
@@ -49,6 +50,7 @@ ALL_ORDERS: tuple[Order, ...] = tuple(ORDERS)
 
 SCALES = {
     "tiny": Scale(
+        wants="any pictures",
         pictures=12, held_out=4, pixels=32, views=1, batch=4, steps=10, seeds={"none": 1, "edges": 1},
         rates=(1e-3,), tuning=10,
         transformer=PriorModelConfig(layers=1, width=16, heads=1),
@@ -67,6 +69,7 @@ SCALES = {
         dvae=DVAEConfig(hidden=8, blocks_per_group=1, codebook_size=32, code_dim=4),
     ),
     "small": Scale(
+        wants="emoji of several hands with the table that holds some out",
         pictures=1500, held_out=150, pixels=128, views=1, batch=8, steps=300, seeds={"none": 3, "edges": 1},
         rates=(1e-3, 3e-3), tuning=40,
         transformer=PriorModelConfig(layers=3, width=96, heads=3),
@@ -86,6 +89,8 @@ SCALES = {
         dvae=DVAEConfig(hidden=32, blocks_per_group=1, codebook_size=512, code_dim=16),
     ),
     "paper": Scale(
+        wants="ImageNet's 1,281,167 training pictures and 50,000 held-out ones, told apart by captions.tsv; as --vqgan "
+        "an f16 bundle of 1,024 codes guided by edges that learned from them; accelerate launch shares the work",
         pictures=1_281_167, held_out=50_000, pixels=256, views=1, batch=64, steps=300_000,
         seeds={"none": 1, "edges": 1}, rates=(4.5e-6 * 64,), tuning=1000,
         transformer=PriorModelConfig(layers=24, width=1024, heads=16),
