@@ -196,7 +196,7 @@ def show_condition(bundle: Bundle, prepared: PreparedCondition) -> Tensor:
     vqgan, condition = bundle.condition_vqgan, prepared.condition
     assert vqgan is not None  # as of all kinds that are images
     assert isinstance(condition, SpatialCondition)
-    device = vqgan.post_quant_conv.weight.device
+    device = vqgan.device
     images = decode_latents(vqgan, vqgan.codebook.lookup(condition.indices.to(device)))
     if bundle.condition_config.kind == "segmentation":
         images = colorize_labels(images.argmax(1), images.shape[1])

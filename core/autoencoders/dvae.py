@@ -37,6 +37,11 @@ class DVAEConfig:
     normalize_codes = False
     codebook = "nearest"
 
+    @property
+    def numbers_a_pixel(self) -> int:
+        """At the finest group: its stream and the branch, before and after."""
+        return 4 * self.hidden
+
     def __post_init__(self):
         for name in ("hidden", "blocks_per_group", "codebook_size", "code_dim"):
             if getattr(self, name) < 1:

@@ -23,6 +23,7 @@ class PaletteConfig:
     stride = 1
     normalize_codes = False
     codebook = "nearest"
+    numbers_a_pixel = 16  # the colors, and distances tile by tile
 
     def __post_init__(self):
         if self.codebook_size < 1:
@@ -35,6 +36,7 @@ class Palette(nn.Module):
     def __init__(self, config: PaletteConfig):
         super().__init__()
         self.config = config
+        self.encoder = self.decoder = nn.Identity()  # a pixel is its own latent
         self.codebook = VectorQuantizer(config.codebook_size, 3)
 
     @classmethod

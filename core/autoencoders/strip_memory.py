@@ -6,8 +6,13 @@ from collections.abc import Iterable
 
 import torch
 
+from .dvae import DVAEConfig
+from .palette import PaletteConfig
 from .strip_layers import STRIP
+from .two_level import TwoLevelConfig
 from .vqgan import VQGANConfig
+
+AnyConfig = VQGANConfig | TwoLevelConfig | DVAEConfig | PaletteConfig
 
 WORKSPACE = 32 * 2**20  # bytes that the library keeps for convolutions
 MIN_STRIP_MEMORY = 256 * 2**20  # bytes; below, a processor works on pictures whole
@@ -22,14 +27,19 @@ def memory_for_strips(device: torch.device) -> int:
     return (torch.cuda.mem_get_info(device)[0] + reserved - used) // 2  # what torch holds in reserve is free too
 
 
-def decode_memory(config: VQGANConfig, height: int, width: int, strips: bool, element: int = 4) -> int:
-    """About how many bytes decoding one picture of height x width cells takes at most, beyond model and picture."""
+def decode_memory(config: AnyConfig, height: int, width: int, strips: bool, element: int = 4) -> int:
+    """About how many bytes decoding one picture of height x width cells takes at most, beyond model and picture. Other
+    first stages than a VQGAN know no strips."""
+    if not isinstance(config, VQGANConfig):
+        return height * width * config.stride**2 * config.numbers_a_pixel * element
     levels, last = reversed(range(len(config.channel_mult))), config.channels * config.channel_mult[-1]
     return _memory(config, levels, last, (height, width), strips, element)
 
 
-def encode_memory(config: VQGANConfig, height: int, width: int, strips: bool, element: int = 4) -> int:
+def encode_memory(config: AnyConfig, height: int, width: int, strips: bool, element: int = 4) -> int:
     """The same for encoding."""
+    if not isinstance(config, VQGANConfig):
+        return decode_memory(config, height, width, strips, element)
     return _memory(config, range(len(config.channel_mult)), config.channels, (height, width), strips, element)
 
 

@@ -80,6 +80,11 @@ class TwoLevelConfig:
         )  # fmt: skip
 
     @property
+    def numbers_a_pixel(self) -> int:
+        """At the finest resolution: as `strip_memory` counts the tensors of a layer."""
+        return -(-7 * max(self.channels, self.latent_channels) // self.patch_size**2)
+
+    @property
     def stride(self) -> int:
         """Pixels a side of a cell: of the top grid."""
         return 2 * self.bottom.stride

@@ -32,7 +32,7 @@ def swatches(vqgan: VQGAN, codes: Tensor | None = None) -> Tensor:
     for some in mixed.split(CODES_AT_ONCE):
         cells = codes[some].repeat(-(-CODES_AT_ONCE // len(some)))[:CODES_AT_ONCE].view(1, SIDE, SIDE)
         blocks = cells.repeat_interleave(2, 1).repeat_interleave(2, 2)
-        image = vqgan.decode_indices(blocks.to(vqgan.post_quant_conv.weight.device)).clamp(-1, 1).cpu()[0]
+        image = vqgan.decode_indices(blocks.to(vqgan.device)).clamp(-1, 1).cpu()[0]
         # [C, 16 * 2s, 16 * 2s] -> [16 * 16, C, 2s, 2s]
         patches = image.view(-1, SIDE, 2 * stride, SIDE, 2 * stride).permute(1, 3, 0, 2, 4).flatten(0, 1)
         inner = slice(stride // 2, stride // 2 + stride)

@@ -303,6 +303,8 @@ class Watched(Cancellable):
 
     def count(self, weight: Tensor) -> None:
         """A layer is at work; the first one comes again with the next picture."""
+        if not self.layers:  # a dVAE's have names of their own
+            return
         if weight is self.layers[0] and len(self.seen) > 1:
             self.finished += 1
             self.seen.clear()

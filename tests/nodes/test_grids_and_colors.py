@@ -1,7 +1,9 @@
 """First stages of other kinds encode, decode and complete in nodes as a VQGAN does."""
 
+import pytest
 import torch
 
+from tessera.core.autoencoders.dvae import DVAE, DVAEConfig
 from tessera.core.autoencoders.palette import Palette
 from tessera.core.autoencoders.two_level import TwoLevel, TwoLevelConfig
 from tessera.core.autoencoders.vqgan_file import save_vqgan
@@ -15,17 +17,21 @@ from tessera.nodes import codes, loaders
 from tessera.nodes import sample as sampling
 from tessera.nodes.host import comfy as adapter
 
+GRIDS = TwoLevelConfig(
+    channels=8, channel_mult=(1, 1), blocks_per_level=1, latent_channels=8, patch_size=2, grid_codes=8,
+    grid_code_dim=4, norm_groups=4,
+)  # fmt: skip
 
-def test_two_grids_are_one_canvas(host, tmp_path):
-    config = TwoLevelConfig(
-        channels=8, channel_mult=(1,), blocks_per_level=1, latent_channels=8, patch_size=2, grid_codes=8,
-        grid_code_dim=4, norm_groups=4,
-    )  # fmt: skip
+
+@pytest.mark.parametrize(
+    "module", [TwoLevel(GRIDS), DVAE(DVAEConfig(hidden=8, blocks_per_group=1, codebook_size=8, code_dim=4))]
+)
+def test_pictures_of_any_size_are_encoded_and_decoded(host, tmp_path, module):
     adapter.register_model_folders()
     (tmp_path / "models" / "vqgan").mkdir(parents=True, exist_ok=True)
-    save_vqgan(tmp_path / "models" / "vqgan" / "two.safetensors", TwoLevel(config))
-    vqgan = loaders.LoadVQGAN.execute("two.safetensors")[0]
-    image = torch.rand(1, 14, 20, 3)
+    save_vqgan(tmp_path / "models" / "vqgan" / "other.safetensors", module)
+    vqgan = loaders.LoadVQGAN.execute("other.safetensors")[0]
+    image = torch.rand(1, 28, 40, 3)
     canvas = codes.EncodeCanvas.execute(vqgan, image)[0]
     assert canvas.size == (4, 5)
     shown = codes.DecodeCanvas.execute(vqgan, canvas)[0]
