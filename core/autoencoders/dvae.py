@@ -55,8 +55,8 @@ class Conv(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int):
         super().__init__()
-        deviation = 1 / (channels_in * kernel**2) ** 0.5
-        self.w = nn.Parameter(torch.randn(channels_out, channels_in, kernel, kernel) * deviation)
+        self.w = nn.Parameter(torch.empty(channels_out, channels_in, kernel, kernel))
+        nn.init.normal_(self.w, std=(channels_in * kernel**2) ** -0.5)
         self.b = nn.Parameter(torch.zeros(channels_out))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -11,9 +11,10 @@ from tessera.core.bundle import Bundle
 from tessera.core.bundle_file import save_bundle
 from tessera.core.canvas.canvas import Canvas
 from tessera.core.conditions.config import ConditionConfig
+from tessera.core.priors.snail.pixelsnail import PixelSnail, PixelSnailConfig
 from tessera.core.priors.transformer import Transformer, TransformerConfig
 from tessera.nodes import canvas as canvases
-from tessera.nodes import codes, loaders
+from tessera.nodes import codes, conditions, loaders
 from tessera.nodes import sample as sampling
 from tessera.nodes.host import comfy as adapter
 
@@ -55,3 +56,22 @@ def test_colors_are_completed_pixel_by_pixel(host, tmp_path):
     torch.testing.assert_close(images[:, :2], given[:, :2].expand(3, -1, -1, -1))
     assert images.shape == (3, 4, 4, 3)
     assert filled.known.all()
+
+
+def test_a_pixelsnail_paints_by_class(host, tmp_path):
+    config = PixelSnailConfig(
+        blocks=1, layers=1, width=8, kernel=3, codebook_size=6, vocab_size=9, prefix_length=1, window=4
+    )
+    prior = PixelSnail(config)
+    torch.nn.init.normal_(prior.head.weight)
+    bundle = Bundle(Palette.of_colors(torch.rand(6, 3)), prior, ConditionConfig(kind="class", offset=6, labels=3))
+    adapter.register_model_folders()
+    (tmp_path / "models" / "vq_transformer").mkdir(parents=True, exist_ok=True)
+    save_bundle(tmp_path / "models" / "vq_transformer" / "snail.safetensors", bundle)
+    model = loaders.LoadBundle.execute("snail.safetensors")[0]
+    made = [
+        sampling.SampleCodes.execute(model, 0, 2, 0, condition=conditions.ClassLabel.execute(model, label)[0])[1]
+        for label in (0, 0, 2)
+    ]
+    assert torch.equal(made[0].indices, made[1].indices)
+    assert not torch.equal(made[0].indices, made[2].indices)
