@@ -12,6 +12,7 @@ from ..core.canvas.canvas import Canvas
 from ..core.conditions.base import Condition
 from ..core.conditions.edges import canny
 from ..core.priors.base import Prior
+from ..core.priors.transformer import TransformerConfig
 from ..core.sampling.loop import sample_steps
 from ..core.sampling.settings import SamplingSettings
 from ..core.sampling.state import SamplingState
@@ -19,15 +20,21 @@ from ..core.sampling.windows import Sliding
 from .coupling import embedded_conditions, example_images
 from .report import Report
 from .sampling import gpt2_like, time_generate
+from .shapes import random_prior
 from .timing import alternate
 
 ABOUT = """\
 The embedded model on the edges of the two example pictures, temperature 1, one picture of 256 cells each, in the loop
 with all that belongs to it. *Several at a time* guesses and verifies as many codes a pass as pay, *one at a time* is
 the same loop held to one; both give the same codes, and how often they don't is counted. `generate` is that of the
-library transformers with its GPT-2 of equal size. The strided canvas has 16x48 cells, the edges of one picture three
-times side by side. *Codes a pass* counts passes over windows that stand still; with at most 16 cells a pass, and as
+library transformers with its GPT-2 of equal size. The strided canvas has 16x32 cells, the edges of one picture twice
+side by side. *Nothing to guess* is a prior of the same shape with random weights, its head so large that each code
+hangs on all before it. *Codes a pass* counts passes over windows that stand still, with 16 cells a pass and with as
 many as the loop chooses."""
+
+SEVERAL, ONE = "several at a time", "one at a time"
+WAYS = {SEVERAL: 0, ONE: 1}  # and the cells a pass; 0 chooses
+HEAD = 50.0  # times as large as at first: logits then differ by more than the noise of a draw
 
 
 class Counted:
@@ -65,51 +72,57 @@ def last_row_unknown(canvas: Canvas) -> Canvas:
     return Canvas.filled(canvas.indices).forget(unknown)
 
 
+def chaotic_prior(config: TransformerConfig) -> Prior:
+    """A prior whose codes can't be guessed."""
+    prior = random_prior(config)
+    prior.head.weight.mul_(HEAD)
+    return prior
+
+
+def codes_a_pass(prior: Prior, conditions: list[Condition], canvas: Canvas, lookahead: int) -> float:
+    """How many are decided in one, over one picture of each condition."""
+    counted = Counted(prior)
+    for condition in conditions:
+        paint(counted, condition, canvas, 0, lookahead, Sliding())
+    return int((~canvas.known).sum()) * len(conditions) / (counted.passes + len(conditions))
+
+
 def measure(quick: bool) -> Report:
     """Ratios of times, codes a pass, and codes that differ."""
     bundle, conditions = embedded_conditions()
-    image = example_images(bundle)[1]
-    wide = bundle.condition(canny(image).repeat(1, 1, 1, 3))
-    prior, side = bundle.prior, bundle.prior.window
-    window, strided = Canvas.empty(1, side, side), Canvas.empty(1, side, 3 * side)
+    prior, side, chaotic = bundle.prior, bundle.prior.window, chaotic_prior(bundle.prior.config)
+    wide = bundle.condition(canny(example_images(bundle)[1]).repeat(1, 1, 1, 2))
+    window, strided = Canvas.empty(1, side, side), Canvas.empty(1, side, 2 * side)
     if quick:
         window, strided = (last_row_unknown(canvas) for canvas in (window, strided))
-    seeds, found = range(1 if quick else 4), {}
+    found: dict[str, list[Tensor]] = {}
 
-    def run(name: str, lookahead: int) -> float:
+    def run(name: str, prior: Prior, conditions: list[Condition], canvas: Canvas, sliding: Sliding, at: int) -> float:
         start = time.perf_counter()
-        found[name] = [paint(prior, c, window, seed, lookahead, Sliding()) for c in conditions for seed in seeds]
+        found[name] = [paint(prior, condition, canvas, 0, at, sliding) for condition in conditions]
         return time.perf_counter() - start
 
-    def run_strided(name: str, lookahead: int) -> float:
-        start = time.perf_counter()
-        found[name] = [paint(prior, wide, strided, seed, lookahead, Sliding(stride=4)) for seed in seeds[:1]]
-        return time.perf_counter() - start
-
-    candidates = {
-        "several at a time": lambda: run("several", 0),
-        "one at a time": lambda: run("one", 1),
-        "stride 4, several at a time": lambda: run_strided("strided several", 0),
-        "stride 4, one at a time": lambda: run_strided("strided one", 1),
+    kinds = {
+        "window": (prior, conditions, window, Sliding()),
+        "stride 4": (prior, [wide], strided, Sliding(stride=4)),
+        "nothing to guess": (chaotic, conditions[:1], window, Sliding()),
     }
+    pairs = {f"{kind}, {way}": (*kinds[kind], at) for kind in kinds for way, at in WAYS.items()}
+    candidates = {name: lambda name=name, work=work: run(name, *work) for name, work in pairs.items()}
     if not quick:
         theirs = gpt2_like(prior.config)
-        candidates["generate"] = lambda: sum(time_generate(theirs, prior.config) for _ in conditions for _ in seeds)
+        candidates["window, generate"] = lambda: sum(time_generate(theirs, prior.config) for _ in conditions)
     times = alternate(candidates, 1 if quick else 2)
-    ratios = {
-        "one at a time / several": times["one at a time"] / times["several at a time"],
-        "stride 4, one at a time / several": times["stride 4, one at a time"] / times["stride 4, several at a time"],
-    }
+    ratios = {f"{kind}, {ONE} / {SEVERAL}": times[f"{kind}, {ONE}"] / times[f"{kind}, {SEVERAL}"] for kind in kinds}
     if not quick:
-        ratios["generate / several"] = times["generate"] / times["several at a time"]
-    for name, lookahead in (("at most 16 cells", 16), ("as chosen", 0)):
-        counted, cells = Counted(prior), 0
-        for condition in conditions:
-            for seed in seeds:
-                paint(counted, condition, window, seed, lookahead, Sliding())
-                cells += int((~window.known).sum())
-        ratios[f"codes a pass, {name}"] = cells / (counted.passes + len(conditions) * len(seeds))
-    pairs = [("one", "several"), ("strided one", "strided several")]
-    compared = [(a, b) for one, other in pairs for a, b in zip(found[one], found[other], strict=True)]
-    ratios["pictures with the same codes, share"] = sum(torch.equal(a, b) for a, b in compared) / len(compared)
+        ratios[f"window, generate / {SEVERAL}"] = times["window, generate"] / times[f"window, {SEVERAL}"]
+    for name, at in (("16 cells a pass", 16), ("as chosen", 0)):
+        ratios[f"codes a pass, {name}"] = codes_a_pass(prior, conditions, window, at)
+    ratios["codes a pass, nothing to guess"] = codes_a_pass(chaotic, conditions[:1], window, 16)
+    compared = [
+        torch.equal(one, several)
+        for kind in kinds
+        for one, several in zip(found[f"{kind}, {ONE}"], found[f"{kind}, {SEVERAL}"], strict=True)
+    ]
+    ratios["pictures with the same codes, share"] = sum(compared) / len(compared)
     return Report("embedded", ABOUT, ratios, times)

@@ -85,7 +85,7 @@ def plain_decode(model: VQGAN, codes: Tensor) -> Tensor:
     x = plain_residual(decoder.mid.block_2, x)
     for level in reversed(decoder.up):
         x = plain_level(level, x)
-    return decoder.conv_out(swish(decoder.norm_out(x)))
+    return F.pixel_shuffle(decoder.conv_out(swish(decoder.norm_out(x))), decoder.patch_size)
 
 
 def plain_encode(clip: CLIP, images: Tensor) -> Tensor:

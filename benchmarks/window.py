@@ -26,7 +26,7 @@ cell, with a stride and at the left and right borders, these are guessed and ver
 weights reward otherwise than learned ones; with *exact* away from the borders it is one cell a window. Whole runs
 take too long to time: of the plain loop, three cells are timed; of ours, the schedule is made in full, its batches
 are sorted by what they do (windows read anew or remembered, cells per window, rows together), of each kind up to
-three, spread over the canvas, are run by the sampling loop's own code, and the mean of each kind is counted as often
+two, spread over the canvas, are run by the sampling loop's own code, and the mean of each kind is counted as often
 as it occurs. The cost of a cell on larger canvases is found likewise; near borders the window stands still, so that
 it rises from small canvases to the cost of a cell in the middle and no further. Memory is that of new processes which
 fill two rows at the top, where windows are remembered for the row below, beyond what the model takes."""
@@ -57,7 +57,7 @@ def time_plain(prior: Transformer, cells: int) -> float:
 
 
 @torch.inference_mode()
-def time_sliding(prior: Transformer, height: int, width: int, sliding: Sliding, samples: int = 3) -> float:
+def time_sliding(prior: Transformer, height: int, width: int, sliding: Sliding, samples: int = 2) -> float:
     """A whole run of the sampling loop, from samples of each kind of batch."""
     start = time.perf_counter()
     condition = condition_for(prior.config, height, width)

@@ -77,7 +77,7 @@ def open_shards(index: Path) -> Checkpoint:
     if missing:
         raise ValueError(f"{index.name} names {brief(missing[0])!r} in a file that lacks it; fetch both again")
     places = {name: shards[file].places[name] for name, file in files.items()}
-    return Checkpoint(index, places, [], read=lambda name: shards[files[name]].read(name))
+    return Checkpoint(index, places, [], read=lambda name, dtype: shards[files[name]].read(name, dtype))
 
 
 def check_config(path: Path) -> None:

@@ -45,11 +45,13 @@ BROKEN = (
 )  # fmt: skip
 
 
+Read = Callable[[str, torch.dtype | None], Tensor]  # a name in the file, and what to convert to -> the tensor
+
+
 class Checkpoint:
     """A file's tensors by name, read when asked for.
 
     shapes: of the tensors, by name.
-    read: gives one tensor as stored; ValueError if the file has become shorter.
     other_entries: names of what else it holds, such as "optimizer_states".
     places: where they lie and of which type they are, by name.
     lightning: the version of Lightning that wrote it; empty where none says so.
@@ -61,7 +63,7 @@ class Checkpoint:
         places: dict[str, TensorLocation],
         other_entries: list[str],
         lightning: str = "",
-        read: Callable[[str], Tensor] | None = None,
+        read: Read | None = None,
     ):
         stored = unwrapped(list(places))
         if len(stored) < len(places):
@@ -75,8 +77,16 @@ class Checkpoint:
         check_numbers(max((math.prod(shape) for shape in shapes.values()), default=0), "a tensor")
         self.path, self.shapes, self.other_entries, self.lightning = path, shapes, other_entries, lightning
         self.places = {name: places[theirs] for name, theirs in stored.items()}
-        read = read or (lambda theirs: read_tensor(path, places[theirs]))
-        self.read: Callable[[str], Tensor] = lambda name: read(stored[name])
+        self._read = read or (lambda theirs, dtype: read_tensor(path, places[theirs], dtype))
+        self._stored = stored
+
+    def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
+        """One tensor, as stored or as `dtype`; ValueError if the file has become shorter."""
+        return self._read(self._stored[name], dtype)
+
+    def read_float32(self, name: str) -> Tensor:
+        """One tensor in float32; whole numbers as they are. ValueError as `read`."""
+        return self.read(name, torch.float32 if self.places[name].dtype.is_floating_point else None)
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..storage.model_file import check_finite, in_float32
+from ..storage.model_file import check_finite
 from .reader import Checkpoint
 
 Shape = tuple[int, ...]
@@ -91,7 +91,7 @@ class Source:
 
     def read(self, name: str) -> Tensor:
         """One tensor, in float32 if it is of floating point."""
-        return in_float32(self.checkpoint.read(self.prefix + self.stored(name)))
+        return self.checkpoint.read_float32(self.prefix + self.stored(name))
 
     def weight(self, name: str) -> TensorSource:
         """A tensor as weights of a model.

@@ -22,6 +22,7 @@ from ..storage.header import MAX_STRUCTURE_BYTES
 from .safe_pickle import Call, Global, Persistent, read_pickle
 
 MAX_NUMBER = 2**48  # of a shape, stride or offset
+PIECE = 2**16  # numbers that are converted at a time; large ones would leave holes between the tensors in memory
 
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first number of torch's older format
@@ -304,14 +305,26 @@ def storages(data: Any) -> list[Persistent]:
     return found
 
 
-def read_tensor(path: Path, place: TensorLocation) -> Tensor:
-    """Read one tensor, contiguous, with memory of its own."""
+def read_tensor(path: Path, place: TensorLocation, dtype: torch.dtype | None = None) -> Tensor:
+    """Read one tensor, contiguous, with memory of its own.
+
+    Args:
+        dtype: of the result; None is as it is stored. Numbers are converted as they arrive, so that memory never holds
+            the tensor twice.
+    """
+    dtype = dtype or place.dtype
     if not place.bytes:
-        return torch.empty(place.shape, dtype=place.dtype)
+        return torch.empty(place.shape, dtype=dtype)
     reach = 1 + sum((n - 1) * s for n, s in zip(place.shape, place.stride, strict=True))
-    raw = torch.empty(reach * place.dtype.itemsize, dtype=torch.uint8)
+    made = torch.empty(reach, dtype=dtype)
+    piece = made if dtype == place.dtype else torch.empty(min(reach, PIECE), dtype=place.dtype)
     with path.open("rb") as file:
         file.seek(place.offset + place.first * place.dtype.itemsize)
-        if file.readinto(raw.numpy().data) != len(raw):
-            raise ValueError(f"{path.name} ends in the middle of a tensor; fetch it again")
-    return raw.view(place.dtype).as_strided(place.shape, place.stride).contiguous()
+        for start in range(0, reach, len(piece)):
+            part = piece[: reach - start]
+            raw = part.view(torch.uint8).numpy().data
+            if file.readinto(raw) != len(raw):
+                raise ValueError(f"{path.name} ends in the middle of a tensor; fetch it again")
+            if part.dtype != dtype:
+                made[start : start + len(part)] = part
+    return made.as_strided(place.shape, place.stride).contiguous()

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoints.reader import Checkpoint
-from ..storage.model_file import build_empty, check_shapes, config_from, in_float32
+from ..storage.model_file import build_empty, check_shapes, config_from
 from .encoder import CLIP, CLIPConfig
 from .tokenizer import Tokenizer
 
@@ -147,10 +147,10 @@ def _parts(file: Checkpoint) -> dict[str, Part]:
             ours = TOWERS[tower] + ours.removeprefix(tower) if tower else f"text.{ours}"
         if ours.endswith(".T") and len(shape) == 2:
             parts[ours.removesuffix(".T")] = Part(
-                shape[::-1], lambda name=name: in_float32(file.read(name)).t().contiguous()
+                shape[::-1], lambda name=name: file.read_float32(name).t().contiguous()
             )
         else:
-            parts[ours] = Part(shape, lambda name=name: in_float32(file.read(name)))
+            parts[ours] = Part(shape, lambda name=name: file.read_float32(name))
     return parts
 
 

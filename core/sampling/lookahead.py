@@ -18,10 +18,10 @@ AGAIN = 100  # passes over single cells until several are tried again; twice as 
 
 
 class Lookahead:
-    """The choice for passes of `rows` sequences side by side; `limit` 0 chooses freely, else at most that many."""
+    """The choice for passes of `rows` sequences side by side; `fixed` 0 chooses freely, else it is always that many."""
 
-    def __init__(self, rows: int, limit: int = 0):
-        self.choices = [m for m in CHOICES if not limit or m <= limit]
+    def __init__(self, rows: int, fixed: int = 0):
+        self.fixed = fixed
         self.slope = ROW_COST * rows / (1 + ROW_COST * (rows - 1))  # of the cost, before it is measured
         self._expect()
         self.cost = [0.0] * 5  # weight, m, m^2, seconds, m * seconds, lately
@@ -30,6 +30,8 @@ class Lookahead:
 
     def choose(self, left: int, backlog: int = 0) -> int:
         """Cells of the next pass, at most as many as are left; it evaluates so many other cells `backlog`."""
+        if self.fixed:
+            return min(self.fixed, left)
         if self.alone >= self.again:
             self._expect()
             self.misses, self.again = min(self.misses, PATIENCE - MORE), 2 * self.again
@@ -38,7 +40,8 @@ class Lookahead:
         start, each = self._line()
         weight, decided, logs = self.gain
         exponent = math.log(decided / weight) / (logs / weight)
-        return min(max(self.choices, key=lambda m: m**exponent / (start + each * (backlog + m))), left)
+        best = max(CHOICES, key=lambda m: m**exponent / (start + each * (backlog + m)))
+        return min(best, max(2, CHOICES[-1] >> self.misses), left)  # the fewer the longer no guess comes true
 
     def note(self, cells: int, decided: int, seconds: float, backlog: int = 0) -> None:
         """A pass over so many cells, of which it decided some, and what it took."""

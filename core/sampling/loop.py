@@ -62,7 +62,7 @@ def sample_steps(
 
     Args:
         trace: takes what the model expects at each cell of the first image.
-        lookahead: most cells to evaluate at a time; 0 chooses. The codes don't depend on it.
+        lookahead: cells to evaluate at a time; 0 chooses. The codes don't depend on it.
         check_cancelled: called while a large canvas is scheduled, before the first event; raises to end the run.
     Raises:
         ValueError: codes or a condition that don't fit the prior, guidance of a prior that has not learned to do
@@ -113,7 +113,7 @@ class SamplingRun:
         lookahead: int = 0,
     ):
         self.state = state
-        self.settings, self.limit = settings_on(settings, prior), lookahead
+        self.settings, self.fixed = settings_on(settings, prior), lookahead
         batch, height, self.width = state.indices.shape
         self.codes, device = prior.codebook_size, prior.device
         self.threads = Threads(adapts=device.type == "cpu" and is_small(prior))
@@ -158,7 +158,7 @@ class SamplingRun:
         self.evaluator.close(group.segments, windows)
 
     def _lookahead(self, rows: int) -> Lookahead:
-        return self.lookaheads.setdefault(rows, Lookahead(rows, self.limit))
+        return self.lookaheads.setdefault(rows, Lookahead(rows, self.fixed))
 
     def _cells(self, group: Group, start: int, end: int) -> Iterator[tuple[int, int]]:
         """Row and column of a group's cells on the canvas, in order."""

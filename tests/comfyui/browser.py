@@ -80,7 +80,10 @@ class Screen:
         self.page.evaluate("""async () => {
             window.ended = null;
             for (const name of ["execution_success", "execution_error", "execution_interrupted"])
-                app.api.addEventListener(name, () => window.ended ??= name, {once: true});
+                app.api.addEventListener(name, ({detail}) => {
+                    window.ended ??= name;
+                    window.run = detail.prompt_id;
+                }, {once: true});
             app.api.addEventListener("executed", ({detail}) => { window.shown = detail.output });
             await app.queuePrompt(0, 1);
             if (Object.keys(app.lastNodeErrors ?? {}).length) window.ended ??= "refused";

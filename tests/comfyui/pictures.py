@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from playwright.sync_api import sync_playwright
 
 from .browser import Screen
-from .conftest import FLAGS, PACK, ROOT, Server, running_server
+from .conftest import FLAGS, PACK, ROOT, running_server
 
 SIDE = 400  # of a workflow's picture, pixels
 GROUND, INK, FAINT = (32, 34, 40), (240, 240, 240), (160, 165, 175)  # of a card
@@ -34,6 +34,7 @@ LAST = (
     "TesseraTilePreview", "TesseraSampleCodes", "TesseraSteerByWords", "TesseraGate", "TesseraPaintByWords",
     "TesseraRankByWords", "TesseraClassify",
 )  # fmt: skip
+LOADERS = ("TesseraDownloadModel", "CheckpointLoaderSimple", "TesseraLoadBundle")
 BOX = """(id) => {
     const node = app.graph.getNodeById(id), ds = app.canvas.ds, top = node.pos[1] - 30;
     ds.scale = 1;
@@ -58,14 +59,12 @@ def grid(pictures: list[Image.Image], side: int) -> Image.Image:
     return sheet
 
 
-def finished(server: Server, graph: dict) -> list[Image.Image]:
-    """What the node that matters most in a workflow made in the last run."""
-    *_, entry = server.get("/history").values()
+def finished(folder: Path, outputs: dict, graph: dict) -> list[Image.Image]:
+    """What the node that matters most in a workflow made, of a run's outputs."""
     kinds = {str(node["id"]): node["type"] for node in graph["nodes"]}
-    made = {name: one["images"] for name, one in entry["outputs"].items() if one.get("images")}
+    made = {name: one["images"] for name, one in outputs.items() if one.get("images")}
     made = {name: images for name, images in made.items() if kinds.get(name) in LAST}
     best = min(made, key=lambda name: (LAST.index(kinds[name]), -int(name)))
-    folder = server.folder
     return [Image.open(folder / one["type"] / one["subfolder"] / one["filename"]) for one in made[best]]
 
 
@@ -81,8 +80,8 @@ def card(graph: dict) -> Image.Image:
     for kind, number in (("TesseraEncodePrompt", 1), ("TesseraCaption", 0), ("TesseraLayout", 0)):
         if kind in kinds:
             write(draw, str(kinds[kind][number]), 298 if "TesseraExamplePicture" in kinds else 130, 18, FAINT)
-    model = kinds.get("TesseraDownloadModel", kinds.get("TesseraLoadBundle"))[0].split(" - ")[0]
-    write(draw, f"needs {model}", SIDE - 40, 16, FAINT)
+    loader = next(kind for kind in LOADERS if kind in kinds)
+    write(draw, f"needs {kinds[loader][0].split(' - ')[0]}", SIDE - 40, 16, FAINT)
     return sheet
 
 
@@ -111,11 +110,14 @@ def make(screen: Screen, path: Path, nodes: set[str], only_open: bool) -> str:
     (path.parent / "api" / path.name).write_text(f"{sent}\n", encoding="utf-8")
     ended = "" if only_open else screen.run()
     if ended == "execution_success":
-        *_, entry = screen.server.get("/history").values()
+        run = screen.page.evaluate("() => window.run")
+        outputs = screen.server.get(f"/history/{run}")[run]["outputs"]
         finished_of = "(names) => !names.some((name) => app.nodePreviewImages[name])"  # films keep their last preview
-        screen.page.wait_for_function(finished_of, arg=list(entry["outputs"]))
+        screen.page.wait_for_function(finished_of, arg=list(outputs))
         screen.page.wait_for_timeout(2000)
-        grid(finished(screen.server, graph), SIDE).save(path.with_suffix(".jpg"), quality=85, optimize=True)
+        grid(finished(screen.server.folder, outputs, graph), SIDE).save(
+            path.with_suffix(".jpg"), quality=85, optimize=True
+        )
     elif not only_open:
         screen.page.keyboard.press("Escape")
         screen.page.wait_for_timeout(1000)
@@ -154,6 +156,7 @@ def main(arguments: list[str]) -> None:
         page = browser.new_page(viewport={"width": 1600, "height": 1000})
         screen = Screen(page, server, PACK, False, shots)
         page.set_default_timeout(1_200_000)
+        server.post("/settings", {"Comfy.NodeBadge.NodeSourceBadgeMode": "None"})
         screen.open()
         nodes: set[str] = set()
         for path in wanted:

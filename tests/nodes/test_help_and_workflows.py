@@ -16,7 +16,6 @@ FOREIGN = {  # ComfyUI's own nodes that the workflows use
     "EmptyImage", "CreateVideo", "SaveVideo", "CheckpointLoaderSimple", "CLIPTextEncode", "VAEEncode", "VAEDecode",
     "SetLatentNoiseMask", "KSampler", "Canny",
 }  # fmt: skip
-SHORT = {"TesseraCaption"}  # pages that still lack a picture
 MUTED = 2  # a node's mode: not run, since a fresh ComfyUI lacks the file it loads
 SEEDED = {
     "TesseraSampleCodes", "TesseraSweepSettings", "TesseraBestOf", "TesseraPaintByWords", "TesseraPaintStory",
@@ -58,7 +57,7 @@ def test_each_help_page_shows_its_node_where_the_host_looks_and_where_a_code_hos
     """ComfyUI looks from web/docs, whichever folder the page is in; a code host from the page."""
     for page in (ROOT / "web" / "docs").glob("*/en.md"):
         pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
-        assert pictures or page.parent.name in SHORT, page.parent.name
+        assert pictures, page.parent.name
         for picture in pictures:
             seen = [page.parent / picture, page.parent.parent / picture]
             assert seen[0].read_bytes() == seen[1].read_bytes(), picture

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from tessera.core.checkpoints.reader import open_checkpoint
+from tessera.core.checkpoints.torch_format import PIECE
 from tessera.tests.core.checkpoints.original_layout import write_lightning
 
 STATE = {
@@ -52,6 +53,18 @@ def test_tensors_come_back_bit_for_bit(tmp_path, form):
         assert found.dtype == tensor.dtype, name
         assert torch.equal(found, tensor), name
         assert found.is_contiguous(), name
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int64])
+def test_numbers_are_converted_as_they_arrive(tmp_path, dtype):
+    """In pieces, the last one shorter; of a transposed view too; whole numbers stay what they are."""
+    tensor = (torch.arange(2 * PIECE + 10).view(2, -1) % 251).to(dtype)
+    torch.save({"a": tensor, "b": tensor.t()}, tmp_path / "a.pt")
+    checkpoint = open_checkpoint(tmp_path / "a.pt")
+    wanted = torch.float32 if dtype.is_floating_point else dtype
+    assert torch.equal(checkpoint.read_float32("a"), tensor.to(wanted))
+    assert checkpoint.read_float32("b").dtype == wanted
+    assert torch.equal(checkpoint.read_float32("b"), tensor.t().to(wanted))
 
 
 @pytest.mark.parametrize("form", ["lightning zip", "lightning stream"])
