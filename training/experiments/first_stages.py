@@ -78,6 +78,8 @@ def run(lab: Laboratory) -> Result:
     rows, strips, quality, clip = [], [], {}, open_clip(lab.clip).clip
     cooling = DVAELossConfig(kl_steps=max(1, scale.stage_steps // 10), temperature_steps=max(1, scale.stage_steps // 2))
     for name, (config, loss) in systems(scale).items():
+        if scale.systems and name not in scale.systems:
+            continue
         folder = "first-stages/" + name.replace(",", "").replace(" ", "-")
         model = lab.learn_stage(folder, config, loss, cooling)
         given, made, used = reconstruct(model, held_out, scale.stage_batch)
@@ -106,6 +108,7 @@ def run(lab: Laboratory) -> Result:
     claims = [
         Claim(words, f"PSNR of {less} minus {more}, dB", bootstrap(quality[less] - quality[more]))
         for words, less, more in pairs
+        if less in quality and more in quality
     ]
     setting = (
         f"{len(learned)} drawings to learn from, {len(held_out)} held out, {scale.stage_pixels} pixels; "

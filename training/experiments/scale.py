@@ -38,6 +38,7 @@ class Scale:
     stage_steps: int
     stage_batch: int
     stage_rate: float
+    systems: tuple[str, ...] = ()  # first stages that are compared; empty is all
     perceptual: Literal["features", "lpips"]  # of first stages with an adversary
     stage: VQGANConfig  # f16
     many_codes: int  # of a codebook larger than its
@@ -61,7 +62,7 @@ SCALES = {
         stage_pixels=32, stage_steps=10, stage_batch=4, stage_rate=1e-3,
         stage=VQGANConfig(channels=8, channel_mult=(1, 1, 1), blocks_per_level=1, attention_levels=(), patch_size=4,
                           latent_channels=16, codebook_size=16, code_dim=4, codebook="ema", norm_groups=4),
-        perceptual="features", many_codes=64,
+        systems=("VQGAN", "VQGAN, Gumbel, f8", "dVAE, f8", "VQVAE-2"), perceptual="features", many_codes=64,
         fine_stage=VQGANConfig(channels=8, channel_mult=(1, 1), blocks_per_level=1, attention_levels=(), patch_size=4,
                                latent_channels=16, codebook_size=16, code_dim=4, codebook="ema", norm_groups=4),
         two_level=TwoLevelConfig(channels=8, channel_mult=(1,), blocks_per_level=1, latent_channels=8, patch_size=4,
