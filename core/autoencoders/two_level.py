@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .precision import exact_float32
+from ..storage.kinds import Kind
+from .base import FirstStage
 from .quantizers import Quantized, QuantizerLosses, VectorQuantizer, check_indices
 from .vqgan import Decoder, Encoder, Reconstruction, VQGANConfig
 
@@ -80,9 +81,9 @@ class TwoLevelConfig:
         )  # fmt: skip
 
     @property
-    def numbers_a_pixel(self) -> int:
-        """At the finest resolution: as `strip_memory` counts the tensors of a layer."""
-        return -(-7 * max(self.channels, self.latent_channels) // self.patch_size**2)
+    def pixel_channels(self) -> int:
+        """Channels of the finest level, counted a pixel of the image."""
+        return -(-max(self.channels, self.latent_channels) // self.patch_size**2)
 
     @property
     def stride(self) -> int:
@@ -121,8 +122,10 @@ class TwoLevelCodebook:
         return join(self.top.lookup(top), self.bottom.lookup(bottom))
 
 
-class TwoLevel(nn.Module):
+class TwoLevel(nn.Module, FirstStage):
     """A first stage as `VQGAN` is one. `losses` matter to training only."""
+
+    config: TwoLevelConfig
 
     def __init__(self, config: TwoLevelConfig, losses: QuantizerLosses = QuantizerLosses()):  # noqa: B008, frozen
         super().__init__()
@@ -147,16 +150,6 @@ class TwoLevel(nn.Module):
     def codebooks(self) -> tuple[VectorQuantizer, ...]:
         """Those that are learned: of the top grid, of the bottom grid."""
         return self.codebook_top, self.codebook_bottom
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.quant_conv.weight.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the weights."""
-        return self.quant_conv.weight.dtype
 
     @property
     def latent_width(self) -> int:
@@ -195,15 +188,6 @@ class TwoLevel(nn.Module):
         top, bottom = split(codes.contiguous(), self.config.grid_code_dim)
         both = torch.cat([F.interpolate(top, scale_factor=2.0, mode="nearest"), bottom], 1)
         return self.decoder(self.post_quant_conv(both))
-
-    def encode_indices(self, image: Tensor) -> Tensor:
-        """[B, 3, H, W] in -1..1 -> numbers of cells [B, h, w] int64, the same inside autocast."""
-        with exact_float32(image.device):
-            return self.quantize(self.encode(image)).indices
-
-    def decode_indices(self, indices: Tensor) -> Tensor:
-        """Numbers of cells [B, h, w] int64 in 0..K-1 -> image [B, 3, H, W]."""
-        return self.decode(self.codebook.lookup(indices))
 
     def forward(self, image: Tensor, quantize: bool = True) -> Reconstruction:
         """As `VQGAN.forward`."""
@@ -247,3 +231,6 @@ def digits_of(numbers: Tensor, codes: int) -> tuple[Tensor, Tensor]:
     parts = numbers.unsqueeze(1) // places.view(1, PARTS, 1, 1) % codes
     top, bottom = split(parts, 1)
     return top.squeeze(1), bottom.squeeze(1)
+
+
+KIND: Kind[FirstStage] = Kind("two-level", TwoLevel, TwoLevelConfig)

@@ -32,7 +32,7 @@ WHOLE = {"01-drawing-to-pictures": "drawing-to-pictures", "12-panorama": "panora
 LAST = (
     "TesseraPutBack", "PreviewImage", "TesseraTravel", "TesseraSweepSettings", "TesseraBestOf", "TesseraCodebookAtlas",
     "TesseraTilePreview", "TesseraSampleCodes", "TesseraSteerByWords", "TesseraGate", "TesseraPaintByWords",
-    "TesseraRankByWords", "TesseraClassify",
+    "TesseraRankByWords", "TesseraClassify", "TesseraShowCanvas",
 )  # fmt: skip
 LOADERS = ("TesseraDownloadModel", "CheckpointLoaderSimple", "TesseraLoadBundle")
 BOX = """(id) => {

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from ...core.autoencoders.two_level import TwoLevelConfig
-from ...core.autoencoders.vqgan_file import StageModule
 from ...core.clip.clip_file import open_clip
 from ...core.clip.scoring import embed_images
 from ...core.images.io import to_pil
@@ -20,7 +19,7 @@ from ..data.folder import ImageViews
 from ..data.stream import once
 from ..engine.plots import draw_points, image_grid, save_image
 from ..stages.fidelity import MIN_PICTURES, compare_pictures, inception_weights
-from ..stages.reconstructions import uses_of
+from ..stages.reconstructions import TrainedStage, uses_of
 from .intervals import bootstrap, kernel_distance
 from .kept_views import KeptViews
 from .laboratory import Laboratory
@@ -147,7 +146,7 @@ def codes_of(config: StageConfig) -> int:
 
 
 @torch.inference_mode()
-def reconstruct(model: StageModule, pictures: ImageViews | KeptViews, batch: int) -> tuple[Tensor, Tensor, int]:
+def reconstruct(model: TrainedStage, pictures: ImageViews | KeptViews, batch: int) -> tuple[Tensor, Tensor, int]:
     """Pictures [N, 3, H, W] in -1..1, what becomes of them, and how many codes that takes, of all grids."""
     given, made, used = [], [], torch.zeros(sum(codebook.size for codebook in model.codebooks))
     for views in once(pictures, batch, 0, 1):

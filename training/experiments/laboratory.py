@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ...core.autoencoders.vqgan import VQGAN
-from ...core.autoencoders.vqgan_file import StageModule, read_vqgan
+from ...core.autoencoders.vqgan_file import read_vqgan
 from ...core.bundle_file import load_prior
 from ...core.images.io import to_pil
 from ..config.condition import SourceConfig
@@ -39,6 +39,7 @@ from ..engine.distributed import rank_and_world
 from ..engine.loop import make_accelerator, train
 from ..engine.plots import save_image
 from ..stages.prior import PriorTask, load_stages, prefix_of
+from ..stages.reconstructions import TrainedStage
 from ..stages.vqgan import task_of
 from .kept_views import KeptViews
 from .scale import Scale
@@ -134,7 +135,7 @@ class Laboratory:
             self._train(PriorTask(run, *of), of[0], run.loop, folder, 0)
         return load_prior(folder / "prior.safetensors").to(self.accelerator.device)
 
-    def learn_stage(self, name: str, model: StageConfig, loss: VQGANLossConfig, dvae: DVAELossConfig) -> StageModule:
+    def learn_stage(self, name: str, model: StageConfig, loss: VQGANLossConfig, dvae: DVAELossConfig) -> TrainedStage:
         """A first stage of this shape, likewise; all learn the same views."""
         scale = self.scale
         loop = self.loop(steps=scale.stage_steps, batch=scale.stage_batch, learning_rate=scale.stage_rate)

@@ -6,8 +6,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ...core.autoencoders.dvae import DVAE
 from ...core.autoencoders.quantizers import codebook_usage
-from ...core.autoencoders.vqgan_file import StageModule
+from ...core.autoencoders.two_level import TwoLevel
+from ...core.autoencoders.vqgan import VQGAN
 from ...core.conditions.maps import colorize_labels
 from ...core.images.metrics import edge_agreement, psnr, ssim
 from ..data.folder import ImageViews
@@ -18,11 +20,12 @@ from ..engine.distributed import combined, rank_and_world
 from ..engine.plots import image_grid
 from .color_figures import HUES, cell_color_errors
 
+TrainedStage = VQGAN | TwoLevel | DVAE
 PREVIEW_IMAGES = 12
 
 
 @torch.inference_mode()
-def evaluate_vqgan(model: StageModule, held_out: ImageViews | WholeDrawings, batch: int) -> dict[str, float]:
+def evaluate_vqgan(model: TrainedStage, held_out: ImageViews | WholeDrawings, batch: int) -> dict[str, float]:
     """Mean PSNR (dB), its worst, mean SSIM, and codebook usage and perplexity over the held-out pictures; of edges also
     how the lines it draws lie on those given (`edge_f1`), of color pictures how far the mean color of a cell is off,
     0..1, for cells of some hues (`color_reds` ...), of label maps only the share of pixels whose label comes back
@@ -62,7 +65,7 @@ def evaluate_vqgan(model: StageModule, held_out: ImageViews | WholeDrawings, bat
 
 
 @torch.inference_mode()
-def reconstruction_strip(model: StageModule, held_out: ImageViews | WholeDrawings) -> Tensor:
+def reconstruction_strip(model: TrainedStage, held_out: ImageViews | WholeDrawings) -> Tensor:
     """Some held-out pictures in the upper row, what the model makes of them below: [3, 2H, N*W]."""
     picture = held_out.config.picture
     given = torch.stack([held_out[0, i][picture] for i in evenly_spaced(len(held_out), PREVIEW_IMAGES)])
