@@ -10,7 +10,7 @@ from tessera.core.autoencoders.vqgan_file import save_vqgan
 from tessera.core.bundle import Bundle
 from tessera.core.bundle_file import save_bundle
 from tessera.core.canvas.canvas import Canvas
-from tessera.core.conditions.config import ConditionConfig
+from tessera.core.conditions.kinds import ConditionConfig
 from tessera.core.priors.snail.pixelsnail import PixelSnail, PixelSnailConfig
 from tessera.core.priors.transformer import Transformer, TransformerConfig
 from tessera.nodes import canvas as canvases

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...core.bundle import Bundle
-from ...core.conditions.config import ConditionConfig
+from ...core.conditions.kinds import ConditionConfig
 from ...core.images.metrics import edge_agreement
 from ..engine.plots import image_grid
 from ..stages.figures import condition_of, edges_of, sample_images
