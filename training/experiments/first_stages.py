@@ -102,7 +102,7 @@ def run(lab: Laboratory) -> Result:
         ("Four times the cells give more decibels.", "VQVAE", "VQVAE, f8"),
         ("More codes give more decibels.", "VQGAN", "VQGAN, many codes"),
         ("At f8 the VQGAN gives more decibels than DALL-E's dVAE.", "dVAE, f8", "VQGAN, Gumbel, f8"),
-        ("The two-level VQGAN gives more decibels than any of one level.", "VQGAN, Gumbel, f8", "VQGAN, two levels"),
+        ("Two levels give more decibels than the Gumbel VQGAN of one.", "VQGAN, Gumbel, f8", "VQGAN, two levels"),
     )
     claims = [
         Claim(words, f"PSNR of {less} minus {more}, dB", bootstrap(quality[less] - quality[more]))
