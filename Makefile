@@ -20,6 +20,7 @@ bench: .venv/ready
 lint: .venv/ready
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m pyright --pythonpath $(RUN)
 
 clean:
 	rm -rf .venv *.egg-info build dist .pytest_cache .ruff_cache .hypothesis

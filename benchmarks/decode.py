@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core.autoencoders.blocks import AttentionBlock, Level, ResidualBlock
-from ..core.autoencoders.strip_decoder import decode_in_strips
+from ..core.autoencoders.strips.decoder import decode_in_strips
 from ..core.autoencoders.vqgan import VQGAN, Decoder, VQGANConfig
 from .report import Report
 from .timing import in_new_process, peak_memory_of, seconds_of

@@ -1,5 +1,11 @@
-"""The public Python API, as `import tessera` offers it; docs/api.md describes it."""
+"""The public Python API, as `import tessera` offers it; docs/api.md describes it.
 
+Every name that is imported here belongs to it, and stands in `__all__` of the root, which must know it without this.
+"""
+
+# ruff: noqa: F401
+
+from .autoencoders.base import FirstStage
 from .autoencoders.discriminator import PatchDiscriminator
 from .autoencoders.quantizers import Quantized
 from .autoencoders.vqgan import VQGAN, VQGANConfig
@@ -21,36 +27,3 @@ from .sampling.estimate import estimate_run as estimate
 from .sampling.loop import Progress, SamplingState, sample, sample_steps
 from .sampling.settings import SamplingSettings
 from .sampling.windows import Sliding
-
-__all__ = [
-    "VQGAN",
-    "Bundle",
-    "Canvas",
-    "EdgeSettings",
-    "PatchDiscriminator",
-    "Prior",
-    "Progress",
-    "Quantized",
-    "SampleResult",
-    "SamplingSettings",
-    "SamplingState",
-    "Sliding",
-    "Transformer",
-    "TransformerConfig",
-    "VQGANConfig",
-    "canny",
-    "decode",
-    "encode",
-    "estimate",
-    "inspect_model",
-    "load",
-    "load_canvas",
-    "load_vqgan",
-    "read_image",
-    "sample",
-    "sample_steps",
-    "save_bundle",
-    "save_canvas",
-    "save_vqgan",
-    "to_pil",
-]

@@ -11,22 +11,19 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from .autoencoders.vqgan import VQGAN
-from .autoencoders.vqgan_file import StageModule
+from .autoencoders.base import FirstStage
 from .canvas.canvas import Canvas
 from .canvas.codec import decode_canvas
 from .conditions.base import Condition, TokenCondition, repeat
-from .conditions.config import ConditionConfig
 from .conditions.control import ControlAREncoder
-from .conditions.kinds import KINDS, ConditionContext, build_condition, null_prefix
+from .conditions.kinds import ConditionConfig, ConditionContext, build_condition, check_models
 from .conditions.layout import Box
 from .conditions.sketch import Sketch, SketchEncoder
 from .conditions.text import TextFeatures
 from .conditions.vocabulary import Vocabulary
 from .geometry import Window
 from .prefix import Prefix
-from .priors.kinds import PriorModule
-from .priors.llama import Llama
+from .priors.base import Prior
 from .sampling.loop import sample
 from .sampling.settings import SamplingSettings
 from .sampling.windows import EXACT, Sliding
@@ -50,49 +47,23 @@ class SampleResult:
 
 @dataclass(frozen=True)
 class Bundle:
-    """Models that belong together; `condition_vqgan` for conditions that are pictures, None for the others."""
+    """Models that belong together; `condition_vqgan` for conditions that are images, None for the others."""
 
-    vqgan: StageModule
-    prior: PriorModule
+    vqgan: FirstStage
+    prior: Prior
     condition_config: ConditionConfig
-    condition_vqgan: VQGAN | None = None
+    condition_vqgan: FirstStage | None = None
     control: Control | None = None  # what adds to the prior's stream cell by cell
     vocabulary: Vocabulary | None = None  # the styles and words of a sketch, or of captions
 
     def __post_init__(self):
-        config, kind = self.prior.config, self.condition_config.kind
-        codes = self.vqgan.config.codebook_size
-        if codes != config.codebook_size:
+        known, codes = self.prior.codebook_size, self.vqgan.config.codebook_size
+        if codes != known:
             raise ValueError(
-                f"the prior speaks of {config.codebook_size} codes, the VQGAN has {codes}; "
+                f"the prior was trained on {known} codes, the VQGAN has {codes}; "
                 "use the file that the prior was trained with"
             )
-        if (self.condition_vqgan is not None) != (KINDS[kind].has_vqgan):
-            raise ValueError(
-                f"a condition of kind {kind} {'needs a' if KINDS[kind].has_vqgan else 'has no'} VQGAN of its own"
-            )
-        if (kind == "text") != (getattr(config, "feature_width", 0) > 0):
-            raise ValueError(f"a condition of kind {kind} does not guide this prior; use the file it was trained with")
-        if (kind == "words") and (self.vocabulary is None or self.control is not None):
-            raise ValueError("a condition of kind words needs a vocabulary and has no control")
-        if (kind == "sketch") != (isinstance(self.control, SketchEncoder) and self.vocabulary is not None):
-            needs = "needs a" if kind == "sketch" else "has no"
-            raise ValueError(f"a condition of kind {kind} {needs} sketch encoder with a vocabulary")
-        if kind == "text":
-            own = 0
-        elif kind == "words":
-            own = len(self.vocabulary.words) + 1
-        elif self.vocabulary is not None:
-            own = self.vocabulary.rows
-        elif self.condition_vqgan is not None:
-            own = self.condition_vqgan.config.codebook_size + (kind != "edges" and self.condition_config.unconditional)
-        else:
-            own = (self.condition_config.labels or 1) + (kind == "class" and self.condition_config.unconditional)
-        if self.condition_config.offset + own > config.vocab_size:
-            raise ValueError(
-                f"the condition has {own} codes, the prior only knows "
-                f"{config.vocab_size - self.condition_config.offset}; use the file that the prior was trained with"
-            )
+        check_models(self.condition_context)
 
     def condition(
         self,
@@ -116,38 +87,18 @@ class Bundle:
         """
         return build_condition(self.condition_context, given, canvas_size)
 
-    @property
+    @cached_property
     def condition_context(self) -> ConditionContext:
         """What conditions are built for."""
+        stride, prior = self.vqgan.config.stride, self.prior
         return ConditionContext(
-            self.condition_config,
-            self.vqgan.config.stride,
-            self.prior.config.window,
-            self.prior.config.vocab_size,
-            self.condition_vqgan,
-            self.unconditional_condition if self.condition_config.unconditional else None,
-            self.null_text if self.condition_config.kind == "text" else None,
-            self.control if isinstance(self.control, SketchEncoder) else None,
-            self.vocabulary,
+            self.condition_config, stride, prior, self.condition_vqgan, self.control, self.vocabulary
         )
 
     @property
-    def null_text(self) -> Tensor:
-        """What a prior of prompts was trained with in place of a text, [1, P, F]."""
-        assert isinstance(self.prior, Llama)  # as all priors of prompts are
-        return self.prior.cls_embedding.uncond_embedding.detach().float().cpu().unsqueeze(0)
-
-    @cached_property
-    def unconditional_condition(self) -> TokenCondition:
-        """What a prior trained with condition dropout was given instead of its condition; computed once."""
-        config = self.prior.config
-        if self.condition_config.kind == "class":
-            return TokenCondition(torch.tensor([[self.condition_config.offset + self.condition_config.labels]]))
-        if self.condition_config.kind != "edges":
-            return TokenCondition(torch.full((1, config.prefix_length), config.vocab_size - 1))
-        assert self.condition_vqgan is not None  # of edges
-        side = config.window * self.vqgan.config.stride
-        return TokenCondition(null_prefix(self.condition_vqgan, side) + self.condition_config.offset)
+    def unconditional_condition(self) -> TokenCondition | None:
+        """What the prior was given instead of its condition if it was trained with condition dropout."""
+        return self.condition_context.unconditional
 
     def empty_canvas(self, batch: int) -> Canvas:
         """A canvas of one window, all unknown."""

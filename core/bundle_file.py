@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .autoencoders.vqgan import VQGAN
+from .autoencoders.base import FirstStage
 from .autoencoders.vqgan_file import build_vqgan, codes_fingerprint, vqgan_part
 from .bundle import Bundle, Control
-from .conditions.config import ConditionConfig
 from .conditions.control import ControlARConfig, ControlAREncoder
-from .conditions.kinds import KINDS
+from .conditions.kinds import KINDS, ConditionConfig
 from .conditions.sketch import SketchConfig, SketchEncoder
 from .conditions.vocabulary import Vocabulary, vocabulary_from
-from .priors.kinds import PRIOR_KINDS, PriorModule, kind_of_prior
+from .priors.base import Prior
+from .priors.kinds import prior_kinds
+from .storage.kinds import Kind, kind_name
 from .storage.model_file import (
     ModelFile,
     build_empty,
@@ -28,7 +30,10 @@ from .storage.model_file import (
     write_model_file,
 )
 
-CONTROL_KINDS = {"controlar": (ControlAREncoder, ControlARConfig), "sketch": (SketchEncoder, SketchConfig)}
+CONTROL_KINDS: dict[str, Kind[Control]] = {
+    "controlar": Kind("controlar", ControlAREncoder, ControlARConfig),
+    "sketch": Kind("sketch", SketchEncoder, SketchConfig),
+}
 
 
 def save_bundle(path: str | Path, bundle: Bundle, **metadata: Any) -> None:
@@ -63,10 +68,10 @@ def load_bundle(path: str | Path, prior_dtype: torch.dtype = torch.float32) -> B
 
 def make_bundle(
     name: str,
-    vqgan: VQGAN,
-    prior: PriorModule,
+    vqgan: FirstStage,
+    prior: Prior,
     condition: ConditionConfig,
-    condition_vqgan: VQGAN | None = None,
+    condition_vqgan: FirstStage | None = None,
     control: Control | None = None,
     vocabulary: Vocabulary | None = None,
 ) -> Bundle:
@@ -77,7 +82,7 @@ def make_bundle(
         raise ValueError(f"{name}: {error}") from error
 
 
-def read_condition_vqgan(path: str | Path) -> VQGAN:
+def read_condition_vqgan(path: str | Path) -> FirstStage:
     """The condition's VQGAN of a bundle, or the VQGAN of a "vqgan" file; errors as `read_model_file`."""
     file = read_model_file(path)
     if file.kind == "vqgan" or encodes_itself(file):
@@ -86,29 +91,28 @@ def read_condition_vqgan(path: str | Path) -> VQGAN:
 
 
 def encodes_itself(file: ModelFile) -> bool:
-    """True for a bundle of super-resolution whose only VQGAN encodes the small pictures too."""
+    """True for a bundle of super-resolution whose only VQGAN encodes the small images too."""
     return "condition_vqgan" not in file.config and file.config.get("condition", {}).get("kind") == "low-resolution"
 
 
-def build_condition_vqgan(file: ModelFile) -> VQGAN:
+def build_condition_vqgan(file: ModelFile) -> FirstStage:
     """The VQGAN that a bundle has for its condition alone."""
     return build_vqgan(file, "condition", part_config(file, "condition_vqgan"))
 
 
-def prior_part(prior: PriorModule) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def prior_part(prior: Prior) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Config and tensors of a prior; taming's transformer is the kind that needs no name."""
-    kind = kind_of_prior(prior)
+    kind = kind_name(prior_kinds(), prior)
     named = {} if kind == "transformer" else {"kind": kind}
     return named | dataclasses.asdict(prior.config), prior.state_dict()
 
 
 def control_part(control: Control) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Config and tensors of what controls cells."""
-    kind = next(name for name, (module, _) in CONTROL_KINDS.items() if type(control) is module)
-    return {"kind": kind} | dataclasses.asdict(control.config), control.state_dict()
+    return {"kind": kind_name(CONTROL_KINDS, control)} | dataclasses.asdict(control.config), control.state_dict()
 
 
-def stage_fingerprints(vqgan: VQGAN, condition_vqgan: VQGAN | None) -> dict[str, str]:
+def stage_fingerprints(vqgan: FirstStage, condition_vqgan: FirstStage | None) -> dict[str, str]:
     """Which codes a prior learns, by the stage that makes them."""
     stages = {"vqgan": vqgan, "condition_vqgan": condition_vqgan}
     return {name: codes_fingerprint(stage) for name, stage in stages.items() if stage is not None}
@@ -132,7 +136,7 @@ def check_stages(name: str, learned: dict[str, str], files: dict[str, str | Path
 
 def save_prior(
     path: str | Path,
-    prior: nn.Module,
+    prior: Prior,
     condition: ConditionConfig,
     stages: dict[str, str] | None = None,
     vocabulary: Vocabulary | None = None,
@@ -149,7 +153,7 @@ def save_prior(
 
 def build_prior(file: ModelFile) -> Any:
     """The prior that a file holds."""
-    return _build_kind(file, "prior", PRIOR_KINDS, "transformer")
+    return _build_kind(file, "prior", prior_kinds(), "transformer")
 
 
 def build_vocabulary(file: ModelFile) -> Vocabulary | None:
@@ -162,18 +166,17 @@ def build_control(file: ModelFile) -> Any:
     return _build_kind(file, "control", CONTROL_KINDS)
 
 
-def config_of_kind(values: Any, kinds: dict[str, Any], default: str, name: str) -> tuple[type, Any]:
+def config_of_kind(values: Any, kinds: Mapping[str, Kind[Any]], default: str, name: str) -> tuple[type, Any]:
     """The module's class and the config of a part of the file `name` that says what kind it is of."""
     kind = values.get("kind", default) if isinstance(values, dict) else default
     if kind not in kinds:
         raise ValueError(f"{name} holds a model of kind {str(kind)[:40]!r}, not known here; update Tessera")
-    module, config = kinds[kind]
     if isinstance(values, dict):
         values = {key: value for key, value in values.items() if key != "kind"}
-    return module, config_from(config, values, name)
+    return kinds[kind].module, config_from(kinds[kind].config, values, name)
 
 
-def _build_kind(file: ModelFile, part: str, kinds: dict[str, Any], default: str = "") -> Any:
+def _build_kind(file: ModelFile, part: str, kinds: Mapping[str, Kind[Any]], default: str = "") -> Any:
     module, config = config_of_kind(part_config(file, part), kinds, default, file.path.name)
     built = build_empty(module, config, file.path.name)
     load_part(built, file, part)

@@ -20,9 +20,9 @@ from .checkpoints.llamagen_bundle import find_tokenizer, plan_llamagen
 from .checkpoints.reader import Checkpoint
 from .checkpoints.taming import FIRST_STAGE, build_checked, plan_bundle
 from .checkpoints.tensor_names import Source, is_llamagen_tokenizer
-from .conditions.config import ConditionConfig
+from .conditions.kinds import ConditionConfig
 from .loading import holds_transformer, is_native, open_released, plan_first_stage, yaml_of
-from .priors.kinds import PRIOR_KINDS
+from .priors.kinds import prior_kinds
 from .storage.door import brief, check_numbers
 from .storage.model_file import check_finite, config_from, parse_config
 
@@ -124,7 +124,7 @@ def _inspect_native(path: Path) -> ModelInfo:
     config = parse_config(metadata, path.name)
     stages = ("vqgan", "condition_vqgan")
     configs = {part: stage_of_config(config[part], path.name)[1] for part in stages if part in config}
-    for part, kinds_of, default in (("prior", PRIOR_KINDS, "transformer"), ("control", CONTROL_KINDS, "")):
+    for part, kinds_of, default in (("prior", prior_kinds(), "transformer"), ("control", CONTROL_KINDS, "")):
         if part in config:
             configs[part] = config_of_kind(config[part], kinds_of, default, path.name)[1]
     prefixes = {"vqgan": "vqgan.", "prior": "prior.", "condition_vqgan": "condition.", "control": "control."}

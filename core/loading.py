@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from .autoencoders.vqgan import VQGAN
+from .autoencoders.base import FirstStage
 from .autoencoders.vqgan_file import read_vqgan
 from .bundle import Bundle
 from .bundle_file import load_bundle, make_bundle, read_condition_vqgan
@@ -34,7 +34,7 @@ from .storage.door import brief, existing_file, is_folder
 from .storage.header import check_header
 
 
-def load_vqgan(path: str | Path, config: str | Path | None = None, on_read: OnRead | None = None) -> VQGAN:
+def load_vqgan(path: str | Path, config: str | Path | None = None, on_read: OnRead | None = None) -> FirstStage:
     """The VQGAN of a file: the first stage where there is more.
 
     Args:
@@ -51,7 +51,7 @@ def load_vqgan(path: str | Path, config: str | Path | None = None, on_read: OnRe
     return materialize(plan_first_stage(checkpoint, config), checkpoint.path.name, on_read)
 
 
-def load_condition_vqgan(path: str | Path, config: str | Path | None = None) -> VQGAN:
+def load_condition_vqgan(path: str | Path, config: str | Path | None = None) -> FirstStage:
     """The VQGAN of a bundle's condition, or of a file that holds one VQGAN only; otherwise as `load_vqgan`."""
     if is_native(path):
         return read_condition_vqgan(path)

@@ -1,4 +1,4 @@
-"""A condition together with the canvas it was made for, so that a picture of any size can guide one as large."""
+"""A condition together with the canvas it was made for, so that an image of any size can guide one as large."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from .bundle import Bundle
 from .canvas.canvas import Canvas
 from .canvas.codec import crop_padding, decode_latents, padding_of
 from .conditions.base import Condition, repeat
-from .conditions.config import ConditionKind
 from .conditions.control import ControlAREncoder, ControlledCondition
 from .conditions.edges import canny
 from .conditions.kinds import KINDS
@@ -29,24 +28,24 @@ from .sampling.checks import first_prefix
 
 @dataclass(frozen=True)
 class PreparedCondition:
-    """condition, and an empty canvas of the size and number of pictures that it guides."""
+    """condition, and an empty canvas of the size and number of images that it guides."""
 
     condition: Condition
     canvas: Canvas
 
 
-def prepare_image_condition(bundle: Bundle, kind: ConditionKind, images: Tensor) -> PreparedCondition:
-    """Guide by condition pictures, or label maps, as `Bundle.condition` takes them, with sides of any length.
+def prepare_image_condition(bundle: Bundle, kind: str, images: Tensor) -> PreparedCondition:
+    """Guide by condition images, or label maps, as `Bundle.condition` takes them, with sides of any length.
 
     Args:
         kind: what they are.
-        pictures: [B, 1 or 3, H, W], or labels [B, H, W].
+        images: [B, 1 or 3, H, W], or labels [B, H, W].
     Raises:
         ValueError: the bundle is guided by something else, or what `Bundle.condition` refuses.
     """
     check_kind(bundle, kind)
     stride = bundle.vqgan.config.stride
-    factor = max(1, bundle.condition_config.factor)  # how much larger the new picture is
+    factor = max(1, bundle.condition_config.factor)  # how much larger the new image is
     height, width = (side * factor for side in images.shape[-2:])
     condition = bundle.condition(_pad(images, max(1, stride // factor)))
     empty = Canvas.empty(len(images), *(condition.canvas_size or bundle.empty_canvas(1).size))
@@ -61,7 +60,7 @@ def _pad(images: Tensor, multiple: int) -> Tensor:
 
 
 def prepare_label_condition(bundle: Bundle, labels: Tensor) -> PreparedCondition:
-    """Guide by class labels [B] int64, a picture each, one window large.
+    """Guide by class labels [B] int64, an image each, one window large.
 
     Raises:
         ValueError: the bundle is guided by something else, or a class that it does not know.
@@ -81,7 +80,7 @@ def prepare_words_condition(bundle: Bundle, caption: str) -> PreparedCondition:
 
 
 def prepare_text_condition(bundle: Bundle, text: TextFeatures) -> PreparedCondition:
-    """Guide by prompts, a picture each, one window large.
+    """Guide by prompts, an image each, one window large.
 
     Raises:
         ValueError: the bundle is guided by something else, or another text encoder's features.
@@ -177,7 +176,7 @@ def prepare_unconditional(bundle: Bundle, canvas: Canvas | None) -> PreparedCond
     return PreparedCondition(bundle.condition(None, canvas.size), canvas)
 
 
-def check_kind(bundle: Bundle, kind: ConditionKind) -> None:
+def check_kind(bundle: Bundle, kind: str) -> None:
     """Raise ValueError unless this kind of condition guides the bundle's prior."""
     wanted = bundle.condition_config.kind
     if kind != wanted:
@@ -189,15 +188,14 @@ def check_kind(bundle: Bundle, kind: ConditionKind) -> None:
 
 @torch.inference_mode()
 def show_condition(bundle: Bundle, prepared: PreparedCondition) -> Tensor:
-    """What is left of the condition picture after quantization: all that the prior knows of it.
+    """What is left of the condition image after quantization: all that the prior knows of it.
 
-    [B, 1 or 3, H, W] in -1..1, as large as the picture it guides, on the CPU; label maps in colors.
+    [B, 1 or 3, H, W] in -1..1, as large as the image it guides, on the CPU; label maps in colors.
     """
     vqgan, condition = bundle.condition_vqgan, prepared.condition
     assert vqgan is not None  # as of all kinds that are images
     assert isinstance(condition, SpatialCondition)
-    device = vqgan.post_quant_conv.weight.device
-    images = decode_latents(vqgan, vqgan.codebook.lookup(condition.indices.to(device)))
+    images = decode_latents(vqgan, vqgan.codebook.lookup(condition.indices.to(vqgan.device)))
     if bundle.condition_config.kind == "segmentation":
         images = colorize_labels(images.argmax(1), images.shape[1])
     return crop_padding(images, prepared.canvas.padding, bundle.vqgan.config.stride)
@@ -227,12 +225,12 @@ def condition_agreement(bundle: Bundle, prepared: PreparedCondition, images: Ten
 
 
 def expand_batch(prepared: PreparedCondition, canvas: Canvas | None, images: int) -> tuple[Condition, Canvas]:
-    """Condition and canvas for `images` new pictures of each that is guided.
+    """Condition and canvas for `images` new images of each that is guided.
 
     Args:
-        canvas: what is known already; None for nothing. One is used for all guided pictures.
+        canvas: what is known already; None for nothing. One is used for all guided images.
     Raises:
-        ValueError: less than one picture, or a canvas of several pictures and a condition of another number.
+        ValueError: less than one image, or a canvas of several images and a condition of another number.
     """
     if images < 1:
         raise ValueError(f"{images} pictures can't be made; ask for at least 1")

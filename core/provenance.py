@@ -1,4 +1,4 @@
-"""A picture that remembers its codes and how they were painted, as text inside the PNG, and back."""
+"""An image that remembers its codes and how they were painted, as text inside the PNG, and back."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ FORMAT = "tessera/1"
 
 
 class Note(NamedTuple):
-    """What a picture remembers."""
+    """What the PNG holds."""
 
-    canvas: Canvas  # of this picture alone
+    canvas: Canvas  # of this image alone
     vqgan: str  # fingerprint of the weights that decoded it
 
 
@@ -37,9 +37,9 @@ def weights_fingerprint(model: nn.Module) -> str:
 
 
 def origin(prior: str, seed: int, settings: SamplingSettings, sliding: Sliding, wrap: Wrap = "none") -> str:
-    """How one picture was painted, as JSON: the fingerprint of the prior's weights, the seed of this very picture,
+    """How one image was painted, as JSON: the fingerprint of the prior's weights, the seed of this very image,
     all settings (a temperature map and a bias of codes as their fingerprints), the window's way and the way to draw.
-    Without "draw" it was one uniform number a cell: the seed then gives another picture today."""
+    Without "draw" it was one uniform number a cell: the seed then gives another image today."""
     values = dataclasses.asdict(settings)
     values["guidance"] = values.pop("guidance_scale")
     values |= {"stride": sliding.stride, "wrap": wrap, "draw": DRAW}
@@ -51,7 +51,7 @@ def origin(prior: str, seed: int, settings: SamplingSettings, sliding: Sliding, 
 
 
 def write_note(canvas: Canvas, image: int, vqgan: str) -> str:
-    """One picture of a canvas, its origin and the fingerprint of its VQGAN as text."""
+    """One image of a canvas, its origin and the fingerprint of its VQGAN as text."""
     content = {
         "format": FORMAT,
         "vqgan": vqgan,
@@ -69,7 +69,7 @@ def read_note(path: str | Path) -> Note:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no picture, or one that remembers nothing, or nothing that can be used.
+        ValueError: no image, or one that remembers nothing, or nothing that can be used.
     """
     path = existing_file(path, "a PNG")
     try:
@@ -96,7 +96,7 @@ def read_note(path: str | Path) -> Note:
 
 
 def check_vqgan(note: Note, vqgan: str, name: str) -> None:
-    """Raise ValueError unless weights of this fingerprint decoded the picture called `name`."""
+    """Raise ValueError unless weights of this fingerprint decoded the image called `name`."""
     if vqgan != note.vqgan:
         raise ValueError(
             f"{name} was decoded by another VQGAN, whose fingerprint begins with {note.vqgan[:8]}; "

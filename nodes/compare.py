@@ -1,13 +1,13 @@
 """Nodes that compare: settings, candidates, pictures, codes."""
 
 from collections.abc import Callable
-from math import ceil, nan
+from math import nan
 from typing import get_args
 
 from torch import Tensor
 
 from ..core.autoencoders.quantizers import codebook_usage
-from ..core.canvas.atlas import CODES_AT_ONCE, Order, code_counts, codebook_atlas
+from ..core.canvas.atlas import Order, code_counts, codebook_atlas
 from ..core.canvas.canvas import Canvas
 from ..core.images.io import to_pil, to_tensor
 from ..core.images.metrics import check_alike, code_agreement, perceptual_comparison, psnr, ssim
@@ -202,7 +202,7 @@ class CodebookAtlas(io.ComfyNode):
     @classmethod
     def execute(cls, vqgan: VQGANHandle, order: str, canvas: Canvas | None = None) -> io.NodeOutput:
         codes = vqgan.module.config.codebook_size
-        with comfy.Watched(vqgan.ready_for_atlas().decoder, ceil(codes / CODES_AT_ONCE)):
+        with comfy.Watched(vqgan.ready_for_atlas().decoder, codes):
             shown = to_image(codebook_atlas(vqgan.module, order, canvas))
         use = codebook_usage(code_counts(canvas, codes))
         return io.NodeOutput(shown, use.usage, use.perplexity, ui=comfy.saved_pictures(shown, cls))

@@ -271,6 +271,10 @@ def prepare_and_show(model: BundleHandle, kind: str, pictures: Tensor) -> tuple[
         cells = -(-height // model.stride) * -(-width // model.stride)
         comfy.say(f"{width}x{height} pixels will be {cells} cells; Plan Run tells beforehand how long they take")
     bundle = model.ready_for_condition(*pictures.shape[-2:])
-    with comfy.Watched(bundle.condition_vqgan, len(pictures)):
+    if bundle.condition_config.unconditional:
+        bundle.condition(None)  # encoded once, and before the bar counts
+    first, second = comfy.Progress().shared(2)
+    with comfy.Watched(bundle.condition_vqgan.encoder, len(pictures), first):
         condition = prepare_image_condition(bundle, kind, pictures)
+    with comfy.Watched(bundle.condition_vqgan.decoder, len(pictures), second):
         return condition, to_image(show_condition(model.bundle, condition))

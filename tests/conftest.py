@@ -67,8 +67,7 @@ def tiny_bundle(kind: str, **prior_changes):
     """A small random bundle of one kind: 16 codes, cells of 4 pixels, a window of 4 x 4 cells."""
     from tessera.core.autoencoders.vqgan import VQGAN, VQGANConfig
     from tessera.core.bundle import Bundle
-    from tessera.core.conditions.config import ConditionConfig
-    from tessera.core.conditions.kinds import KINDS
+    from tessera.core.conditions.kinds import KINDS, ConditionConfig
     from tessera.core.priors.transformer import Transformer, TransformerConfig
 
     def vqgan(**changes) -> VQGAN:

@@ -12,8 +12,8 @@ LAYERS = ("core", "downloads", "nodes", "training", "benchmarks")
 HOST = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "nodes", "server", "execution"}
 # sub-packages and files of core, lowest first; each imports only what stands before it, and its own files
 FLOORS = [
-    "geometry", "storage", "images", "prefix", "autoencoders", "canvas", "priors", "conditions", "sampling", "bundle",
-    "bundle_file", "checkpoints", "loading", "clip", "prepared", "provenance", "inspection", "api",
+    "geometry", "modules", "storage", "images", "prefix", "autoencoders", "canvas", "priors", "conditions", "sampling",
+    "bundle", "bundle_file", "checkpoints", "loading", "clip", "prepared", "provenance", "inspection", "api",
 ]  # fmt: skip
 SOURCES = sorted([*ROOT.glob("*.py"), *(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))])
 

@@ -8,6 +8,8 @@ all positions, stride-2 convolution padded right and bottom only, nearest-neighb
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..modules import Stack
+
 
 def group_norm(channels: int, groups: int = 32) -> nn.GroupNorm:
     """GroupNorm as the released models have it; `channels` must be a multiple of `groups`."""
@@ -88,10 +90,10 @@ class Level(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int, blocks: int, attention: bool, groups: int = 32):
         super().__init__()
-        self.block = nn.ModuleList(
+        self.block = Stack(
             ResidualBlock(channels_in if i == 0 else channels_out, channels_out, groups) for i in range(blocks)
         )
-        self.attn = nn.ModuleList(AttentionBlock(channels_out, groups) for _ in range(blocks if attention else 0))
+        self.attn = Stack(AttentionBlock(channels_out, groups) for _ in range(blocks if attention else 0))
 
     def forward(self, x: Tensor) -> Tensor:
         for i, block in enumerate(self.block):

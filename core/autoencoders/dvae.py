@@ -1,4 +1,4 @@
-"""DALL-E's discrete VAE (Ramesh et al. 2021, appendix A): f8, 8192 codes, a row of table 3.
+"""DALL-E's discrete VAE (Ramesh et al. 2021, appendix A): f8, 8192 codes, a row of arXiv table 5.
 
     image --Encoder--> logits over the codes of each cell --largest--> code --Decoder--> mean of each pixel
 
@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..storage.kinds import Kind
+from .base import FirstStage
 from .quantizers import Quantized, check_indices
 
 GROUPS = 4
@@ -34,6 +36,11 @@ class DVAEConfig:
     stride = 2 ** (GROUPS - 1)
     normalize_codes = False
     codebook = "nearest"
+
+    @property
+    def pixel_channels(self) -> int:
+        """Channels of the finest group."""
+        return self.hidden
 
     def __post_init__(self):
         for name in ("hidden", "blocks_per_group", "codebook_size", "code_dim"):
@@ -93,6 +100,13 @@ class Tower(nn.Module):
         parts["output"] = nn.Sequential(OrderedDict(relu=nn.ReLU(), conv=Conv(previous, leave, 1)))
         self.blocks = nn.Sequential(parts)
 
+    @property
+    def enter(self) -> Conv:
+        """The first layer."""
+        first = self.blocks[0]
+        assert isinstance(first, Conv)
+        return first
+
     def forward(self, x: Tensor) -> Tensor:
         return self.blocks(x)
 
@@ -107,7 +121,7 @@ class DVAECodebook(nn.Module):
     @property
     def codes(self) -> Tensor:
         """[K, D]"""
-        enter = self.decoder[0].blocks.input
+        enter = self.decoder[0].enter
         return enter.w.flatten(1).T + enter.b
 
     def lookup(self, indices: Tensor) -> Tensor:
@@ -121,8 +135,10 @@ class DVAECodebook(nn.Module):
         return Quantized(self.lookup(indices), indices, latents.new_zeros(()))
 
 
-class DVAE(nn.Module):
+class DVAE(nn.Module, FirstStage):
     """A first stage as `VQGAN` is one; latents are logits over the codes."""
+
+    config: DVAEConfig
 
     def __init__(self, config: DVAEConfig):
         super().__init__()
@@ -141,16 +157,6 @@ class DVAE(nn.Module):
     def codebook(self) -> DVAECodebook:
         """Of the weights as they are."""
         return DVAECodebook(self.decoder)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.decoder.blocks.input.b.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the weights."""
-        return self.decoder.blocks.input.b.dtype
 
     @property
     def latent_width(self) -> int:
@@ -172,18 +178,8 @@ class DVAE(nn.Module):
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes [B, D, h, w] -> image [B, 3, H, W] in -1..1."""
-        x = codes
-        for name, part in self.decoder.blocks.named_children():
-            x = x if name == "input" else part(x)
+        x = self.decoder.blocks[1:](codes)
         return ((x[:, :3].sigmoid() - MARGIN) / (1 - 2 * MARGIN)).clamp(0, 1) * 2 - 1
-
-    def encode_indices(self, image: Tensor) -> Tensor:
-        """[B, 3, H, W] in -1..1 -> indices [B, H/8, W/8] int64."""
-        return self.encode(image).argmax(1)
-
-    def decode_indices(self, indices: Tensor) -> Tensor:
-        """Indices [B, h, w] int64 -> image [B, 3, H, W]."""
-        return self.decode(self.codebook.lookup(indices))
 
     def loss(self, image: Tensor, temperature: float, kl_weight: float) -> Tensor:
         """What training lowers: the negative logarithm of the logit-Laplace density of each pixel's channels, and the
@@ -208,3 +204,6 @@ class DVAE(nn.Module):
 def map_pixels(image: Tensor) -> Tensor:
     """-1..1 -> 0.1..0.9"""
     return (1 - 2 * MARGIN) * (image + 1) / 2 + MARGIN
+
+
+KIND: Kind[FirstStage] = Kind("dvae", DVAE, DVAEConfig)

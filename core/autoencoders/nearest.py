@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .precision import exact_float32
 
-# The nearest-code search holds distances of so many codes to so many latents at once: 4 MB in float32
+# Codes and latents whose distances are held at once: 4 MB in float32
 CODES_TILE, LATENTS_TILE = 2048, 512
 GROUP = 32  # codes; the minimum of each group comes first, since a place costs much more to find than a value
 

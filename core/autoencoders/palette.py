@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..storage.kinds import Kind
+from .base import FirstStage
 from .nearest import as_rows
 from .quantizers import Quantized, VectorQuantizer
 
@@ -17,7 +19,7 @@ class PaletteConfig:
 
     codebook_size: int = 512
 
-    image_channels = 3
+    image_channels = pixel_channels = 3
     code_dim = 3
     stride = 1
     normalize_codes = False
@@ -28,8 +30,11 @@ class PaletteConfig:
             raise ValueError(f"codebook_size is {self.codebook_size}; it must be at least 1")
 
 
-class Palette(nn.Module):
+class Palette(nn.Module, FirstStage):
     """Colors in -1..1. A first stage as `VQGAN` is one, for images of three channels and any size."""
+
+    config: PaletteConfig
+    codebook: VectorQuantizer
 
     def __init__(self, config: PaletteConfig):
         super().__init__()
@@ -51,16 +56,6 @@ class Palette(nn.Module):
         return palette.eval().requires_grad_(False)
 
     @property
-    def device(self) -> torch.device:
-        """Where the colors are."""
-        return self.codebook.codes.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the colors."""
-        return self.codebook.codes.dtype
-
-    @property
     def latent_width(self) -> int:
         """Numbers a cell: red, green and blue."""
         return 3
@@ -79,10 +74,5 @@ class Palette(nn.Module):
         """Colors [B, 3, H, W] as they are, in memory of their own."""
         return codes.clone()
 
-    def encode_indices(self, image: Tensor) -> Tensor:
-        """[B, 3, H, W] in -1..1 -> indices [B, H, W] int64."""
-        return self.quantize(self.encode(image)).indices
 
-    def decode_indices(self, indices: Tensor) -> Tensor:
-        """Indices [B, H, W] int64 -> image [B, 3, H, W]."""
-        return self.codebook.lookup(indices)
+KIND: Kind[FirstStage] = Kind("palette", Palette, PaletteConfig)

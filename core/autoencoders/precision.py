@@ -1,4 +1,4 @@
-"""Arithmetic in which close distances keep their order."""
+"""Exact float32 arithmetic, in which close distances keep their order."""
 
 from __future__ import annotations
 

@@ -4,12 +4,12 @@ Two ways to quantize behind one call, `quantized = codebook(latents)`:
 `VectorQuantizer` (nearest code; learned by gradient or by moving average, optionally on the unit sphere)
 and `GumbelQuantizer` (a categorical choice relaxed by Gumbel noise while training).
 
-arXiv eq. 4, with sg the stop-gradient and beta the commitment weight; x is the image, z = E(x), z_q the codes:
+arXiv eq. 4, with sg the stop-gradient; x is the image, z = E(x), z_q the codes:
 
-    L_VQ = |x - G(z_q)|^2 + |sg(z) - z_q|^2 + beta |sg(z_q) - z|^2
+    L_VQ = |x - G(z_q)|^2 + |sg(z) - z_q|^2 + |sg(z_q) - z|^2
 
-The last two terms are the quantizer's `loss`. The first is the reconstruction loss of `training/stages/vqgan.py`, which
-is L1 and LPIPS in the paper's models.
+The last two terms, each with a weight of its own, are the quantizer's `loss`. The first is the reconstruction loss of
+`training/stages/vqgan.py`, which is L1 and LPIPS in the paper's models.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .precision import exact_float32
 class QuantizerLosses:
     """Weights of a quantizer's loss, and the pace of its moving average. They matter to training only."""
 
-    commitment_weight: float = 0.25  # beta, on |sg(z_q) - z|^2 of arXiv eq. 4 (released models: 1)
+    commitment_weight: float = 0.25  # on |sg(z_q) - z|^2 of arXiv eq. 4 (released models: 1)
     codebook_weight: float = 1.0  # on |z_q - sg(z)|^2 of arXiv eq. 4 (released models: 0.25)
     ema_decay: float = 0.99
     kl_weight: float = 5e-4  # Gumbel only (released models: 1e-8)

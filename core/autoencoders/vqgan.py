@@ -8,12 +8,13 @@ Module names equal those of the released checkpoints, so their weights load with
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..modules import Stack
+from ..storage.kinds import Kind
+from .base import FirstStage
 from .blocks import Downsample, Level, Middle, Upsample, group_norm
-from .precision import exact_float32
 from .quantizers import GumbelQuantizer, Quantized, QuantizerLosses, VectorQuantizer
 
 MAX_LEVELS, MAX_BLOCKS = 16, 64  # a file that asks for millions would never finish
@@ -75,6 +76,11 @@ class VQGANConfig:
         """Pixels per cell side."""
         return self.patch_size * 2 ** (len(self.channel_mult) - 1)
 
+    @property
+    def pixel_channels(self) -> int:
+        """Channels at full resolution, counted a pixel of the image."""
+        return self.channels // self.patch_size**2
+
 
 class Encoder(nn.Module):
     """[B, C, H, W] -> [B, latent_channels, H/stride, W/stride]"""
@@ -84,7 +90,7 @@ class Encoder(nn.Module):
         widths = [config.channels * m for m in config.channel_mult]
         self.patch_size = config.patch_size
         self.conv_in = nn.Conv2d(config.image_channels * config.patch_size**2, config.channels, 3, padding=1)
-        self.down = nn.ModuleList()
+        self.down: Stack[Level] = Stack()
         previous = config.channels
         for i, width in enumerate(widths):
             level = Level(previous, width, config.blocks_per_level, i in config.attention_levels, config.norm_groups)
@@ -123,7 +129,7 @@ class Decoder(nn.Module):
                 level.upsample = Upsample(width)
             levels.insert(0, level)  # indexed by level: up.0 is the full resolution and runs last
             previous = width
-        self.up = nn.ModuleList(levels)
+        self.up = Stack[Level](levels)
         self.norm_out = group_norm(previous, config.norm_groups)
         self.conv_out = nn.Conv2d(previous, config.image_channels * config.patch_size**2, 3, padding=1)
 
@@ -135,7 +141,7 @@ class Decoder(nn.Module):
 
 
 class Reconstruction(NamedTuple):
-    """A picture's way through the whole VQGAN."""
+    """What `VQGAN.forward` returns."""
 
     image: Tensor  # [B, C, H, W], about -1..1, not clamped
     quantized: Quantized
@@ -151,12 +157,15 @@ def build_quantizer(config: VQGANConfig, losses: QuantizerLosses) -> VectorQuant
     return VectorQuantizer(size, dim, normalize=normalize, product=kind == "product", ema=kind == "ema", losses=losses)
 
 
-class VQGAN(nn.Module):
-    """Pictures to codes and back.
+class VQGAN(nn.Module, FirstStage):
+    """Images to codes and back.
 
-    Height and width of pictures must be multiples of `config.stride`; `image.pad_to_multiple`
+    Height and width of images must be multiples of `config.stride`; `images.resize.pad_to_multiple`
     makes them so. `losses` matter to training only.
     """
+
+    config: VQGANConfig
+    codebook: VectorQuantizer | GumbelQuantizer
 
     def __init__(self, config: VQGANConfig, losses: QuantizerLosses = QuantizerLosses()):  # noqa: B008, frozen
         super().__init__()
@@ -167,16 +176,6 @@ class VQGAN(nn.Module):
         codebook_input = config.latent_channels if config.codebook == "gumbel" else config.code_dim
         self.quant_conv = nn.Conv2d(config.latent_channels, codebook_input, 1)
         self.post_quant_conv = nn.Conv2d(config.code_dim, config.latent_channels, 1)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.quant_conv.weight.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the weights."""
-        return self.quant_conv.weight.dtype
 
     @property
     def latent_width(self) -> int:
@@ -190,7 +189,7 @@ class VQGAN(nn.Module):
             ValueError: wrong number of channels, or a side that is not a multiple of the stride.
         """
         self.check_image_size(image)
-        # contiguous: torch's GroupNorm on the CPU is twenty times less exact on channels-last pictures
+        # contiguous: torch's GroupNorm on the CPU is twenty times less exact on channels-last images
         return self.quant_conv(self.encoder(image.contiguous()))
 
     def check_image_size(self, image: Tensor) -> None:
@@ -212,25 +211,21 @@ class VQGAN(nn.Module):
         return self.codebook(latents)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Picture G(z_q) (arXiv eq. 3): [B, D, h, w] -> [B, C, H, W], about -1..1, not clamped."""
+        """Image G(z_q) (arXiv eq. 3): [B, D, h, w] -> [B, C, H, W], about -1..1, not clamped."""
         return self.decoder(self.post_quant_conv(codes.contiguous()))  # as in encode
-
-    def encode_indices(self, image: Tensor) -> Tensor:
-        """[B, C, H, W] in -1..1 -> indices [B, h, w] int64; the same ones inside autocast, which are what priors learn
-        and what they are given in use."""
-        with exact_float32(image.device):
-            return self.quantize(self.encode(image)).indices
-
-    def decode_indices(self, indices: Tensor) -> Tensor:
-        """Indices [B, h, w] int64 in 0..K-1 -> picture [B, C, H, W]."""
-        return self.decode(self.codebook.lookup(indices))
 
     def forward(self, image: Tensor, quantize: bool = True) -> Reconstruction:
         """[B, C, H, W] in -1..1 -> reconstruction, what it was quantized to, and the latents before.
 
         Args:
-            quantize: False decodes the latents themselves, as a first stage may do before it has codes worth the name.
+            quantize: False decodes the latents themselves, as at the start of training, before the codes are useful.
         """
         latents = self.encode(image)
-        quantized = self.quantize(latents) if quantize else self.codebook.unquantized(latents)
+        if quantize or isinstance(self.codebook, GumbelQuantizer):
+            quantized = self.quantize(latents)
+        else:
+            quantized = self.codebook.unquantized(latents)
         return Reconstruction(self.decode(quantized.codes), quantized, latents)
+
+
+KIND: Kind[FirstStage] = Kind("vqgan", VQGAN, VQGANConfig)

@@ -1,4 +1,4 @@
-"""The codebook to look at: a swatch of every code."""
+"""The codebook as an image: a swatch of every code."""
 
 import math
 from typing import Literal, get_args
@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..autoencoders.vqgan import VQGAN
+from ..autoencoders.base import FirstStage
 from ..images.tiles import tile_images
 from .canvas import Canvas
 
@@ -17,21 +17,21 @@ CODES_AT_ONCE = SIDE**2
 
 
 @torch.inference_mode()
-def swatches(vqgan: VQGAN, codes: Tensor | None = None) -> Tensor:
+def swatches(vqgan: FirstStage, codes: Tensor | None = None) -> Tensor:
     """What these codes [n], or all, look like among the others: [n, C, stride, stride] in -1..1, on the CPU.
 
-    The decoder's norms and attention see the whole picture, so a code alone would lose its colors: codes are
+    The decoder's norms and attention see the whole image, so a code alone would lose its colors: codes are
     decoded together, a block of 2 x 2 cells each, and cut out of the middle of their block.
     """
     codes, stride = torch.arange(vqgan.config.codebook_size) if codes is None else codes, vqgan.config.stride
     size = len(codes)
-    # far apart in the codebook, side by side in the picture: trained codebooks put like codes near each other
+    # far apart in the codebook, side by side in the image: trained codebooks put like codes near each other
     mixed = torch.arange(size) * coprime(size) % size
     found = torch.empty(size, vqgan.config.image_channels, stride, stride)
     for some in mixed.split(CODES_AT_ONCE):
         cells = codes[some].repeat(-(-CODES_AT_ONCE // len(some)))[:CODES_AT_ONCE].view(1, SIDE, SIDE)
         blocks = cells.repeat_interleave(2, 1).repeat_interleave(2, 2)
-        image = vqgan.decode_indices(blocks.to(vqgan.post_quant_conv.weight.device)).clamp(-1, 1).cpu()[0]
+        image = vqgan.decode_indices(blocks.to(vqgan.device)).clamp(-1, 1).cpu()[0]
         # [C, 16 * 2s, 16 * 2s] -> [16 * 16, C, 2s, 2s]
         patches = image.view(-1, SIDE, 2 * stride, SIDE, 2 * stride).permute(1, 3, 0, 2, 4).flatten(0, 1)
         inner = slice(stride // 2, stride // 2 + stride)
@@ -39,7 +39,7 @@ def swatches(vqgan: VQGAN, codes: Tensor | None = None) -> Tensor:
     return found
 
 
-def most_used(vqgan: VQGAN, counts: Tensor, most: int = 64) -> Tensor:
+def most_used(vqgan: FirstStage, counts: Tensor, most: int = 64) -> Tensor:
     """The codes used most by counts [K], row by row from the top left: [1, C, H, W] in -1..1."""
     codes = counts.argsort(descending=True, stable=True)[: min(most, int((counts > 0).sum()))]
     return tile_images(swatches(vqgan, codes), gap=1)
@@ -53,8 +53,8 @@ def coprime(size: int) -> int:
     return step
 
 
-def codebook_atlas(vqgan: VQGAN, order: Order, canvas: Canvas | None = None) -> Tensor:
-    """All codes on one picture, row by row from the top left: [1, C, H, W] in -1..1.
+def codebook_atlas(vqgan: FirstStage, order: Order, canvas: Canvas | None = None) -> Tensor:
+    """All codes on one image, row by row from the top left: [1, C, H, W] in -1..1.
 
     Args:
         order: by "number", by "brightness", or by how often the canvas uses them.
@@ -75,11 +75,11 @@ def codebook_atlas(vqgan: VQGAN, order: Order, canvas: Canvas | None = None) -> 
 
 
 def colors_in(canvas: Canvas, images: Tensor, size: int, stride: int) -> Tensor:
-    """What codes look like in pictures that use them: the mean color of each of `size` codes.
+    """What codes look like in images that use them: the mean color of each of `size` codes.
 
     Args:
         canvas: of [B, h, w] cells, all known.
-        images: its pictures, [B, 1 or 3, H, W] in -1..1, with `stride` pixels from cell to cell.
+        images: its images, [B, 1 or 3, H, W] in -1..1, with `stride` pixels from cell to cell.
     Returns:
         [size, 3] uint8; a middle gray for codes that are not used.
     """

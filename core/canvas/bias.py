@@ -1,6 +1,6 @@
-"""Leaning towards some codes and away from others: one number for each code, added to its logit at every draw.
+"""A bias of codes: one number for each, added to its logit at every draw.
 
-What a picture is painted with, and lists of codes to ban or to boost, become the same [K] numbers
+What an image is painted with, and lists of codes to ban or to boost, become the same [K] numbers
 (`SamplingSettings.bias`), so they add up. -inf bans a code. Only the draw changes: entropy and log-probability stay
 the model's own.
 """
@@ -17,7 +17,7 @@ MAX_CODES = 2**20  # named in a list
 
 
 def palette_bias(counts: Tensor, strength: float = 1.0, only: bool = False) -> Tensor:
-    """Lean towards codes as they are used: counts [K], whole or not -> [K] float32, 0 for the commonest.
+    """Favor codes by how often they are used: counts [K], whole or not -> [K] float32, 0 for the commonest.
 
     Args:
         strength: 0 changes nothing; 1 multiplies each code's probability by its share of the commonest one's use.

@@ -21,10 +21,10 @@ MAX_CELLS = 2**24  # as 4096 x 4096
 class Canvas:
     """indices [B, h, w] int64 and known [B, h, w] bool. Every method returns a new canvas.
 
-    overhang: how much of the last row and of the last column lies beyond the image, in shares of a cell,
+    padding: how much of the last row and of the last column lies beyond the image, in shares of a cell,
         0 to below 1: an image whose sides are no multiples of the stride only fills part of them.
-    wrap: borders at which the image goes on with its other end, so that it tiles: see `window.Sliding`.
-    origins: how each image was last painted, as `provenance.origin` writes it ("" where it was not), or none at all.
+    wrap: borders at which the image goes on with its other end, so that it tiles: see `sampling.windows`.
+    provenance: how each image was last painted, as `provenance.origin` writes it ("" where it was not), or none at all.
 
     Raises ValueError for tensors of other shapes or types, negative codes, and an image that would overhang where it
     wraps.
@@ -76,7 +76,7 @@ class Canvas:
         return cls(indices.clone(), torch.ones_like(indices, dtype=torch.bool))
 
     def with_padding(self, padding: tuple[float, float]) -> Canvas:
-        """The same cells, the last row and column cut by so much."""
+        """The same cells with this padding."""
         return replace(self.clone(), padding=padding)
 
     def with_wrap(self, wrap: Wrap) -> Canvas:
@@ -88,7 +88,7 @@ class Canvas:
         return replace(self.clone(), provenance=provenance)
 
     def with_cells(self, indices: Tensor, known: Tensor) -> Canvas:
-        """Other cells [B, h, w] in as many images of the same size, overhang, wrap and origin."""
+        """Other cells [B, h, w] in as many images of the same size, padding, wrap and provenance."""
         return replace(self, indices=indices.clone(), known=known.clone())
 
     def clone(self) -> Canvas:

@@ -1,15 +1,15 @@
-"""A canvas to look at: decoded, with its cells drawn in."""
+"""A canvas as an image: decoded, with its cells drawn in."""
 
 import torch
 from torch import Tensor
 
-from ..autoencoders.vqgan import VQGAN
+from ..autoencoders.base import FirstStage
 from .canvas import Canvas
 from .codec import decode_canvas
 from .masks import unknown_mask
 
 
-def canvas_view(vqgan: VQGAN, canvas: Canvas) -> Tensor:
+def canvas_view(vqgan: FirstStage, canvas: Canvas) -> Tensor:
     """[B, h, w] cells -> images [B, C, H, W] in -1..1: lines between cells, unknown ones crossed out in white."""
     stride = vqgan.config.stride
     images = decode_canvas(vqgan, canvas)

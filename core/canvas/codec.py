@@ -1,13 +1,13 @@
-"""Pictures of any size to canvases and back (section 3.1). Sides that are no multiples of the stride are padded,
+"""Images of any size to canvases and back (section 3.1). Sides that are no multiples of the stride are padded,
 and the canvas remembers by how much."""
 
 import torch
 from torch import Tensor
 
+from ..autoencoders.base import FirstStage
 from ..autoencoders.precision import exact_float32
-from ..autoencoders.strip_decoder import decode_codes
-from ..autoencoders.strip_encoder import encode
-from ..autoencoders.vqgan import VQGAN
+from ..autoencoders.strips.decoder import decode_codes
+from ..autoencoders.strips.encoder import encode
 from ..geometry import Wrap
 from ..images.io import check_images
 from ..images.resize import pad_to_multiple
@@ -20,13 +20,13 @@ def padding_of(height: int, width: int, stride: int) -> tuple[float, float]:
 
 
 def empty_canvas(height: int, width: int, stride: int) -> Canvas:
-    """A canvas for a picture of so many pixels, all unknown."""
+    """A canvas for an image of this many pixels, all unknown."""
     canvas = Canvas.empty(1, -(-height // stride), -(-width // stride))
     return canvas.with_padding(padding_of(height, width, stride))
 
 
 def crop_padding(images: Tensor, padding: tuple[float, float], stride: int) -> Tensor:
-    """Cut off what overhangs: [..., h*stride, w*stride] -> [..., H, W]."""
+    """Crop the padding: [..., h*stride, w*stride] -> [..., H, W]."""
     bottom, right = (round(share * stride) for share in padding)
     return images[..., : images.shape[-2] - bottom, : images.shape[-1] - right]
 
@@ -43,13 +43,13 @@ def check_latents(latents: Tensor, width: int) -> None:
 
 
 @torch.inference_mode()
-def encode_latents(vqgan: VQGAN, images: Tensor) -> Tensor:
-    """Latents of pictures [B, 1 or 3, H, W] in -1..1 of any size, picture by picture -> [B, D, h, w] on the CPU.
+def encode_latents(vqgan: FirstStage, images: Tensor) -> Tensor:
+    """Latents of images [B, 1 or 3, H, W] in -1..1 of any size, image by image -> [B, D, h, w] on the CPU.
 
-    Those that would take much memory are encoded strip by strip (`strip_encoder.encode`).
+    Those that would take much memory are encoded strip by strip (`strips.encoder.encode`).
 
     Raises:
-        ValueError: a broken picture, or one with channels that the VQGAN does not take.
+        ValueError: a broken image, or one with channels that the VQGAN does not take.
     """
     check_images(images)
     padded = pad_to_multiple(images, vqgan.config.stride)
@@ -58,7 +58,7 @@ def encode_latents(vqgan: VQGAN, images: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def quantize_latents(vqgan: VQGAN, latents: Tensor, padding: tuple[float, float] = (0.0, 0.0)) -> Canvas:
+def quantize_latents(vqgan: FirstStage, latents: Tensor, padding: tuple[float, float] = (0.0, 0.0)) -> Canvas:
     """The canvas of the nearest codes (arXiv eq. 2): [B, D, h, w] -> [B, h, w] cells.
 
     Raises:
@@ -69,22 +69,22 @@ def quantize_latents(vqgan: VQGAN, latents: Tensor, padding: tuple[float, float]
     return Canvas.filled(indices.cpu()).with_padding(padding)
 
 
-def encode_canvas(vqgan: VQGAN, images: Tensor) -> Canvas:
-    """A canvas with all cells known of pictures [B, 1 or 3, H, W] in -1..1; errors as `encode_latents`."""
+def encode_canvas(vqgan: FirstStage, images: Tensor) -> Canvas:
+    """A canvas with all cells known of images [B, 1 or 3, H, W] in -1..1; errors as `encode_latents`."""
     padding = padding_of(images.shape[-2], images.shape[-1], vqgan.config.stride)
     return quantize_latents(vqgan, encode_latents(vqgan, images), padding)
 
 
 @torch.inference_mode()
 def decode_latents(
-    vqgan: VQGAN, latents: Tensor, padding: tuple[float, float] = (0.0, 0.0), wrap: Wrap = "none"
+    vqgan: FirstStage, latents: Tensor, padding: tuple[float, float] = (0.0, 0.0), wrap: Wrap = "none"
 ) -> Tensor:
     """Latents as they are, or codes: [B, D, h, w] -> [B, C, H, W] clamped to -1..1, on the CPU.
 
-    Picture by picture, those that would take much memory strip by strip (`strips.needs_strips`).
+    Image by image, those that would take much memory strip by strip (`strips.needs_strips`).
 
     Raises:
-        ValueError: latents of another width, empty or not finite, or a picture that overhangs where it wraps.
+        ValueError: latents of another width, empty or not finite, or an image that overhangs where it wraps.
     """
     check_wrap(wrap, padding)
     check_latents(latents, vqgan.config.code_dim)
@@ -92,19 +92,19 @@ def decode_latents(
         decode_codes(vqgan, latent.to(vqgan.device, vqgan.dtype), wrap).clamp_(-1, 1).cpu()
         for latent in latents.split(1)
     ]
-    decoded = torch.cat(decoded) if len(decoded) > 1 else decoded[0]  # a copy of one large picture would be a waste
+    decoded = torch.cat(decoded) if len(decoded) > 1 else decoded[0]  # a copy of one large image would be a waste
     return crop_padding(decoded, padding, vqgan.config.stride)
 
 
 @torch.inference_mode()
-def lookup_codes(vqgan: VQGAN, canvas: Canvas) -> Tensor:
+def lookup_codes(vqgan: FirstStage, canvas: Canvas) -> Tensor:
     """The codes of a canvas, [B, D, h, w] on the CPU; ValueError for one that the VQGAN does not have."""
     return vqgan.codebook.lookup(canvas.indices.to(vqgan.device)).cpu()
 
 
 @torch.inference_mode()
-def decode_canvas(vqgan: VQGAN, canvas: Canvas) -> Tensor:
-    """[B, h, w] cells -> pictures [B, C, H, W] in -1..1 on the CPU; unknown cells are gray. Seamless where it wraps.
+def decode_canvas(vqgan: FirstStage, canvas: Canvas) -> Tensor:
+    """[B, h, w] cells -> images [B, C, H, W] in -1..1 on the CPU; unknown cells are gray. Seamless where it wraps.
 
     Raises:
         ValueError: a code that the VQGAN does not have.
@@ -117,9 +117,9 @@ def decode_canvas(vqgan: VQGAN, canvas: Canvas) -> Tensor:
 
 
 def fill_unknown(indices: Tensor, known: Tensor) -> Tensor:
-    """One picture's indices [h, w] with known codes, taken in turn, in its unknown cells.
+    """One image's indices [h, w] with known codes, taken in turn, in its unknown cells.
 
-    The decoder's norms and attention see the whole canvas; with codes like those of the picture where nothing
+    The decoder's norms and attention see the whole canvas; with codes like those of the image where nothing
     is decided yet, the known part already looks as it will in the end.
     """
     codes = indices[known]

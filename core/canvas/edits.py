@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..autoencoders.base import FirstStage
 from ..autoencoders.nearest import as_rows, nearest_code
 from ..autoencoders.quantizers import check_indices
-from ..autoencoders.vqgan import VQGAN
 from .canvas import Canvas, wrap_of
 from .masks import mask_to_cells
 
@@ -36,7 +36,7 @@ def masked_cells(canvas: Canvas, mask: Tensor, share: float, grow: int = 0) -> T
     Args:
         mask: [1 or B, H, W] in 0..1, laid over the image.
         share: how much of a cell has to be painted, 0 (any of it) to below 1.
-        grow: take in so many cells around them.
+        grow: take in this many cells around them.
     Raises:
         ValueError: a mask of another batch, or numbers out of range.
     """
@@ -62,7 +62,7 @@ def pad_unknown(canvas: Canvas, top: int, right: int, bottom: int, left: int) ->
 
 
 @torch.inference_mode()
-def blend(vqgan: VQGAN, a: Canvas, b: Canvas, amount: Tensor) -> Canvas:
+def blend(vqgan: FirstStage, a: Canvas, b: Canvas, amount: Tensor) -> Canvas:
     """Cell by cell the code nearest to a mix of two codes.
 
     Args:

@@ -1,9 +1,9 @@
-"""Pictures in a row that move: from one canvas to another, and around their own border."""
+"""Frames of animations: from one canvas to another, and around an image's own border."""
 
 import torch
 from torch import Tensor
 
-from ..autoencoders.vqgan import VQGAN
+from ..autoencoders.base import FirstStage
 from .canvas import Canvas
 from .edits import blend
 
@@ -11,7 +11,7 @@ MAX_FRAMES = 1024
 
 
 def even_steps(first: float, last: float, frames: int, there_and_back: bool = False) -> list[float]:
-    """So many numbers from first to last; there and back, the row can be shown again and again without a jump.
+    """`frames` numbers from first to last; there and back, the row can be shown again and again without a jump.
 
     Raises:
         ValueError: fewer than 2 frames, or too many.
@@ -25,7 +25,7 @@ def even_steps(first: float, last: float, frames: int, there_and_back: bool = Fa
     return [first + (last - first) * share for share in shares]
 
 
-def travel(vqgan: VQGAN, a: Canvas, b: Canvas, frames: int, there_and_back: bool = False) -> Canvas:
+def travel(vqgan: FirstStage, a: Canvas, b: Canvas, frames: int, there_and_back: bool = False) -> Canvas:
     """From one canvas to another: frame by frame the codes nearest to a mix of both, `blend` with a growing amount.
 
     Args:

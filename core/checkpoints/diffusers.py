@@ -89,7 +89,7 @@ def check_config(path: Path) -> None:
 
 
 def read_json(path: Path, most: int) -> dict:
-    """A JSON file of at most so many bytes that holds a dictionary; ValueError for any other."""
+    """A JSON file of at most this many bytes that holds a dictionary; ValueError for any other."""
     name, size = f"{path.parent.name}/{path.name}", existing_file(path, "a JSON file").stat().st_size
     if size > most:
         raise ValueError(f"{name} has {size} bytes, too many; fetch it again")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..autoencoders.palette import Palette, PaletteConfig
-from ..conditions.config import ConditionConfig
+from ..conditions.kinds import ConditionConfig
 from ..priors.transformer import Transformer, TransformerConfig
 from ..storage.model_file import config_from
 from .reader import Checkpoint

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from ..conditions.config import ConditionConfig
+from ..conditions.kinds import ConditionConfig
 from ..priors.llama import LlamaConfig
 from .controlar import is_controlar, plan_controlar
 from .llamagen import QUERY, plan_any_order, plan_llama

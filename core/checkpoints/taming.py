@@ -23,8 +23,7 @@ from torch import Tensor, nn
 from ..autoencoders.vqgan import VQGAN, VQGANConfig
 from ..bundle import Bundle
 from ..bundle_file import make_bundle
-from ..conditions.config import ConditionConfig, ConditionKind
-from ..conditions.kinds import KINDS
+from ..conditions.kinds import KINDS, ConditionConfig
 from ..conditions.layout import PREFIX_LENGTH as LAYOUT_LENGTH
 from ..priors.orders import ORDERS, Order, order_of_cells
 from ..priors.transformer import Transformer, TransformerConfig
@@ -83,7 +82,7 @@ def released_vqgan(checkpoint: Checkpoint, prefix: str = "") -> VQGAN:
 def released_bundle(
     checkpoint: Checkpoint,
     model: ModelYaml | None,
-    kind: ConditionKind | None = None,
+    kind: str | None = None,
     on_read: OnRead | None = None,
     prior_dtype: torch.dtype = torch.float32,
 ) -> Bundle:
@@ -165,7 +164,7 @@ def vqgan_config(shapes: dict[str, tuple[int, ...]], name: str, normalize_codes:
     return config_from(VQGANConfig, values, name)
 
 
-def plan_bundle(checkpoint: Checkpoint, model: ModelYaml | None, kind: ConditionKind | None = None) -> BundlePlan:
+def plan_bundle(checkpoint: Checkpoint, model: ModelYaml | None, kind: str | None = None) -> BundlePlan:
     """What `released_bundle` makes."""
     name, params = checkpoint.path.name, model.params if model else {}
     refuse_unknown(checkpoint, params)
@@ -274,7 +273,7 @@ def read_unmasked(source: Source) -> int:
 
 def kind_of_shapes(
     checkpoint: Checkpoint, condition: tuple[int, ...] | None, context: int, model: ModelYaml | None
-) -> ConditionKind:
+) -> str:
     """What shapes and the names of file and folders say about the condition."""
     if condition is not None and len(condition) == 4 and condition[1] != 3:
         return "depth" if condition[1] == 1 else "segmentation"
@@ -293,7 +292,7 @@ def kind_of_shapes(
     raise ValueError(f"{checkpoint.path.name} does not tell what guides it; {cure}")
 
 
-def labels_of(kind: ConditionKind, params: dict, prior: TransformerConfig, condition: ModelPlan | None) -> int:
+def labels_of(kind: str, params: dict, prior: TransformerConfig, condition: ModelPlan | None) -> int:
     """How many labels the condition has."""
     given = branch(params, "cond_stage_config", "params")
     match kind:

@@ -11,7 +11,6 @@ from typing import Any, Literal, NamedTuple
 
 import yaml
 
-from ..conditions.config import ConditionKind
 from ..storage.door import brief, existing_file
 
 MAX_YAML_BYTES = 256 * 2**10  # bytes; released ones have 2 to 10 thousand
@@ -29,13 +28,13 @@ TARGETS: dict[ModelKind, set[str]] = {
     },
     "transformer": {"taming.models.cond_transformer.Net2NetTransformer"},
 }  # fmt: skip
-CONDITION_OF_TARGET: dict[str, ConditionKind] = {
+CONDITION_OF_TARGET: dict[str, str] = {
     "taming.modules.misc.coord.CoordStage": "coordinates",
     "taming.modules.util.Labelator": "class",
     "taming.modules.util.SOSProvider": "none",
     "taming.models.dummy_cond_stage.DummyCondStage": "layout",
 }
-CONDITION_OF_KEY: dict[str, ConditionKind] = {
+CONDITION_OF_KEY: dict[str, str] = {
     "depth": "depth", "segmentation": "segmentation", "edge": "edges", "edges": "edges", "coord": "coordinates",
     "class_label": "class", "objects_bbox": "layout",
 }  # fmt: skip
@@ -132,7 +131,7 @@ def find_yaml(checkpoint: Path, kind: ModelKind) -> ModelYaml | None:
     return None
 
 
-def kind_of_yaml(model: ModelYaml) -> ConditionKind | None:
+def kind_of_yaml(model: ModelYaml) -> str | None:
     """What the YAML says about a transformer's condition; None if it says nothing.
 
     Raises:

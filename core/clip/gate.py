@@ -60,7 +60,7 @@ def gate(
     Args:
         make: number of the first try of a batch -> the scores [B] of its images by each term.
         threshold: weighted mean of the terms' percents that is good enough.
-        tries: at most so many images.
+        tries: at most this many images.
         batch: how many `make` makes at a time.
     Raises:
         ValueError: no terms, or numbers out of range.

@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..autoencoders.base import FirstStage
 from ..autoencoders.nearest import as_rows, nearest_code
-from ..autoencoders.vqgan import VQGAN
 from .cutouts import CutoutSettings, draw_views
 from .model import ClipModel
 from .objective import Target, add_gradient, encode_prompts
@@ -74,9 +74,9 @@ class GuidanceState:
     step: int = 0
 
     @classmethod
-    def begin(cls, vqgan: VQGAN, indices: Tensor, seed: int) -> GuidanceState:
+    def begin(cls, vqgan: FirstStage, indices: Tensor, seed: int) -> GuidanceState:
         """From a canvas' indices [1, h, w] int64, all of them known."""
-        z = vqgan.codebook.lookup(indices.to(vqgan.quant_conv.weight.device)).float()
+        z = vqgan.codebook.lookup(indices.to(vqgan.device)).float()
         zeros = torch.zeros_like(z)
         generator = torch.Generator().manual_seed(seed)
         return cls(z, z.clone(), zeros, zeros.clone(), zeros.clone(), generator.get_state())
@@ -98,7 +98,7 @@ class GuidanceEvent(NamedTuple):
 
 
 def guide_steps(
-    vqgan: VQGAN,
+    vqgan: FirstStage,
     models: Sequence[ClipModel],
     prompts: Sequence[Prompt],
     state: GuidanceState,
@@ -139,7 +139,7 @@ def _learning() -> Iterator[None]:
 class _Run(NamedTuple):
     """What stays the same from step to step."""
 
-    vqgan: VQGAN
+    vqgan: FirstStage
     models: Sequence[ClipModel]
     targets: list[list[Target]]  # of each model
     settings: GuidanceSettings
@@ -210,7 +210,7 @@ class _ClampWithGradient(torch.autograd.Function):
         return gradient * (gradient * (x - x.clamp(0, 1)) >= 0)
 
 
-def decode_with_gradient(vqgan: VQGAN, codes: Tensor) -> Tensor:
+def decode_with_gradient(vqgan: FirstStage, codes: Tensor) -> Tensor:
     """Codes [1, D, h, w] -> image [1, 3, H, W] in 0..1."""
     return _ClampWithGradient.apply((vqgan.decode(codes) + 1) / 2)
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..autoencoders.vqgan import VQGAN
+from ..autoencoders.base import FirstStage
 from ..canvas.canvas import Canvas
 from ..canvas.codec import encode_canvas
 from .guidance import GuidanceEvent, GuidanceSettings, GuidanceState, averaged, guide_steps, nearest_indices
@@ -38,17 +38,17 @@ def soft_noise(height: int, width: int, seed: int) -> Tensor:
     return image.clamp(-1, 1)
 
 
-def begin_painting(vqgan: VQGAN, height: int, width: int, seed: int) -> GuidanceState:
+def begin_painting(vqgan: FirstStage, height: int, width: int, seed: int) -> GuidanceState:
     """A run that begins with soft noise of height x width pixels, made up to whole cells."""
     return from_image(vqgan, soft_noise(height, width, seed), seed)
 
 
-def from_image(vqgan: VQGAN, image: Tensor, seed: int) -> GuidanceState:
+def from_image(vqgan: FirstStage, image: Tensor, seed: int) -> GuidanceState:
     """A run that begins with the codes of an image, [1, 3, H, W] in -1..1 of any size."""
     return from_canvas(vqgan, encode_canvas(vqgan, image), seed)
 
 
-def from_canvas(vqgan: VQGAN, canvas: Canvas, seed: int) -> GuidanceState:
+def from_canvas(vqgan: FirstStage, canvas: Canvas, seed: int) -> GuidanceState:
     """A run that begins with a canvas of one image; its unknown cells are soft noise.
 
     Raises:
@@ -64,13 +64,15 @@ def from_canvas(vqgan: VQGAN, canvas: Canvas, seed: int) -> GuidanceState:
     return GuidanceState.begin(vqgan, indices, seed)
 
 
-def painted_canvas(vqgan: VQGAN, state: GuidanceState, settings: GuidanceSettings) -> Canvas:
+def painted_canvas(vqgan: FirstStage, state: GuidanceState, settings: GuidanceSettings) -> Canvas:
     """What a run has made so far: the codes nearest to the average of its latents."""
     return Canvas.filled(nearest_indices(averaged(state, settings.average), vqgan.codebook.codes).cpu())
 
 
 @torch.no_grad()
-def estimate_step(vqgan: VQGAN, models: Sequence[ClipModel], state: GuidanceState, settings: GuidanceSettings) -> float:
+def estimate_step(
+    vqgan: FirstStage, models: Sequence[ClipModel], state: GuidanceState, settings: GuidanceSettings
+) -> float:
     """Seconds that a step takes, from a forward pass of the decoder and of one view for each CLIP."""
     seconds = _seconds(lambda: vqgan.decode(state.z)) + sum(
         settings.cutouts.count * _seconds(lambda clip=model.clip: clip.encode_image(_blank(clip))) for model in models
@@ -78,13 +80,12 @@ def estimate_step(vqgan: VQGAN, models: Sequence[ClipModel], state: GuidanceStat
     return (1 + BACKWARD) * seconds
 
 
-def guidance_memory(vqgan: VQGAN, models: Sequence[ClipModel], height: int, width: int) -> int:
+def guidance_memory(vqgan: FirstStage, models: Sequence[ClipModel], height: int, width: int) -> int:
     """Bytes that a step needs beside the weights: what the decoder keeps for its backward pass, and one CLIP's part.
 
     Measured at 256 pixels: the released f16 decoder keeps about 60 values for each pixel and channel.
     """
-    config = vqgan.config
-    decoder = 60 * 4 * height * width * config.channels // config.patch_size**2
+    decoder = 60 * 4 * height * width * vqgan.config.pixel_channels
     tokens = [
         (c.image_size // c.patch_size) ** 2 * c.image_layers * c.image_width for c in (m.clip.config for m in models)
     ]
@@ -139,7 +140,7 @@ class Frame(NamedTuple):
 
 
 def story(
-    vqgan: VQGAN,
+    vqgan: FirstStage,
     models: Sequence[ClipModel],
     scenes: Sequence[Sequence[Prompt]],
     start: GuidanceState,
@@ -170,7 +171,7 @@ def story(
 
 
 def restyle(
-    vqgan: VQGAN,
+    vqgan: FirstStage,
     models: Sequence[ClipModel],
     prompts: Sequence[Prompt],
     images: Tensor,
@@ -178,7 +179,7 @@ def restyle(
     seed: int,
     carry: float = 0.0,
 ) -> Iterator[Frame]:
-    """Pictures of a film guided one after the other, each from its own codes.
+    """Images of a film guided one after the other, each from its own codes.
 
     Args:
         images: [n, 3, H, W] in -1..1.

@@ -97,7 +97,7 @@ class ControlledCondition:
 
     @cached_property
     def scaled(self) -> Tensor:
-        """Control as strong as it is to be."""
+        """Control times strength."""
         return self.control * self.strength[..., None, None].to(self.control)
 
     def prefix(self, window: Window) -> Prefix:

@@ -1,7 +1,7 @@
 """Scene layouts: which objects stand where, as prefix tokens (the paper's coarse scene layouts), as text and as an
 image to look at.
 
-92 tokens: 30 times (object, top-left corner, bottom-right corner), then the picture's own two corners.
+92 tokens: 30 times (object, top-left corner, bottom-right corner), then the image's own two corners.
 """
 
 import math
@@ -21,11 +21,11 @@ from .maps import colorize_labels
 MAX_OBJECTS = 30
 PREFIX_LENGTH = 3 * MAX_OBJECTS + 2
 GROUND = (64, 64, 64)  # of the view
-COLORS = 256  # of the view: after so many labels they come again
+COLORS = 256  # of the view: after this many labels they come again
 
 
 class Box(NamedTuple):
-    """An object: its class, and its rectangle as shares of the picture, 0..1."""
+    """An object: its class, and its rectangle as shares of the image, 0..1."""
 
     label: int
     left: float
@@ -40,10 +40,10 @@ def layout_tokens(boxes: list[Box], vocabulary: int, crop: Box | None = None) ->
     Args:
         boxes: at most 30; a label is class + classes x modifiers (group 1, occluded 2, depiction 4, inside 8).
         vocabulary: tokens the prior knows; the last one stands for "no object".
-        crop: the part of the picture to be made, its label of no account; objects beside it are left out. All of it
+        crop: the part of the image to be made, its label of no account; objects beside it are left out. All of it
             if None.
     Raises:
-        ValueError: too many boxes, an unknown label, or a box outside the picture.
+        ValueError: too many boxes, an unknown label, or a box outside the image.
     """
     if len(boxes) > MAX_OBJECTS:
         raise ValueError(f"the layout has {len(boxes)} boxes; at most {MAX_OBJECTS} fit, remove some")
@@ -71,7 +71,7 @@ def corners(box: Box, vocabulary: int) -> tuple[int, int]:
 
 
 def corner(x: float, y: float, vocabulary: int) -> int:
-    """A point of the picture as one token: its place on the finest square grid that the vocabulary holds."""
+    """A point of the image as one token: its place on the finest square grid that the vocabulary holds."""
     steps = math.isqrt(vocabulary) - 1
     return round(min(y, 1) * steps) * (steps + 1) + round(min(x, 1) * steps)
 
@@ -109,7 +109,7 @@ class LayoutCondition:
 
 
 def parse_boxes(text: str) -> list[Box]:
-    """One box a line, "label left top width height": a whole number, then shares of the picture, 0 to 1.
+    """One box a line, "label left top width height": a whole number, then shares of the image, 0 to 1.
 
     Numbers are separated by spaces or commas; what follows a # and empty lines are left out.
 

@@ -18,7 +18,7 @@ from ..prefix import Prefix
 from .vocabulary import Vocabulary
 
 FOLD = 4  # pixels a side that become channels before the first convolution
-WORDS = 8  # that a picture can be asked for
+WORDS = 8  # that an image can be asked for
 CELL = 16  # pixels of the lines a side, for each cell
 MIN_COLORED = 0.3  # share of a spot that must be painted for its color to count
 
@@ -78,12 +78,12 @@ class SketchEncoder(nn.Module):
 
 @dataclass(frozen=True)
 class Sketch:
-    """What a picture is asked to show, on the grid of its canvas; any part may be missing.
+    """What an image is asked to show, on the grid of its canvas; any part may be missing.
 
-    words: numbers of words, for all pictures alike.
+    words: numbers of words, for all images alike.
     style: a number, or None.
     lines: [B or 1, 1, 16h, 16w], 0..1, where there are lines.
-    colors: [B or 1, 3, H, W] in -1..1, the picture whose colors are wanted, of any size.
+    colors: [B or 1, 3, H, W] in -1..1, the image whose colors are wanted, of any size.
     colored: [B or 1, 1, H', W'] 0..1, where its colors count; None: everywhere.
     """
 

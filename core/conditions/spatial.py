@@ -1,4 +1,4 @@
-"""Conditions that belong to places: a picture's codes, coordinates."""
+"""Conditions that belong to places: an image's codes, coordinates."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .base import Condition
 
 @dataclass(frozen=True)
 class SpatialCondition:
-    """A condition picture as codes r of its own VQGAN: the codes under the window, row by row.
+    """A condition image as codes r of its own VQGAN: the codes under the window, row by row.
 
-    indices: [B or 1, h_c, w_c] int64, covering the same picture as the canvas, at its own stride.
+    indices: [B or 1, h_c, w_c] int64, covering the same image as the canvas, at its own stride.
     canvas_size: (h, w) of the canvas in cells.
     offset: first vocabulary row of condition codes; 0 where they share rows with image codes.
     unconditional: what the prior is given when nothing is to guide it; None if it has not learned that.
@@ -47,7 +47,7 @@ class SpatialCondition:
 
 @dataclass(frozen=True)
 class CoordinatesCondition:
-    """Where on the canvas the window stands, for pictures that differ from place to place (section 3.2).
+    """Where on the canvas the window stands, for images that differ from place to place (section 3.2).
 
     A pixel's coordinate is its number, row by row, as a share of all pixels; a cell has the mean of its
     pixels', in `steps` steps.
@@ -74,7 +74,7 @@ class CoordinatesCondition:
 def coordinate_tokens(
     canvas: tuple[int, int], corner: tuple[int, int], cells: tuple[int, int], stride: int, steps: int
 ) -> Tensor:
-    """Coordinates of a part of a canvas, [h, w] int64 in 0..steps-1 (the original reaches `steps` on pictures 15000
+    """Coordinates of a part of a canvas, [h, w] int64 in 0..steps-1 (the original reaches `steps` on images 15000
     pixels high).
 
     Many means lie right between two steps. Which of them they go to, float32 decides, so it is counted in float32 and

@@ -1,4 +1,4 @@
-"""Prompts: what a T5 encoder makes of a text, as prefix vectors of the prior.
+"""Prompts: the features of a T5 encoder as prefix vectors of the prior.
 
     text --tokens--> T5 encoder --> features [n, F], n up to 120 --> prefix
 

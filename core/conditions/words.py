@@ -19,7 +19,7 @@ def word_tokens(numbers: tuple[int, ...] | list[int], vocabulary: Vocabulary) ->
 def words_condition(
     texts: str | list[str], vocabulary: Vocabulary, offset: int, unconditional: Condition | None = None
 ) -> TokenCondition:
-    """What guides an image a text.
+    """The condition of captions, one for each image.
 
     Args:
         texts: captions, of which the first 8 words that the vocabulary knows count.

@@ -1,4 +1,4 @@
-"""Pictures in and out: files, tensors, and sizes that fit the stride."""
+"""Images in and out: files, tensors, and sizes that fit the stride."""
 
 from pathlib import Path
 from typing import BinaryIO
@@ -10,15 +10,15 @@ from torch import Tensor
 
 from ..storage.door import brief, existing_file
 
-NOISE = 50  # levels from pixel to pixel, more than a picture has
-MAX_PIXELS = 64_000_000  # pixels; beyond that a picture is refused before it is unpacked
+NOISE = 50  # levels from pixel to pixel, more than an image has
+MAX_PIXELS = 64_000_000  # pixels; beyond that an image is refused before it is unpacked
 
 
 def open_image(path: str | Path) -> Image.Image:
-    """Open a picture file; see `unpack_image`.
+    """Open an image file; see `unpack_image`.
 
     Raises:
-        ValueError: not a picture, broken, empty, larger than MAX_PIXELS, or with numbers that are not finite.
+        ValueError: not an image, broken, empty, larger than MAX_PIXELS, or with numbers that are not finite.
         FileNotFoundError: no such file.
     """
     path = existing_file(path, "a picture file")
@@ -26,14 +26,14 @@ def open_image(path: str | Path) -> Image.Image:
 
 
 def unpack_image(file: Path | BinaryIO, name: str | Path) -> Image.Image:
-    """A picture file, or its bytes, as RGB, or as RGBA where a pixel of it is transparent, turned as its camera says.
+    """An image file, or its bytes, as RGB, or as RGBA where a pixel of it is transparent, turned as its camera says.
 
     Gray of more than 8 bits is brought to 8 (`gray_bytes`), and depth packed into RGBA is unpacked (`packed_floats`).
 
     Args:
         name: what messages call it.
     Raises:
-        ValueError: not a picture, broken, empty, larger than MAX_PIXELS, or with numbers that are not finite.
+        ValueError: not an image, broken, empty, larger than MAX_PIXELS, or with numbers that are not finite.
     """
     try:
         with open_header(file, name) as picture:
@@ -57,7 +57,7 @@ def unpack_image(file: Path | BinaryIO, name: str | Path) -> Image.Image:
 
 
 def open_header(file: Path | BinaryIO, name: str | Path) -> Image.Image:
-    """What Pillow knows of a picture before it unpacks it; ValueError as `unpack_image`."""
+    """What Pillow knows of an image before it unpacks it; ValueError as `unpack_image`."""
     try:
         return Image.open(file)
     except ValueError as error:  # what stands beside the pixels is too large
@@ -65,7 +65,7 @@ def open_header(file: Path | BinaryIO, name: str | Path) -> Image.Image:
 
 
 def unreadable(name: str | Path, error: Exception) -> ValueError:
-    """What to say about a file that is no picture, or a broken one."""
+    """What to say about a file that is no image, or a broken one."""
     return ValueError(f"{name} can't be read as a picture ({brief(error)}); use a PNG, JPEG or WebP file")
 
 
@@ -88,10 +88,10 @@ def gray_bytes(values: np.ndarray, name: str | Path) -> np.ndarray:
 
 
 def packed_floats(rgba: np.ndarray) -> np.ndarray | None:
-    """Positive numbers whose four bytes were written as the four channels of a picture, as D-RIN's depth maps are:
-    uint8 [H, W, 4] -> float32 [H, W]; None for a picture.
+    """Positive numbers whose four bytes were written as the four channels of an image, as D-RIN's depth maps are:
+    uint8 [H, W, 4] -> float32 [H, W]; None for an image.
 
-    The last byte of such numbers is nearly the same everywhere, as the alpha of no picture is that has any, and the
+    The last byte of such numbers is nearly the same everywhere, as the alpha of no image is that has any, and the
     first one noise.
     """
     lowest, highest = (int(bound) for bound in (rgba[..., 3].min(), rgba[..., 3].max()))
@@ -108,7 +108,7 @@ def byte_steps(channel: np.ndarray | Tensor) -> float:
 
 
 def check_size(name: str | Path, width: int, height: int) -> None:
-    """Raise ValueError for a picture without pixels or with more than MAX_PIXELS."""
+    """Raise ValueError for an image without pixels or with more than MAX_PIXELS."""
     if width < 1 or height < 1:
         raise ValueError(f"{name} is {width}x{height} pixels; a picture needs at least one pixel")
     if width * height > MAX_PIXELS:
@@ -118,7 +118,7 @@ def check_size(name: str | Path, width: int, height: int) -> None:
 
 
 def to_tensor(picture: Image.Image) -> Tensor:
-    """RGB picture -> [1, 3, H, W] float in -1..1; transparency is laid on white."""
+    """RGB image -> [1, 3, H, W] float in -1..1; transparency is laid on white."""
     if picture.mode == "RGBA":
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture)
@@ -127,7 +127,7 @@ def to_tensor(picture: Image.Image) -> Tensor:
 
 
 def to_pil(images: Tensor) -> list[Image.Image]:
-    """[B, 1 or 3, H, W] in -1..1, clamped -> RGB pictures."""
+    """[B, 1 or 3, H, W] in -1..1, clamped -> RGB images."""
     pixels = ((images.float().clamp(-1, 1) + 1) * 127.5).round().byte()
     pixels = pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).cpu().numpy()  # [B, H, W, 3]
     return [Image.fromarray(p) for p in pixels]

@@ -97,7 +97,7 @@ def fit_mask(mask: Tensor, height: int, width: int) -> Tensor:
 
 
 def feather_mask(mask: Tensor, pixels: int) -> Tensor:
-    """A mask [B, H, W] that falls off smoothly to 0 over so many pixels beyond what it paints."""
+    """A mask [B, H, W] that falls off smoothly to 0 over this many pixels beyond what it paints."""
     if pixels == 0:
         return mask
     grown = mask.unsqueeze(1).float()

@@ -1,4 +1,4 @@
-"""Pictures scaled to what a prior was trained on: its window, in pixels."""
+"""Images scaled to what a prior was trained on: its window, in pixels."""
 
 from collections.abc import Callable
 from typing import Literal, get_args
@@ -32,7 +32,7 @@ def fit(images: Tensor, how: Fit, side: int, scale: Callable[[Tensor, tuple[int,
 
     Args:
         images: [B, 1 or 3, H, W] in -1..1.
-        how: "square", the middle square at the window's size; "whole picture", the shorter side at the window's
+        how: "square", the middle square at the window's size; "whole image", the shorter side at the window's
             size; "original size", as it is, enlarged only where a side is shorter than the window.
         scale: one of the functions above.
     Returns:

@@ -32,7 +32,7 @@ def labeled_sheet(labels: list[str], images: list[Image.Image], side: int = 256)
 
 
 def labeled_tiles(labels: list[str], images: list[Image.Image], side: int = 192) -> Image.Image:
-    """Pictures of one size in about as many rows as columns, each below its own label."""
+    """Images of one size in about as many rows as columns, each below its own label."""
     columns = math.ceil(math.sqrt(len(images)))
     tiles = [contact_sheet([(label, [image])], side) for label, image in zip(labels, images, strict=True)]
     width, height = tiles[0].size

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ..prefix import Prefix
+from ..storage.kinds import Kind
+from .base import Prior
 from .llama import Llama, LlamaConfig, attention_mask, repeat_rows
 from .packed_module import pack_module
 from .rotary import grid_rotations, rotate
@@ -32,10 +34,11 @@ class AnyOrderCache:
         self.cells = cells
 
 
-class AnyOrderLlama(nn.Module):
+class AnyOrderLlama(nn.Module, Prior):
     """The prior. Its prefix is one class token; `Prefix.per_cell` [B, window**2] int64 is the order: the cells' numbers
     in the window, row by row. Cells, given or drawn, are counted in this order, and without one row by row."""
 
+    config: LlamaConfig
     any_order = True
 
     def __init__(self, config: LlamaConfig):
@@ -45,26 +48,6 @@ class AnyOrderLlama(nn.Module):
         self.config = config
         self.llama = Llama(config)
         self.query = nn.Parameter(0.02 * torch.randn(1, config.width))
-
-    @property
-    def window(self) -> int:
-        """Cells a side."""
-        return self.config.window
-
-    @property
-    def codebook_size(self) -> int:
-        """K, the codes it predicts."""
-        return self.config.codebook_size
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.llama.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the weights."""
-        return self.llama.dtype
 
     def forward(self, prefix: Prefix | Tensor, cells: Tensor) -> Tensor:
         """Logits [B, n, K] of every cell from the prefix and the cells [B, n] before it, in the order of the prefix."""
@@ -155,3 +138,6 @@ class AnyOrderDecoder:
         logits = prior.llama.run(x, turned, mask, cache.past, start, 2 * last - 1 if last else 0)[:, last is None :: 2]
         cache.cells = end
         return logits
+
+
+KIND: Kind[Prior] = Kind("any-order", AnyOrderLlama, LlamaConfig)

@@ -17,7 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..modules import Stack
 from ..prefix import Prefix
+from ..storage.kinds import Kind
+from .base import Prior
 from .llama_blocks import Block, FeaturePrefix, RMSNorm
 from .packed_module import pack_module
 from .rotary import grid_rotations
@@ -98,9 +101,11 @@ class LlamaCache:
         self.cells = cells
 
 
-class Llama(nn.Module):
+class Llama(nn.Module, Prior):
     """The prior. A prefix is tokens [B, P] int64 from K on, or features [B, P, F] with a mask where their lengths
     differ; what is added per cell is [B, window**2, N, C], for the N `control_layers`."""
+
+    config: LlamaConfig
 
     def __init__(self, config: LlamaConfig):
         super().__init__()
@@ -108,7 +113,7 @@ class Llama(nn.Module):
         self.tok_embeddings = nn.Embedding(config.vocab_size, config.width)  # codes, then the prefix's own tokens
         if config.feature_width:
             self.cls_embedding = FeaturePrefix(config.prefix_length, config.feature_width, config.width)
-        self.layers = nn.ModuleList(Block(config.width, config.heads, config.hidden) for _ in range(config.layers))
+        self.layers = Stack(Block(config.width, config.heads, config.hidden) for _ in range(config.layers))
         self.norm = RMSNorm(config.width)
         self.output = nn.Linear(config.width, config.codebook_size, bias=False)
         for module in self.modules():
@@ -116,29 +121,9 @@ class Llama(nn.Module):
                 nn.init.normal_(module.weight, std=0.02)
 
     @property
-    def window(self) -> int:
-        """Cells a side."""
-        return self.config.window
-
-    @property
     def whole_canvas(self) -> bool:
         """Whether the window is always the whole canvas."""
         return self.config.whole_canvas
-
-    @property
-    def codebook_size(self) -> int:
-        """K, the codes it predicts."""
-        return self.config.codebook_size
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.norm.weight.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the weights."""
-        return self.norm.weight.dtype
 
     def forward(self, prefix: Prefix | Tensor, cells: Tensor) -> Tensor:
         """Logits of every cell from the prefix and the cells before it.
@@ -262,7 +247,7 @@ class Llama(nn.Module):
 
 
 class LlamaDecoder:
-    """Evaluates more cells of windows that stand still; holds the weights as a processor reads them fastest."""
+    """Evaluates more cells of windows that stand still; holds the weights as a CPU reads them fastest."""
 
     def __init__(self, prior: Llama):
         self.prior = pack_module(prior)
@@ -304,3 +289,6 @@ def repeat_rows(prefix: Prefix, rows: int) -> Prefix:
         return prefix
     added = (None if part is None else part.repeat_interleave(each, 0) for part in (prefix.mask, prefix.per_cell))
     return Prefix(prefix.tokens.repeat_interleave(each, 0), *added)
+
+
+KIND: Kind[Prior] = Kind("llama", Llama, LlamaConfig)

@@ -94,6 +94,8 @@ class MLP(nn.Module):
 class FeaturePrefix(nn.Module):
     """Text features as prefix; `uncond_embedding` is what stands for no text."""
 
+    uncond_embedding: Tensor  # [P, F]
+
     def __init__(self, length: int, feature_width: int, width: int):
         super().__init__()
         self.cap_proj = MLP(feature_width, width)

@@ -1,4 +1,4 @@
-"""In which order a transformer reads the cells of its window (appendix, "on the ordering of image representations").
+"""In which order a transformer reads the cells of its window (arXiv appendix F).
 
 The original's permuters as data: a list of the cells' numbers, row by row, in the order in which they are predicted.
 """

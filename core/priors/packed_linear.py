@@ -1,4 +1,4 @@
-"""Linear layers for a few rows, laid out so that a processor reads the weights once and with all threads."""
+"""Linear layers for a few rows, laid out so that a CPU reads the weights once and with all threads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-BLOCKS = 16  # of a weight matrix for one or two rows; the processor's threads share them
+BLOCKS = 16  # of a weight matrix for one or two rows; the CPU's threads share them
 TYPICAL_ROWS = 16  # that oneDNN's layout is chosen for; it serves any number
 
 
@@ -33,7 +33,7 @@ class PackedLinear:
 
 
 def pack_linear(layer: nn.Linear, rows: int) -> Callable[[Tensor], Tensor]:
-    """`layer` for inputs [rows, C_in], laid out for speed on a processor; its weights must not change.
+    """`layer` for inputs [rows, C_in], laid out for speed on a CPU; its weights must not change.
 
     One or two rows go as they are or block by block, whichever reads the matrix with all threads. More get the layout
     of oneDNN, a copy, where torch has it; it serves any number of them.
@@ -64,7 +64,7 @@ def blocked_linear(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
 
 @functools.cache
 def one_matrix_all_threads() -> bool:
-    """True where a few rows times one matrix use all threads: MKL does so on Intel's processors only."""
+    """True where a few rows times one matrix use all threads: MKL does so on Intel's CPUs only."""
     if not torch.backends.mkl.is_available():
         return True
     information = Path("/proc/cpuinfo")

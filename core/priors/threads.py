@@ -1,4 +1,4 @@
-"""How many of a processor's threads decode. A token of a small model is many tiny operations, each of which waits for
+"""How many of a CPU's threads decode. A token of a small model is many tiny operations, each of which waits for
 all threads, so that beside other programs a second thread makes it several times slower; and large models read memory
 faster with all."""
 
@@ -24,7 +24,7 @@ def is_small(prior: Prior) -> bool:
 
 
 class Threads:
-    """All threads while nobody else wants the processor, one while others do: as a thread's share of the clock's time
+    """All threads while nobody else wants the CPU, one while others do: as a thread's share of the clock's time
     shows. The first pass has one. `adapts` False leaves all as it is."""
 
     def __init__(self, adapts: bool):
@@ -53,7 +53,7 @@ class Threads:
         self.note(time.perf_counter() - clock, time.thread_time() - computed)
 
     def note(self, clock: float, computed: float) -> None:
-        """A pass took so many seconds, for so many of which this thread computed."""
+        """A pass took this many seconds, for some of which this thread computed."""
         self.clock, self.computed = FORGET * self.clock + clock, FORGET * self.computed + computed
         alone = self.computed >= SHARE * self.clock
         if self.wait:

@@ -11,14 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..modules import Stack
 from ..prefix import Prefix, check_tokens
+from ..storage.kinds import Kind
+from .base import Prior
 from .blocks import Block, norm_of
 from .kv_cache import KVCache, SharedPast
 from .orders import Order, cells_in_order, check_order
@@ -36,10 +39,10 @@ class TransformerConfig:
     width: int = 1024
     heads: int = 16
     codebook_size: int = 1024  # K, the codes it can predict
-    vocab_size: int = 1024  # rows of the embedding: codes, then whatever else the prefix speaks in
+    vocab_size: int = 1024  # rows of the embedding: image codes first, then condition tokens
     prefix_length: int = 256  # tokens
     window: int = 16  # cells per side
-    unmasked: int = 0  # the first so many tokens see each other both ways (released: n_unmasked)
+    unmasked: int = 0  # number of leading tokens that attend to each other both ways (released: n_unmasked)
     dropout: float = 0.0
     order: Order = "row"  # in which the cells of a window are predicted
     norm: Literal["layer", "rms"] = "layer"  # "rms" is Image-GPT's, as is "quick-gelu"
@@ -70,8 +73,10 @@ class TransformerConfig:
         return self.prefix_length + self.window**2
 
 
-class Transformer(nn.Module):
+class Transformer(nn.Module, Prior):
     """The prior. Tokens are rows of one embedding: codes 0..K-1 first, the prefix's own after them."""
+
+    config: TransformerConfig
 
     def __init__(self, config: TransformerConfig):
         super().__init__()
@@ -80,7 +85,7 @@ class Transformer(nn.Module):
         self.tok_emb = nn.Embedding(config.vocab_size, config.width)
         self.pos_emb = nn.Parameter(torch.zeros(1, config.context, config.width))
         self.dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(
+        self.blocks = Stack(
             Block(config.width, config.heads, config.dropout, config.norm, config.activation)
             for _ in range(config.layers)
         )
@@ -91,10 +96,6 @@ class Transformer(nn.Module):
                 nn.init.normal_(module.weight, std=0.02)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
-
-    @property
-    def _typed_blocks(self) -> Sequence[Block]:
-        return cast("Sequence[Block]", self.blocks)  # a ModuleList does not tell what it holds
 
     @torch.no_grad()
     def init_grid_positions(self) -> None:
@@ -111,7 +112,7 @@ class Transformer(nn.Module):
             self.pos_emb[0, :first] = cells
         # a cell is predicted one position before its own: there it has its place
         self.pos_emb[0, first:-1] = cells[1:]
-        for block in self._typed_blocks:
+        for block in self.blocks:
             queries, keys, _ = block.attn.qkv.weight.chunk(3)
             queries.normal_(std=0.05)
             keys.copy_(queries)
@@ -166,37 +167,16 @@ class Transformer(nn.Module):
         return cell_loss(self(prefix, corrupt(cells, pkeep, self.config.codebook_size)), cells)
 
     @property
-    def window(self) -> int:
-        """Cells a side."""
-        return self.config.window
-
-    @property
-    def codebook_size(self) -> int:
-        """K, the number of codes it predicts."""
-        return self.config.codebook_size
-
-    @property
     def order(self) -> tuple[int, ...] | None:
-        """The cells' numbers, row by row, in the order in which `start` and the decoder count them; None is as they
-        are numbered."""
+        """See `base.Prior`."""
         return None if self.config.order == "row" else cells_in_order(self.config.order, self.window)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.pos_emb.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the weights."""
-        return self.pos_emb.dtype
 
     def check_prefix(self, prefix: Prefix) -> None:
         """Raise ValueError for a prefix of another length, or with tokens that are not in the vocabulary."""
         check_tokens(prefix, self.config.prefix_length, self.config.vocab_size)
 
     def cache_bytes(self, cells: int, sharing: int = 1) -> int:
-        """What the cache of one sequence takes, its prefix shared by `sharing` of them."""
+        """Bytes of one sequence's cache, its prefix shared by `sharing` sequences."""
         tokens = self.config.prefix_length / sharing + cells
         return round(2 * self.config.layers * self.config.width * tokens * self.pos_emb.element_size())
 
@@ -225,7 +205,7 @@ class Transformer(nn.Module):
 
     def decoder(self) -> TransformerDecoder:
         """A decoder of the weights as they are now."""
-        return TransformerDecoder(self.tok_emb, self.pos_emb, self._typed_blocks, self.ln_f, self.head)
+        return TransformerDecoder(self.tok_emb, self.pos_emb, self.blocks, self.ln_f, self.head)
 
     def _new_cache(self, batch: int, cells: int) -> KVCache:
         c = self.config
@@ -238,12 +218,11 @@ class Transformer(nn.Module):
         x = self.tok_emb(tokens) + self.pos_emb[:, start:end]
         mask = self.mask(start, end)
         pasts = cache.layers if cache is not None else [None] * len(self.blocks)
-        for block, past in zip(self.blocks[:-1], pasts[:-1], strict=True):
+        *blocks, last_block = self.blocks
+        for block, past in zip(blocks, pasts[:-1], strict=True):
             x = block(x, mask, past, start)
         last_mask = None if last == 1 else self.mask(end - last, end, plain=False)
-        x = self._typed_blocks[-1].forward_last(
-            x, last_mask, pasts[-1], start, last
-        )  # of the others, keys and values only
+        x = last_block.forward_last(x, last_mask, pasts[-1], start, last)  # of the others, keys and values only
         if cache is not None:
             cache.length = end
         return self.head(self.ln_f(x))
@@ -283,3 +262,6 @@ def corrupt(cells: Tensor, pkeep: float, codebook_size: int) -> Tensor:
 def cell_loss(logits: Tensor, cells: Tensor) -> Tensor:
     """Mean negative log-likelihood of cells [B, n] under logits [B, n, K], nats per code (arXiv eq. 9)."""
     return F.cross_entropy(logits.flatten(0, 1).float(), cells.flatten())
+
+
+KIND: Kind[Prior] = Kind("transformer", Transformer, TransformerConfig)

@@ -1,4 +1,4 @@
-"""What is refused before work starts: canvas, condition, settings and prior that don't belong together."""
+"""Checks before sampling starts: canvas, condition, settings and prior must fit together."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .windows import EXACT, Sliding
 def check_inputs(prior: Prior, condition: Condition, state: SamplingState, sliding: Sliding = EXACT) -> None:
     """Raise ValueError where canvas, condition and prior don't belong together."""
     batch, height, width = state.indices.shape
-    if getattr(prior, "order", None) is not None:
+    if prior.order is not None:
         _check_one_window(prior, height, width, state.wrap)
-    elif getattr(prior, "whole_canvas", False):
+    elif prior.whole_canvas:
         _check_whole(prior, height, width, state.wrap)
     else:
         _check_sliding(prior, width, sliding, state.wrap)
@@ -74,7 +74,7 @@ def _check_sliding(prior: Prior, width: int, sliding: Sliding, wrap: Wrap) -> No
 
 
 def first_prefix(prior: Prior, condition: Condition) -> Prefix:
-    """That of the window at the upper left."""
+    """The prefix of the window at the upper left."""
     return Prefix.of(condition.prefix(Window(0, 0, prior.window, prior.window)))
 
 

@@ -1,4 +1,4 @@
-"""What a run of the sampling loop will take, before it starts: windows, rounds, time and memory.
+"""The cost of a run of the sampling loop, before it starts: windows, rounds, time and memory.
 
 The counts are exact, since the loop's schedule is known beforehand; time follows from a handful of real passes.
 """
@@ -31,7 +31,7 @@ class RunEstimate:
     """A run before it starts."""
 
     cells: int  # draws of each image
-    windows: int  # windows to be read from their beginning
+    windows: int  # windows to be evaluated from their beginning
     rounds: int  # one after the other; what is in one round does not wait for the rest of it
     seconds: float  # estimated, on this machine as it is now
     memory: int  # bytes at most, beyond the models; estimated
@@ -46,7 +46,7 @@ class RunEstimate:
 
 @dataclass(frozen=True)
 class Throughput:
-    """Seconds that the prior takes here."""
+    """Seconds of the prior on this machine."""
 
     token: float  # of a window that is read, one of many
     cell: float  # one more cell of a window that stands still
@@ -61,7 +61,7 @@ def estimate_run(
     sliding: Sliding = EXACT,
     check_cancelled: CheckCancelled = bool,
 ) -> RunEstimate:
-    """Look ahead; the arguments are those of the run, and nothing of it is done. Errors as `sample_steps`."""
+    """Estimate a run without starting it; arguments and errors as `sample_steps`."""
     state = SamplingState.start(canvas, 0)
     check_inputs(prior, condition, state, sliding)
     rounds, (images, _, width) = rounds_of_run(prior, condition, state, sliding, check_cancelled), canvas.indices.shape
@@ -92,14 +92,14 @@ def estimate_run(
 def sampling_memory(
     prior: Prior, images: int, guidance: bool = False, windows: int = 1, kept: int = 0, sharing: int = 1, steps: int = 0
 ) -> int:
-    """Bytes that sampling takes at most, beyond the weights: evaluating whole windows, and what is remembered of them.
+    """Bytes that sampling takes at most, beyond the weights: evaluating whole windows, and their caches.
 
     Args:
         guidance: each window is evaluated twice, with the condition and without.
         windows: side by side.
-        kept: windows remembered besides, for the row below.
+        kept: windows whose caches are kept for the row below.
         sharing: images that have one prefix.
-        steps: rows that are decoded at a time, for which a processor lays out the weights anew; 0 leaves that out.
+        steps: rows that are decoded at a time, for which a CPU lays out the weights anew; 0 leaves that out.
     """
     images *= 2 if guidance else 1
     caches = (windows + kept) * images * prior.cache_bytes(prior.window**2, sharing)

@@ -50,7 +50,7 @@ def canvas_nll(
     for visit in last.values():
         cells[visit.window].append(visit)
     indices = canvas.indices.to(device)
-    order = torch.tensor(getattr(prior, "order", None) or range(side * side), device=device)
+    order = torch.tensor(prior.order or range(side * side), device=device)
     nll = torch.full((batch, height, width), torch.nan)
     for window, predicted in cells.items():
         codes = indices[:, window.rows(height)][:, :, window.columns(width)].flatten(1)
@@ -88,6 +88,6 @@ def best_of(scores: Tensor, groups: int, keep: int) -> Tensor:
 
 
 def check_choice(candidates: int, keep: int) -> None:
-    """Raise ValueError unless `keep` of so many images can be kept; to be asked before they are made."""
+    """Raise ValueError unless `keep` of `candidates` images can be kept; to be asked before they are made."""
     if not 1 <= keep <= candidates:
         raise ValueError(f"{keep} of {candidates} pictures can't be kept; choose 1 to {candidates}")

@@ -29,7 +29,7 @@ class Lookahead:
         self.again = AGAIN
 
     def choose(self, left: int, backlog: int = 0) -> int:
-        """Cells of the next pass, at most as many as are left; it evaluates so many other cells `backlog`."""
+        """Cells of the next pass, at most as many as are left; it evaluates `backlog` other cells as well."""
         if self.fixed:
             return min(self.fixed, left)
         if self.alone >= self.again:
@@ -44,7 +44,7 @@ class Lookahead:
         return min(best, max(2, CHOICES[-1] >> self.misses), left)  # the fewer the longer no guess comes true
 
     def note(self, cells: int, decided: int, seconds: float, backlog: int = 0) -> None:
-        """A pass over so many cells, of which it decided some, and what it took."""
+        """Record a pass: cells it evaluated, cells it decided, its seconds."""
         self.alone = self.alone + 1 if cells == 1 else 0
         if cells > 1:
             self.misses, self.again = (self.misses + 1, self.again) if decided == 1 else (0, AGAIN)
@@ -58,7 +58,7 @@ class Lookahead:
         self._add(backlog + cells, seconds)
 
     def _expect(self) -> None:
-        """Begin with what is usual."""
+        """Start from the prior expectation."""
         self.gain = TRUST, TRUST * 8**EXPONENT, TRUST * math.log(8)  # weight, cells decided, log m; lately
 
     def _add(self, m: int, seconds: float) -> None:

@@ -89,7 +89,7 @@ def sample(
     settings: SamplingSettings,
     sliding: Sliding = EXACT,
 ) -> SamplingState:
-    """Fill a canvas without looking up; arguments and errors as `sample_steps`."""
+    """Fill a canvas and return the final state; arguments and errors as `sample_steps`."""
     state = SamplingState.start(canvas, seed)
     for _ in sample_steps(prior, condition, state, settings, sliding):
         pass
@@ -137,7 +137,7 @@ class SamplingRun:
         return {name: tensor.flatten(1) for name, tensor in wide.items()}
 
     def draw(self, group: Group) -> Iterator[tuple[int, int]]:
-        """Draw the cells of segments side by side; tells of each cell of the canvas once it is decided."""
+        """Draw the cells of a group's segments side by side; yields row and column of each cell once it is decided."""
         windows, noise = self.evaluator.open(group.segments), _Noise(self, group)
         lookahead = self._lookahead(len(group.segments) * len(self.padded))
         length, done, guessed = len(group.places), 0, 0

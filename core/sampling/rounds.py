@@ -63,11 +63,11 @@ def rounds_of_run(
     prior: Prior, condition: Condition, state: SamplingState, sliding: Sliding, check_cancelled: CheckCancelled = bool
 ) -> list[list[Segment]]:
     """What is left to do of a run by a prior of any kind, in rounds."""
-    if getattr(prior, "any_order", False):
+    if prior.any_order:
         return [[segment] for segment in any_order_segments(state, prior.window, state.wrap)]
-    if (order := getattr(prior, "order", None)) is not None:
-        return [[segment] for segment in fixed_order_segments(state, order)]
-    if getattr(prior, "whole_canvas", False):
+    if prior.order is not None:
+        return [[segment] for segment in fixed_order_segments(state, prior.order)]
+    if prior.whole_canvas:
         return [[segment] for segment in whole_canvas_segments(state)]
     return schedule(prior, condition, state, sliding, check_cancelled)
 
@@ -81,7 +81,7 @@ def fixed_order_segments(state: SamplingState, order: tuple[int, ...]) -> list[O
 
 
 def whole_canvas_segments(state: SamplingState) -> list[Segment]:
-    """What is left to do of a run whose window is the canvas, of whatever shape: its cells, row by row."""
+    """What is left to do of a run whose window is the canvas, of any shape: its cells, row by row."""
     left = state.pending(1).any(0).cpu().nonzero().tolist()
     window = Window(0, 0, *state.given.size)
     return [Segment(tuple(Visit(row, column, 1, window) for row, column in left))] if left else []

@@ -232,7 +232,7 @@ def max_cached_windows(prior: Prior, condition: Condition, batch: int) -> int:
 
 
 def _rows_at_once(device: torch.device, sliding: Sliding) -> int:
-    """Rows that advance side by side. A processor is busy with one window, and gains by decoding together only."""
+    """Rows that advance side by side. A CPU is busy with one window, and gains by decoding together only."""
     if device.type != "cpu":
         return 16
     return 2 if sliding.stride == 1 else 4

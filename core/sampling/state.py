@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,7 +46,7 @@ class SamplingState:
     log_probability: Tensor
     seed: int
     draws: Tensor
-    passes: int = 0
+    passes: int = field(default=0, init=False)
 
     @classmethod
     def start(cls, canvas: Canvas, seed: int) -> SamplingState:
@@ -74,7 +74,7 @@ class SamplingState:
         return is_pending(self.draws, self.known, number)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All of them by name."""
+        """All tensors by name."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 
     def move_to(self, device: torch.device) -> None:
@@ -93,7 +93,7 @@ class SamplingState:
         tensors, metadata = load_tensors(path, "sampling state", names)
         known = tensors["known"] & (tensors["draws"] == 0)
         given = canvas_from(tensors["indices"].clone(), known, metadata, Path(path).name)
-        return cls(given, **tensors, seed=int(metadata["seed"]))
+        return cls(given=given, seed=int(metadata["seed"]), **tensors)
 
 
 def is_pending(draws: Tensor, known: Tensor, number: int) -> Tensor:
@@ -102,7 +102,7 @@ def is_pending(draws: Tensor, known: Tensor, number: int) -> Tensor:
 
 
 def statistics_masks(state: SamplingState, canvas: Canvas, codes: int, stride: int) -> tuple[Tensor, Tensor]:
-    """Entropy and surprise (-log p of the code drawn) of a run as masks as large as the decoded picture.
+    """Entropy and surprise (-log p of the code drawn) of a run as masks as large as the decoded image.
 
     Args:
         codes: of the codebook. Both are shares of log(codes), what a blind guess has; surprise can be above 1.

@@ -40,7 +40,7 @@ class SamplingTrace:
 
     @classmethod
     def blank(cls, height: int, width: int, codes: int, device: torch.device | None = None) -> SamplingTrace:
-        """Before anything is drawn, for cells that hold one of so many codes."""
+        """Before anything is drawn, for cells that hold one of `codes` codes."""
         first = min(TOP_CODES, codes)
         reach = [first * (codes / first) ** (i / GROUPS) for i in range(GROUPS + 1)]  # in equal ratios
         ends = sorted({round(end) for end in reach})

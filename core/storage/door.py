@@ -9,7 +9,7 @@ MAX_NUMBERS = 2**32  # of a model; the largest one known has 3.1 billion
 
 
 def brief(value: Any, most: int = 80) -> str:
-    """Something foreign in a message: its text in one line, cut where it gets long."""
+    """Foreign text for a message: in one line, shortened where it is long."""
     try:
         text = value if isinstance(value, str) else str(value)
     except (ValueError, RecursionError):  # a whole number of many thousand digits, a structure of many levels
@@ -39,7 +39,7 @@ def existing_file(path: str | Path, what: str) -> Path:
 
 
 def is_there(path: Path) -> bool:
-    """True for whatever has this name, a pipe or a device too."""
+    """True for anything that has this name, a pipe or a device too."""
     try:
         return path.exists()
     except (OSError, ValueError):

@@ -225,7 +225,7 @@ class Progress:
     """
 
     def __init__(self, share: int = 0, shares: int = 1):
-        self.share, self.shares = share, shares  # this loop is number `share` of so many on one bar
+        self.share, self.shares = share, shares  # this loop is number `share` of this many on one bar
         self.bar: comfy.utils.ProgressBar | None = None
         self.next_update = self.next_picture = 0.0
         self.shows = True
@@ -280,36 +280,39 @@ class Cancellable(TorchFunctionMode):
 
 
 class Watched(Cancellable):
-    """Cancel, and after `PATIENCE` a bar, while a module's layers work through pictures, or batches of them, one after
-    the other, as a whole or strip by strip."""
+    """Cancel, and after `PATIENCE` a bar, while a module's layers work through pictures: one after the other or in
+    batches, as a whole or strip by strip. `bar` is given where several share one."""
 
-    def __init__(self, module: nn.Module, pictures: int = 1):
+    def __init__(self, module: nn.Module, pictures: int = 1, bar: Progress | None = None):
         super().__init__()
         self.layers = [part.weight for part in module.modules() if isinstance(part, nn.Conv2d | nn.Linear)]
         self.attentions = sum(isinstance(part, AttentionBlock) for part in module.modules())
         self.each = len(self.layers) + ATTENTION * self.attentions  # steps for one picture
-        self.pictures, self.finished, self.seen, self.attended = pictures, 0, set[int](), 0.0
-        self.bar, self.start = Progress(), time.monotonic()
+        self.pictures, self.finished, self.at_once = pictures, 0, 0
+        self.seen, self.attended = set[int](), 0.0  # by those that are at work
+        self.bar, self.start = bar or Progress(), time.monotonic()
 
     def __torch_function__(
         self, function: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         done = super().__torch_function__(function, types, args, kwargs)
         if function in (torch.conv2d, linear):
-            self.count(args[1])
+            self.count(args[1], len(args[0]))
         elif function is scaled_dot_product_attention and self.attentions:
             self.attended += args[0].shape[-2] / args[1].shape[-2]  # of all positions, those that looked around now
         return done
 
-    def count(self, weight: Tensor) -> None:
-        """A layer is at work; the first one comes again with the next picture."""
-        if weight is self.layers[0] and len(self.seen) > 1:
-            self.finished += 1
-            self.seen.clear()
-            self.attended = 0.0
+    def count(self, weight: Tensor, pictures: int) -> None:
+        """A layer is at work; the first one comes again with the next pictures."""
+        if weight is self.layers[0]:
+            if len(self.seen) > 1:
+                self.finished += self.at_once
+                self.seen.clear()
+                self.attended = 0.0
+            self.at_once = pictures
         self.seen.add(id(weight))
         if time.monotonic() - self.start > PATIENCE:
-            done = self.finished * self.each + len(self.seen) + round(ATTENTION * self.attended)
+            done = self.finished * self.each + self.at_once * (len(self.seen) + round(ATTENTION * self.attended))
             self.bar.step(min(done, self.pictures * self.each), self.pictures * self.each)
 
 

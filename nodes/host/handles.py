@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ...core import loading
-from ...core.autoencoders.strip_decoder import needs_strips
-from ...core.autoencoders.strip_memory import decode_memory, encode_memory
+from ...core.autoencoders.strips.decoder import needs_strips
+from ...core.autoencoders.strips.memory import decode_memory, encode_memory
 from ...core.autoencoders.vqgan import VQGAN
 from ...core.bundle import Bundle
 from ...core.canvas import atlas
@@ -46,7 +46,7 @@ class VQGANHandle:
         return _fingerprint_once(self.name, self.module)
 
     def ready(self, height: int, width: int) -> VQGAN:
-        """On the device, with room to encode a picture of so many pixels."""
+        """On the device, with room to encode a picture of this many pixels."""
         cells = (-(-side // self.module.config.stride) for side in (height, width))
         comfy.make_room([self.patcher], self._memory(encode_memory, tuple(cells)))
         return self.module
@@ -56,7 +56,7 @@ class VQGANHandle:
         return self.ready_to_decode(canvas.size, canvas.wrap)
 
     def ready_to_decode(self, size: tuple[int, int], wrap: Wrap = "none") -> VQGAN:
-        """On the device, with room to decode a picture of so many cells; the node says so where that goes in strips."""
+        """On the device, with room to decode a picture of `size` cells; the node says so where that goes in strips."""
         comfy.make_room([self.patcher], self.decoding_memory(size))
         if needs_strips(self.module, size, wrap=wrap):
             height, width = (side * self.module.config.stride for side in size)
@@ -76,7 +76,7 @@ class VQGANHandle:
             yield self.module
 
     def decoding_memory(self, size: tuple[int, int]) -> int:
-        """Bytes with which a picture of so many cells can be decoded, one way or the other."""
+        """Bytes with which a picture of this many cells can be decoded, one way or the other."""
         return self._memory(decode_memory, size)
 
     def _memory(self, of: Callable[..., int], size: tuple[int, int]) -> int:
@@ -126,21 +126,21 @@ class BundleHandle:
         return self.bundle
 
     def ready_for_condition(self, height: int, width: int) -> Bundle:
-        """The condition's VQGAN on the device, if there is one, with room for a condition picture of so many pixels."""
+        """The condition's VQGAN on the device, if there is one, with room for a picture of height x width pixels."""
         factor = max(1, self.bundle.condition_config.factor)
         if self.condition is not None:
             self.condition.ready(height * factor, width * factor)
         return self.bundle
 
     def ready_for_control(self, height: int, width: int) -> Bundle:
-        """What controls cells on the device, if there is such, with room for a control picture of so many pixels."""
+        """What controls cells on the device, if there is such, with room for a control picture of this many pixels."""
         if self.control is not None:
             comfy.make_room([self.control], CONTROL_BYTES * height * width)
         return self.bundle
 
     def ready_without_condition(self) -> Bundle:
         """The condition's VQGAN on the device, if it still has to tell what the model is given where nothing guides."""
-        free = self.bundle.condition_config.unconditional and "unconditional_condition" not in vars(self.bundle)
+        free = self.bundle.condition_config.unconditional and "unconditional" not in vars(self.bundle.condition_context)
         return self.ready_for_condition(self.side, self.side) if free else self.bundle
 
 

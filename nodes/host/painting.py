@@ -6,7 +6,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import ceil
 
 import torch
 from PIL import Image
@@ -20,7 +19,7 @@ from ...core.clip.layouts import Activation
 from ...core.clip.model import ClipModel
 from ...core.clip.painting import Frame, estimate_step, guidance_memory, painted_canvas
 from ...core.clip.prompts import Prompt
-from ...core.clip.scoring import IMAGES_AT_ONCE, score_images, score_texts
+from ...core.clip.scoring import score_images, score_texts
 from ...core.images.io import to_pil
 from ...core.storage.fingerprint import fingerprint
 from . import comfy
@@ -57,9 +56,9 @@ class ClipHandle:
 
     @contextmanager
     def watched(self, images: int) -> Iterator[ClipModel]:
-        """The model, on the device, while it looks at so many images; with a bar and cancel."""
+        """The model, on the device, while it looks at this many images; with a bar and cancel."""
         model = self.ready()
-        with comfy.Watched(model.clip.image, ceil(images / IMAGES_AT_ONCE)):
+        with comfy.Watched(model.clip.image, images):
             yield model
 
 

@@ -12,7 +12,7 @@ from tessera.core.autoencoders.vqgan_file import read_vqgan, save_vqgan
 from tessera.core.bundle import Bundle
 from tessera.core.bundle_file import load_bundle, load_prior, read_condition_vqgan, save_bundle, save_prior
 from tessera.core.canvas.canvas import Canvas
-from tessera.core.conditions.config import ConditionConfig
+from tessera.core.conditions.kinds import ConditionConfig
 from tessera.core.conditions.layout import Box, layout_tokens
 from tessera.core.geometry import Window
 from tessera.core.images.io import to_pil, to_tensor
@@ -317,7 +317,7 @@ def test_canvas_of_another_codebook_is_not_decoded():
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ({"vqgan": {"codebook_size": CODES + 1}}, "speaks of 8 codes, the VQGAN has 9"),
+        ({"vqgan": {"codebook_size": CODES + 1}}, "on 8 codes, the VQGAN has 9"),
         ({"kind": "edges"}, "of kind edges needs a VQGAN"),
         ({"kind": "class", "own": {"image_channels": 1}}, "of kind class has no VQGAN"),
         ({"kind": "edges", "own": {"codebook_size": 93}}, "93 codes, the prior only knows 92"),

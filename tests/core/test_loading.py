@@ -6,7 +6,7 @@ import torch
 from tessera.core.autoencoders.vqgan_file import save_vqgan
 from tessera.core.bundle import Bundle
 from tessera.core.bundle_file import save_bundle
-from tessera.core.conditions.config import ConditionConfig
+from tessera.core.conditions.kinds import ConditionConfig
 from tessera.core.loading import load, load_condition_vqgan, load_vqgan
 from tessera.core.priors.transformer import Transformer, TransformerConfig
 from tessera.tests.core.checkpoints.opening_files import PICTURE, SHAPE, STAGE, YAML, same, transformer, write

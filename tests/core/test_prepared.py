@@ -7,7 +7,7 @@ from tessera.core.autoencoders.vqgan import VQGAN, VQGANConfig
 from tessera.core.bundle import Bundle
 from tessera.core.canvas.canvas import Canvas
 from tessera.core.conditions.base import StartToken, repeat
-from tessera.core.conditions.config import ConditionConfig
+from tessera.core.conditions.kinds import ConditionConfig
 from tessera.core.conditions.label import ClassCondition
 from tessera.core.conditions.spatial import SpatialCondition
 from tessera.core.geometry import Window

@@ -7,7 +7,7 @@ import torch
 from tessera.core.autoencoders.vqgan import VQGAN, VQGANConfig
 from tessera.core.bundle import Bundle
 from tessera.core.bundle_file import save_bundle
-from tessera.core.conditions.config import ConditionConfig
+from tessera.core.conditions.kinds import ConditionConfig
 from tessera.core.conditions.sketch import WORDS, SketchConfig, SketchEncoder
 from tessera.core.conditions.vocabulary import Vocabulary
 from tessera.core.priors.llama import Llama, LlamaConfig

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from tessera.core.autoencoders.strip_decoder import decode_in_strips
+from tessera.core.autoencoders.strips.decoder import decode_in_strips
 from tessera.core.canvas.atlas import codebook_atlas
 from tessera.core.canvas.canvas import Canvas
 from tessera.core.canvas.codec import decode_canvas, decode_latents, encode_canvas, encode_latents, quantize_latents

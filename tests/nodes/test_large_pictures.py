@@ -5,7 +5,8 @@ import re
 import pytest
 import torch
 
-from tessera.core.autoencoders import strip_layers, strip_memory
+from tessera.core.autoencoders.strips import layers as strip_layers
+from tessera.core.autoencoders.strips import memory as strip_memory
 from tessera.core.canvas.canvas import Canvas
 from tessera.core.canvas.codec import decode_canvas, encode_latents
 from tessera.core.sampling import schedule

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tessera.core.autoencoders import strip_memory
+from tessera.core.autoencoders.strips import memory as strip_memory
 from tessera.core.bundle_file import save_bundle
 from tessera.core.canvas.canvas import Canvas
 from tessera.nodes import canvas_files, codes, conditions, layout
@@ -56,6 +56,22 @@ def test_thresholds_that_can_not_be_are_refused_before_anything_runs(low, high, 
 @pytest.mark.parametrize(("low", "high"), [(50.0, 120.0), (None, 120.0), (50.0, None)])
 def test_thresholds_over_a_wire_are_left_to_the_run(low, high):
     assert conditions.Edges.validate_inputs(low, high) is True
+
+
+def test_bar_of_a_condition_goes_on_from_its_encoding_to_its_picture(host, make_bundle, monkeypatch):
+    monkeypatch.setattr(adapter, "PATIENCE", -1)
+    bundle = make_bundle("edges")
+    config = dataclasses.replace(bundle.condition_config, unconditional=True)
+    guided = handle(dataclasses.replace(bundle, condition_config=config))
+    lines = torch.rand(2, 64, 64, 3)
+    conditions.Edges.execute(guided, lines, "lines", "original size", 50, 120, 0)
+    steps = [done / total for done, total, _ in host.updates]
+    assert steps == sorted(steps)
+    assert steps[0] < 0.25
+    assert steps[-1] == 1
+    host.interrupted_after = int(0.9 * len(steps))  # while its picture is decoded
+    with pytest.raises(adapter.Interrupted):
+        conditions.Edges.execute(guided, 1 - lines, "lines", "original size", 50, 120, 0)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ class VQGANLossConfig:
     discriminator_channels: int = 64  # of its first layer; a half takes a quarter of the time
     discriminator_start: int = 0  # step from which the discriminator trains, its loss not yet applied to the decoder
     adversarial_start: int = 1000  # step from which its loss reaches the decoder ...
-    adversarial_ramp: int = 1000  # ... growing to full weight over so many steps: no dip in quality
+    adversarial_ramp: int = 1000  # ... growing to full weight over this many steps: no dip in quality
     quantizer: QuantizerLosses = field(default_factory=QuantizerLosses)
     quantize_start: int = 0  # step of the first codes, placed by k-means; before it latents are decoded as they are
     restart_every: int = 50  # steps between restarts of dead codes; 0 for never

@@ -1,6 +1,6 @@
 """Scenes of drawings: placed, turned, recolored, on plain, graded and textured grounds; leaves that fill the image.
 
-All of this is tensor operations on the device that holds the drawings, since a GPU trains faster than processors draw.
+All of this is tensor operations on the device that holds the drawings, since a GPU trains faster than CPUs draw.
 The random numbers are torch's own, which the loop
 seeds anew at every step.
 """

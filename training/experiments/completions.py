@@ -15,7 +15,7 @@ from ...core.canvas.canvas import Canvas
 from ...core.canvas.codec import encode_canvas
 from ...core.clip.clip_file import open_clip
 from ...core.clip.scoring import embed_images
-from ...core.conditions.config import ConditionConfig
+from ...core.conditions.kinds import ConditionConfig
 from ..data.codes import CodeDataset
 from ..data.folder import ImageViews
 from ..engine.plots import image_grid

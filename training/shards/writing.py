@@ -73,7 +73,7 @@ def write_shards(
     Args:
         config: the folder, and how it is split.
         maps: folders of condition maps by name; the map of a/b.jpg is a/b of any ending there.
-        shard_bytes, shard_items: a shard is closed when it has so many.
+        shard_bytes, shard_items: a shard is closed when it has this many.
         workers: threads; reading, decoding and hashing let each other go on.
     Raises:
         FileNotFoundError: no such folder.
@@ -146,7 +146,7 @@ def files_of(picture: Path, config: DataConfig, maps: dict[str, dict[str, Path]]
 
 
 def parts_of(files: list[Files], shard_bytes: int, shard_items: int) -> Iterator[list[Files]]:
-    """Consecutive files, so many that a shard is as large as wanted."""
+    """Consecutive files, as many as make a shard of the wanted size."""
     part, size = [], 0
     for some in files:
         part.append(some)

@@ -28,7 +28,7 @@ from ..engine.loop import make_accelerator, train
 from ..engine.update import descend
 
 TWICE = 1 / 8  # of a batch comes in a second color
-NOTHING = 1 / 8  # so many pictures of nothing more
+NOTHING = 1 / 8  # of the batch: pictures of nothing that are added to it
 TINTED = 0.1  # of the others gets a color
 PREVIEW_IMAGES = 8
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ...core.autoencoders.vqgan import VQGAN
 from ...core.bundle import Bundle
 from ...core.bundle_file import save_bundle, save_prior, stage_fingerprints
-from ...core.conditions.config import ConditionConfig
+from ...core.conditions.kinds import ConditionConfig
 from ...core.loading import load_condition_vqgan, load_vqgan
 from ...core.priors.snail.pixelsnail import PixelSnail
 from ...core.priors.transformer import Transformer, cell_loss, corrupt
@@ -40,7 +40,7 @@ from .transfer import starting_weights
 logger = logging.getLogger("tessera")
 
 PREVIEW_IMAGES = 8
-COUNTED = 2**26  # codes; the frequencies of so many are those of all
+COUNTED = 2**26  # codes; the frequencies in this many stand for those in all
 OWN_NOTHING = ("edges", "layout", "words")  # conditions of nothing that need no token of their own
 
 

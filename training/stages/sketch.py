@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ...core.autoencoders.vqgan import VQGAN
 from ...core.bundle import Bundle
 from ...core.bundle_file import save_bundle, stage_fingerprints
-from ...core.conditions.config import ConditionConfig
+from ...core.conditions.kinds import ConditionConfig
 from ...core.conditions.sketch import WORDS, Sketch, SketchConfig, SketchEncoder, sketch_inputs
 from ...core.loading import load_vqgan
 from ...core.prefix import Prefix
@@ -243,7 +243,7 @@ def chosen(values: Tensor) -> Tensor:
 
 
 def evenly_spaced(numbers: Tensor, most: int) -> Tensor:
-    """At most so many of the numbers, evenly spaced."""
+    """At most this many of the numbers, evenly spaced."""
     return numbers if len(numbers) <= most else numbers[torch.arange(most) * len(numbers) // most]
 
 

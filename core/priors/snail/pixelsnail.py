@@ -1,4 +1,4 @@
-"""PixelSNAIL as a prior of codes (arXiv 1712.09763), the rival of the transformer in section 4.1 (table 2).
+"""PixelSNAIL as a prior of codes (arXiv 1712.09763), the transformer's rival in section 4.1 (arXiv table 1).
 
     cells --embedding--> strict convolution --> blocks (gated causal layers, attention to the cells before) --> logits
 
@@ -19,7 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...modules import Stack
 from ...prefix import Prefix, check_tokens
+from ...storage.kinds import Kind
+from ..base import Prior
 from .layers import CausalConv, GatedLayer, GridConv, NormedLinear, Span
 
 MAX_LAYERS = 1000  # a file that asks for millions would never finish
@@ -37,7 +40,7 @@ class PixelSnailConfig:
     kernel: int = 5  # width of the causal convolutions
     key_width: int = 16  # of the attention's one head
     codebook_size: int = 1024  # K, the codes it can predict
-    vocab_size: int = 1024  # rows of the embedding: codes, then whatever else the prefix speaks in
+    vocab_size: int = 1024  # rows of the embedding: image codes first, then condition tokens
     prefix_length: int = 256  # tokens: one, or a square grid of them
     window: int = 16  # cells per side
     dropout: float = 0.0
@@ -107,7 +110,7 @@ class SnailBlock(nn.Module):
     def __init__(self, config: PixelSnailConfig):
         super().__init__()
         width, convolution = config.width, partial(CausalConv, kernel=config.kernel)
-        self.layers = nn.ModuleList(
+        self.layers = Stack(
             GatedLayer(width, convolution, condition=width, dropout=config.dropout) for _ in range(config.layers)
         )
         self.attention = Attention(width, config.key_width)
@@ -121,7 +124,7 @@ class GridEncoder(nn.Module):
         super().__init__()
         self.side, self.window = side, window
         self.enter = GridConv(width, width)
-        self.layers = nn.ModuleList(GatedLayer(width, GridConv) for _ in range(CONDITION_LAYERS))
+        self.layers = Stack(GatedLayer(width, GridConv) for _ in range(CONDITION_LAYERS))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.enter(x, self.side)
@@ -131,8 +134,10 @@ class GridEncoder(nn.Module):
         return F.interpolate(x, (self.window, self.window), mode="nearest").flatten(2).transpose(1, 2)
 
 
-class PixelSnail(nn.Module):
+class PixelSnail(nn.Module, Prior):
     """The prior. Tokens are rows of one embedding: codes 0..K-1 first, the prefix's own after them."""
+
+    config: PixelSnailConfig
 
     def __init__(self, config: PixelSnailConfig):
         super().__init__()
@@ -141,7 +146,7 @@ class PixelSnail(nn.Module):
         side = math.isqrt(config.prefix_length)
         self.condition = GridEncoder(config.width, side, config.window) if side > 1 else nn.Identity()
         self.enter = CausalConv(config.width, config.width, config.kernel, strict=True)
-        self.blocks = nn.ModuleList(SnailBlock(config) for _ in range(config.blocks))
+        self.blocks = Stack(SnailBlock(config) for _ in range(config.blocks))
         self.head = nn.Linear(config.width, config.codebook_size, bias=False)
         nn.init.normal_(self.head.weight, std=0.02)
 
@@ -155,26 +160,6 @@ class PixelSnail(nn.Module):
             [B, n, K].
         """
         return self._whole(self.condition(self.tok_emb(prefix)), cells[:, :-1], cells.shape[1])
-
-    @property
-    def window(self) -> int:
-        """Cells a side."""
-        return self.config.window
-
-    @property
-    def codebook_size(self) -> int:
-        """K, the number of codes it predicts."""
-        return self.config.codebook_size
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.head.weight.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the weights."""
-        return self.head.weight.dtype
 
     @property
     def places(self) -> Tensor:
@@ -251,8 +236,8 @@ class PixelSnail(nn.Module):
     def _new_cache(self, condition: Tensor) -> SnailCache:
         c, rows = self.config, self.window**2 + 1
         grids = [condition.new_zeros(len(condition), rows, c.width) for _ in range(1 + c.blocks * (2 * c.layers + 1))]
-        widths = c.key_width, c.width // 2
-        memories = [tuple(condition.new_zeros(len(condition), rows, w) for w in widths) for _ in range(c.blocks)]
+        keys, values = (condition.new_zeros(c.blocks, len(condition), rows, w) for w in (c.key_width, c.width // 2))
+        memories = list(zip(keys, values, strict=True))
         return SnailCache(condition, grids, memories)
 
     def decay_groups(self, weight_decay: float) -> list[dict]:
@@ -275,3 +260,6 @@ class PixelSnailDecoder:
     def __call__(self, cells: Tensor, cache: SnailCache, last: int | None = None) -> Tensor:
         """Cells [B, m], which follow the cache's -> logits [B, last or m, K] of what follows the last of them."""
         return self.prior._cells(cells, cache, cache.cells + 1, last or cells.shape[1])
+
+
+KIND: Kind[Prior] = Kind("pixelsnail", PixelSnail, PixelSnailConfig)

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from tessera.benchmarks.timing import peak_memory_of
-from tessera.core.autoencoders import strip_layers
-from tessera.core.autoencoders.strip_decoder import decode_in_strips, decode_indices
-from tessera.core.autoencoders.strip_layers import GroupMoments
-from tessera.core.autoencoders.strip_memory import decode_memory
+from tessera.core.autoencoders.strips import layers as strip_layers
+from tessera.core.autoencoders.strips.decoder import decode_in_strips, decode_indices
+from tessera.core.autoencoders.strips.layers import GroupMoments
+from tessera.core.autoencoders.strips.memory import decode_memory
 from tessera.core.autoencoders.vqgan import VQGAN, VQGANConfig
 
 ROOT = Path(__file__).resolve().parents[3]

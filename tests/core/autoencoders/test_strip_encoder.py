@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from tessera.core.autoencoders import strip_layers
-from tessera.core.autoencoders.strip_encoder import encode, encode_in_strips, encode_indices
-from tessera.core.autoencoders.strip_memory import encode_memory
+from tessera.core.autoencoders.strips import layers as strip_layers
+from tessera.core.autoencoders.strips.encoder import encode, encode_in_strips, encode_indices
+from tessera.core.autoencoders.strips.memory import encode_memory
 from tessera.core.autoencoders.vqgan import VQGANConfig
 from tessera.tests.core.autoencoders.test_strip_decoder import SHAPES, tiny
 

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from tessera.core.autoencoders import strip_decoder, strip_memory
+from tessera.core.autoencoders.strips import decoder as strip_decoder
+from tessera.core.autoencoders.strips import memory as strip_memory
 from tessera.core.autoencoders.vqgan import VQGAN, VQGANConfig
 from tessera.core.canvas.canvas import Canvas
 from tessera.core.canvas.codec import (

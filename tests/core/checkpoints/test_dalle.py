@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from tessera.core.autoencoders.dvae import DVAE, DVAEConfig
-from tessera.core.autoencoders.strip_decoder import decode_codes
+from tessera.core.autoencoders.strips.decoder import decode_codes
 from tessera.core.autoencoders.vqgan_file import read_vqgan, save_vqgan
 from tessera.core.canvas.codec import decode_canvas, encode_canvas
 from tessera.core.inspection import inspect_model

@@ -14,8 +14,8 @@ from tessera.core.checkpoints.llamagen import plan_any_order, plan_llama, window
 from tessera.core.checkpoints.reader import open_checkpoint
 from tessera.core.checkpoints.taming import materialize
 from tessera.core.checkpoints.tensor_names import Source
-from tessera.core.conditions.config import ConditionConfig
 from tessera.core.conditions.control import ControlAREncoder
+from tessera.core.conditions.kinds import ConditionConfig
 from tessera.core.conditions.text import TextCondition
 from tessera.core.geometry import Window
 from tessera.core.inspection import inspect_model

@@ -1,10 +1,7 @@
-from typing import get_args
-
 import pytest
 import torch
 
 from tessera.core.conditions.base import JointCondition, TokenCondition, repeat
-from tessera.core.conditions.config import ConditionKind
 from tessera.core.conditions.kinds import KINDS
 from tessera.core.conditions.label import ClassCondition
 from tessera.core.conditions.layout import Box
@@ -21,7 +18,7 @@ INPUTS = {
     "layout": [Box(1, 0, 0, 0.5, 0.5)],
 }
 # a prompt is as long as it is; a sketch may leave out anything, and has tests of its own
-OF_TOKENS = [kind for kind in get_args(ConditionKind) if kind not in ("text", "words", "sketch")]
+OF_TOKENS = [kind for kind in KINDS if kind not in ("text", "words", "sketch")]
 
 
 @pytest.mark.parametrize("kind", OF_TOKENS)

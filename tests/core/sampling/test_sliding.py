@@ -1,4 +1,4 @@
-"""The sliding window against section 3.2.3 read word for word: every cell from the whole of its window, in raster
+"""The sliding window against section 3.2 read word for word: every cell from the whole of its window, in raster
 order, nothing kept from one cell to the next."""
 
 import pytest

@@ -12,7 +12,7 @@ from PIL import Image
 from tessera.__main__ import main
 from tessera.core.bundle import Bundle
 from tessera.core.bundle_file import save_bundle
-from tessera.core.conditions.config import ConditionConfig
+from tessera.core.conditions.kinds import ConditionConfig
 from tessera.core.images.io import to_pil
 from tessera.core.loading import load, load_vqgan
 from tessera.core.priors.transformer import Transformer, TransformerConfig

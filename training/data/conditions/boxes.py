@@ -68,7 +68,7 @@ def read_coco(path: Path) -> dict[str, Any]:
 
 
 def box_of(annotation: dict, labels: dict[Any, int], size: tuple[int, int], name: str, table: str) -> Box:
-    """An annotation of a picture of so many pixels as shares of it, cut off at its border."""
+    """An annotation of a picture of this many pixels as shares of it, cut off at its border."""
     category, corners = annotation.get("category_id"), annotation.get("bbox")
     if category not in labels:
         what = "has no category_id" if category is None else f"has category {category}, which is not in categories"

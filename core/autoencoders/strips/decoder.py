@@ -1,9 +1,9 @@
-"""Decoding large and seamless pictures, strip by strip of rows (section 3.2: pictures of megapixels).
+"""Decoding large and seamless images, strip by strip of rows (section 3.2: images of megapixels).
 
-The operations are the decoder's own (`strip_layers`).
+The operations are the decoder's own (`strips.layers`).
 
-Seamless pictures: where the canvas wraps, every convolution sees the other end beyond the border instead of
-zeros, so that the picture tiles, and rolling the codes rolls the picture. Attention and group norm do so anyway.
+Seamless images: where the canvas wraps, every convolution sees the other end beyond the border instead of
+zeros, so that the image tiles, and rolling the codes rolls the image. Attention and group norm do so anyway.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..geometry import Wrap
-from .base import FirstStage
-from .blocks import Level
-from .strip_layers import GroupMoments, StripLayers, new_output, strips_of
-from .strip_memory import decode_memory, memory_for_strips
-from .vqgan import VQGAN, Decoder
+from ...geometry import Wrap
+from ..base import FirstStage
+from ..blocks import Level
+from ..vqgan import VQGAN, Decoder
+from .layers import GroupMoments, StripLayers, new_output, strips_of
+from .memory import decode_memory, memory_for_strips
 
 WRAP_MARGIN = 12  # cells, further than a dVAE sees
 
 
 @torch.no_grad()
 def decode_indices(model: FirstStage, indices: Tensor, wrap: Wrap = "none", memory: int | None = None) -> Tensor:
-    """Indices [B, h, w] -> picture [B, C, H, W], as `VQGAN.decode_indices`; `wrap` and `memory` as `decode_codes`."""
+    """Indices [B, h, w] -> image [B, C, H, W], as `VQGAN.decode_indices`; `wrap` and `memory` as `decode_codes`."""
     return decode_codes(model, model.codebook.lookup(indices), wrap, memory)
 
 
 @torch.no_grad()
 def decode_codes(model: FirstStage, codes: Tensor, wrap: Wrap = "none", memory: int | None = None) -> Tensor:
-    """Codes or latents [B, D, h, w] -> picture [B, C, H, W], as `VQGAN.decode`; seamless where `wrap` says so.
+    """Codes or latents [B, D, h, w] -> image [B, C, H, W], as `VQGAN.decode`; seamless where `wrap` says so.
 
-    In one piece, or strip by strip and one picture after the other where `needs_strips`.
+    In one piece, or strip by strip and one image after the other where `needs_strips`.
     """
     if not isinstance(model, VQGAN):
         return model.decode(codes) if wrap == "none" else decode_wrapped(model, codes, wrap)
-    if needs_strips(model, tuple(codes.shape[-2:]), len(codes), wrap, memory):
+    if needs_strips(model, (codes.shape[-2], codes.shape[-1]), len(codes), wrap, memory):
         return decode_in_strips(model, codes, wrap)
     return model.decode(codes)
 
@@ -54,7 +54,7 @@ def decode_wrapped(model: FirstStage, codes: Tensor, wrap: Wrap) -> Tensor:
 def needs_strips(
     model: VQGAN, size: tuple[int, int], batch: int = 1, wrap: Wrap = "none", memory: int | None = None
 ) -> bool:
-    """Whether pictures of so many cells are decoded strip by strip: where they wrap, or in one piece would take more
+    """Whether images of `size` in cells are decoded strip by strip: where they wrap, or in one piece would take more
     than `memory` bytes (`decode_memory`). None is what `memory_for_strips` says of the model's device."""
     weight = model.post_quant_conv.weight
     memory = memory_for_strips(weight.device) if memory is None else memory
@@ -63,7 +63,7 @@ def needs_strips(
 
 @torch.no_grad()
 def decode_in_strips(model: VQGAN, codes: Tensor, wrap: Wrap = "none") -> Tensor:
-    """Codes [B, D, h, w] -> picture [B, C, H, W], as `VQGAN.decode` up to rounding; seamless where `wrap` says so."""
+    """Codes [B, D, h, w] -> image [B, C, H, W], as `VQGAN.decode` up to rounding; seamless where `wrap` says so."""
     stride, (batch, _, height, width) = model.config.stride, codes.shape
     latents = model.post_quant_conv(codes.contiguous())
     images = latents.new_empty(batch, model.config.image_channels, height * stride, width * stride)

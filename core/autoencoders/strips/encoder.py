@@ -1,4 +1,4 @@
-"""Encoding large pictures, strip by strip of rows: the encoder's own operations (`strip_layers`)."""
+"""Encoding large images, strip by strip of rows: the encoder's own operations (`strips.layers`)."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import FirstStage
-from .precision import exact_float32
-from .strip_layers import GroupMoments, StripLayers, convolve_rows, new_output, strips_of
-from .strip_memory import encode_memory, memory_for_strips
-from .vqgan import VQGAN, Encoder
+from ..base import FirstStage
+from ..precision import exact_float32
+from ..vqgan import VQGAN, Encoder
+from .layers import GroupMoments, StripLayers, convolve_rows, new_output, strips_of
+from .memory import encode_memory, memory_for_strips
 
 
 @torch.no_grad()
 def encode_indices(model: FirstStage, images: Tensor, memory: int | None = None) -> Tensor:
-    """Pictures [B, C, H, W] -> indices [B, h, w], as `VQGAN.encode_indices`; `memory` as `encode`."""
+    """Images [B, C, H, W] -> indices [B, h, w], as `VQGAN.encode_indices`; `memory` as `encode`."""
     with exact_float32(model.device):
         return model.quantize(encode(model, images, memory)).indices
 
 
 @torch.no_grad()
 def encode(model: FirstStage, images: Tensor, memory: int | None = None) -> Tensor:
-    """Pictures [B, C, H, W] -> latents [B, D, h, w], as `VQGAN.encode`; errors as there.
+    """Images [B, C, H, W] -> latents [B, D, h, w], as `VQGAN.encode`; errors as there.
 
-    In one piece, or strip by strip where one picture alone would take more than `memory` bytes; None is what
+    In one piece, or strip by strip where one image alone would take more than `memory` bytes; None is what
     `memory_for_strips` says of the model's device.
     """
     if not isinstance(model, VQGAN):
@@ -37,7 +37,7 @@ def encode(model: FirstStage, images: Tensor, memory: int | None = None) -> Tens
 
 @torch.no_grad()
 def encode_in_strips(model: VQGAN, images: Tensor) -> Tensor:
-    """Pictures [B, C, H, W] -> latents [B, D, h, w], as `VQGAN.encode` up to rounding; errors as there."""
+    """Images [B, C, H, W] -> latents [B, D, h, w], as `VQGAN.encode` up to rounding; errors as there."""
     model.check_image_size(images)
     encoder = StripEncoder(model.config.norm_groups)
     return model.quant_conv(torch.stack([encoder.encode(model.encoder, image) for image in images]))

@@ -1,8 +1,8 @@
 """Layers of the VQGAN applied to strips of rows, one after the other, on the model's own weights.
 
-Group norm looks at the whole picture, so each layer is finished before the next begins; but within a layer one strip
+Group norm looks at the whole image, so each layer is finished before the next begins; but within a layer one strip
 after the other passes through norm, swish and convolution, and of a residual block only its input and one half-way
-result are ever held whole. Attention takes its queries in parts. Strips that fit a processor's cache are also faster
+result are ever held whole. Attention takes its queries in parts. Strips that fit a CPU's cache are also faster
 than whole layers.
 """
 
@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..geometry import Wrap, cells_along
-from .blocks import AttentionBlock, Level, Middle, ResidualBlock
+from ...geometry import Wrap, cells_along
+from ..blocks import AttentionBlock, Level, Middle, ResidualBlock
 
 STRIP = 8 * 2**20  # bytes that one strip of a layer has about
-QUERIES = 1024  # of the attention at once, about; fewer would not fill a processor
+QUERIES = 1024  # of the attention at once, about; fewer would not fill a CPU
 Prepare = Callable[[Tensor], Tensor]  # strip [C, n, W] -> what the convolution sees of it
 
 
@@ -27,8 +27,8 @@ class GroupMoments:
 
     def __init__(self, groups: int = 32):
         self.groups, self.count = groups, 0
-        self.mean: Tensor | float = 0.0  # [groups]
-        self.square: Tensor | float = 0.0  # [groups], sum of squared deviations
+        self.mean = torch.zeros(())  # [groups], once there is a strip
+        self.square = torch.zeros(())  # [groups], sum of squared deviations
 
     def add(self, strip: Tensor) -> None:
         """Take in [C, n, W]; the parts are merged by the pairwise formula of Chan et al. (1979)."""
@@ -61,7 +61,7 @@ class GroupMoments:
 
 
 class StripLayers:
-    """Layers applied strip by strip to one picture [C, H, W], its borders as `wrap` says."""
+    """Layers applied strip by strip to one image [C, H, W], its borders as `wrap` says."""
 
     def __init__(self, groups: int = 32, wrap: Wrap = "none"):
         self.groups = groups  # of the model's norms
@@ -112,7 +112,7 @@ class StripLayers:
         for first in range(0, height, rows):
             part = x[:, first : first + rows]
             q = convolve_rows(block.q, normed[:, first : first + rows]).flatten(1).t().contiguous()
-            attended = F.scaled_dot_product_attention(*(t[None, None] for t in (q, k, v)))[0, 0]  # [n * W, C]
+            attended = F.scaled_dot_product_attention(q[None, None], k[None, None], v[None, None])[0, 0]  # [n * W, C]
             part += convolve_rows(block.proj_out, attended.t().reshape(part.shape))
             after.add(part)
         return after

@@ -1,4 +1,4 @@
-"""What encoding and decoding take, whole and in strips."""
+"""Memory of encoding and decoding, whole and in strips."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Iterable
 
 import torch
 
-from .strip_layers import STRIP
-from .vqgan import VQGANConfig
+from ..vqgan import VQGANConfig
+from .layers import STRIP
 
 WORKSPACE = 32 * 2**20  # bytes that the library keeps for convolutions
-MIN_STRIP_MEMORY = 256 * 2**20  # bytes; below, a processor works on pictures whole
+MIN_STRIP_MEMORY = 256 * 2**20  # bytes; below, a CPU works on images whole
 
 
 def memory_for_strips(device: torch.device) -> int:
-    """Bytes that encoding or decoding in one piece may take: half of what is free on a GPU; 256 MB on a processor,
+    """Bytes that encoding or decoding in one piece may take: half of what is free on a GPU; 256 MB on a CPU,
     where strips are no slower."""
     if device.type != "cuda":
         return MIN_STRIP_MEMORY
@@ -23,7 +23,7 @@ def memory_for_strips(device: torch.device) -> int:
 
 
 def decode_memory(config: VQGANConfig, height: int, width: int, strips: bool, element: int = 4) -> int:
-    """About how many bytes decoding one picture of height x width cells takes at most, beyond model and picture."""
+    """Estimated peak bytes of decoding one image of height x width cells, beyond model and image."""
     levels, last = reversed(range(len(config.channel_mult))), config.channels * config.channel_mult[-1]
     return _memory(config, levels, last, (height, width), strips, element)
 
@@ -36,7 +36,7 @@ def encode_memory(config: VQGANConfig, height: int, width: int, strips: bool, el
 def _memory(
     config: VQGANConfig, levels: Iterable[int], previous: int, size: tuple[int, int], strips: bool, element: int
 ) -> int:
-    """Most bytes over levels, of which the first is given so many channels.
+    """Peak bytes over the levels; `previous` is the number of channels that the first one is given.
 
     A whole layer holds its input, the normalized and the activated one, and the convolution's input and output each
     twice, as they are and as the library lays them out; strips hold input, half-way result and, where channels
