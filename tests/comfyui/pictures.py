@@ -28,12 +28,13 @@ from .conftest import FLAGS, PACK, ROOT, running_server
 SIDE = 400  # of a workflow's picture, pixels
 GROUND, INK, FAINT = (32, 34, 40), (240, 240, 240), (160, 165, 175)  # of a card
 NODE = 560  # width of a node's picture at most
-WHOLE = {"01-drawing-to-pictures": "drawing-to-pictures", "12-panorama": "panorama-workflow"}  # screens of the README
+WHOLE = {"01-drawing-to-pictures": "drawing-to-pictures", "06-inpaint": "inpainting"}  # screens of the README
 LAST = (
     "TesseraPutBack", "PreviewImage", "TesseraTravel", "TesseraSweepSettings", "TesseraBestOf", "TesseraCodebookAtlas",
     "TesseraTilePreview", "TesseraSampleCodes", "TesseraSteerByWords", "TesseraGate", "TesseraPaintByWords",
     "TesseraRankByWords", "TesseraClassify", "TesseraShowCanvas",
 )  # fmt: skip
+SETTINGS = {"Comfy.NodeBadge.NodeSourceBadgeMode": "None", "LiteGraph.Canvas.MinFontSizeForLOD": 0}  # texts at any size
 LOADERS = ("TesseraDownloadModel", "CheckpointLoaderSimple", "TesseraLoadBundle")
 BOX = """(id) => {
     const node = app.graph.getNodeById(id), ds = app.canvas.ds, top = node.pos[1] - 30;
@@ -126,7 +127,8 @@ def make(screen: Screen, path: Path, nodes: set[str], only_open: bool) -> str:
     if not (ended == "execution_success" or path.with_suffix(".jpg").exists()):
         card(graph).save(path.with_suffix(".jpg"), quality=85, optimize=True)
     if path.stem in WHOLE and ended == "execution_success":
-        shutil.copy(screen.shots / f"{path.stem}.png", ROOT / "docs" / "pictures" / f"{WHOLE[path.stem]}.png")
+        seen = Image.open(screen.shots / f"{path.stem}.png").convert("RGB").quantize(255, dither=Image.Dither.NONE)
+        seen.save(ROOT / "docs" / "pictures" / f"{WHOLE[path.stem]}.png", optimize=True)
     for node in graph["nodes"]:
         kind = node["type"]
         new = kind not in nodes and not (only_open and (ROOT / "web" / "pictures" / f"{kind}.jpg").exists())
@@ -153,10 +155,10 @@ def main(arguments: list[str]) -> None:
     with running_server(folder / "server", models, "--cpu") as server, sync_playwright() as playwright:
         chromium = shutil.which("chromium") or shutil.which("chromium-browser")
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        page = browser.new_page(viewport={"width": 1600, "height": 1000}, device_scale_factor=1.5)
         screen = Screen(page, server, PACK, False, shots)
         page.set_default_timeout(1_200_000)
-        server.post("/settings", {"Comfy.NodeBadge.NodeSourceBadgeMode": "None"})
+        server.post("/settings", SETTINGS)
         screen.open()
         nodes: set[str] = set()
         for path in wanted:

@@ -21,7 +21,7 @@ def definitions(server) -> dict:
     found = {name: info for name, info in server.get("/object_info").items() if name.startswith("Tessera")}
     for info in found.values():
         info.pop("python_module")
-        for listed in ("file", "encoder"):
+        for listed in ("file", "encoder", "words_file"):
             info["input"].get("required", {}).get(listed, [None, {}])[1].pop("options", None)
     return found
 
