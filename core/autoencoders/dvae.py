@@ -123,7 +123,7 @@ class DVAECodebook(nn.Module):
     @property
     def size(self) -> int:
         """K"""
-        return self.decoder[0].blocks.input.w.shape[1]
+        return self.decoder[0].enter.w.shape[1]
 
     @property
     def codes(self) -> Tensor:

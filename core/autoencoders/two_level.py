@@ -5,7 +5,7 @@
                           +-- beside what a Decoder makes of the top codes --+--Quantizer--> bottom codes, [2h, 2w]
     top codes, twice as large, beside the bottom codes --Decoder--> image
 
-Learned with squared error and moving averages it is VQ-VAE-2, with an adversary the two-level VQGAN of table 3.
+Learned with squared error and moving averages it is VQ-VAE-2, with an adversary the two-level VQGAN of arXiv table 5.
 
 A canvas stays one grid: a cell is a top code and the four bottom codes under it, and its number is written with them as
 digits. A cell's code is those five, one after the other.
@@ -31,7 +31,7 @@ MAX_GRID_CODES = 2**12  # of a grid; five of them make a number of 60 bits
 
 @dataclass(frozen=True, kw_only=True)
 class TwoLevelConfig:
-    """Everything that decides the shape; the defaults are table 3's, grids of 32x32 and 64x64 at 256 pixels.
+    """Everything that decides the shape; the defaults are arXiv table 5's, grids of 32x32 and 64x64 at 256 pixels.
 
     Raises ValueError for values that no model can be built from.
     """
