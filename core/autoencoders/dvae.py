@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..storage.kinds import Kind
 from .base import FirstStage
 from .quantizers import Quantized, check_indices
+from .vqgan import Reconstruction
 
 GROUPS = 4
 MARGIN = 0.1  # of 0..1 at either end
@@ -32,6 +33,7 @@ class DVAEConfig:
     codebook_size: int = 8192
     code_dim: int = 128
 
+    kind = "dvae"
     image_channels = 3
     stride = 2 ** (GROUPS - 1)
     normalize_codes = False
@@ -55,8 +57,8 @@ class Conv(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int):
         super().__init__()
-        deviation = 1 / (channels_in * kernel**2) ** 0.5
-        self.w = nn.Parameter(torch.randn(channels_out, channels_in, kernel, kernel) * deviation)
+        self.w = nn.Parameter(torch.empty(channels_out, channels_in, kernel, kernel))
+        nn.init.normal_(self.w, std=(channels_in * kernel**2) ** -0.5)
         self.b = nn.Parameter(torch.zeros(channels_out))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -119,6 +121,11 @@ class DVAECodebook(nn.Module):
         self.decoder = [decoder]  # not a module of this one
 
     @property
+    def size(self) -> int:
+        """K"""
+        return self.decoder[0].enter.w.shape[1]
+
+    @property
     def codes(self) -> Tensor:
         """[K, D]"""
         enter = self.decoder[0].enter
@@ -159,6 +166,11 @@ class DVAE(nn.Module, FirstStage):
         return DVAECodebook(self.decoder)
 
     @property
+    def codebooks(self) -> tuple[DVAECodebook]:
+        """The one that there is."""
+        return (self.codebook,)
+
+    @property
     def latent_width(self) -> int:
         """Channels of the logits."""
         return self.config.codebook_size
@@ -181,24 +193,11 @@ class DVAE(nn.Module, FirstStage):
         x = self.decoder.blocks[1:](codes)
         return ((x[:, :3].sigmoid() - MARGIN) / (1 - 2 * MARGIN)).clamp(0, 1) * 2 - 1
 
-    def loss(self, image: Tensor, temperature: float, kl_weight: float) -> Tensor:
-        """What training lowers: the negative logarithm of the logit-Laplace density of each pixel's channels, and the
-        codes' divergence from all being alike, both a number of the image.
-
-        Args:
-            image: [B, 3, H, W] in -1..1.
-            temperature: of the Gumbel-softmax, 1 down to 1/16 in the paper.
-            kl_weight: beta over the number of colors in an image to one of its cells' (6.6 / 192 in the paper).
-        """
+    def forward(self, image: Tensor) -> Reconstruction:
+        """[B, 3, H, W] in -1..1 -> what becomes of it."""
         logits = self.encode(image)
-        choice = F.gumbel_softmax(logits, tau=temperature, dim=1)
-        mean, scale = self.decoder(choice).chunk(2, 1)
-        wanted = map_pixels(image)
-        apart = (wanted.logit() - mean).abs() * (-scale).exp()
-        surprise = apart + scale + (2 * wanted * (1 - wanted)).log()
-        likely = logits.log_softmax(1)
-        divergence = (likely.exp() * (likely + torch.tensor(float(self.config.codebook_size)).log())).sum(1)
-        return surprise.mean() + kl_weight * divergence.mean()
+        quantized = self.quantize(logits)
+        return Reconstruction(self.decode(quantized.codes), quantized, logits, ((logits, quantized.indices),))
 
 
 def map_pixels(image: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ class PaletteConfig:
 
     codebook_size: int = 512
 
+    kind = "palette"
     image_channels = pixel_channels = 3
     code_dim = 3
     stride = 1
@@ -39,6 +40,7 @@ class Palette(nn.Module, FirstStage):
     def __init__(self, config: PaletteConfig):
         super().__init__()
         self.config = config
+        self.encoder = self.decoder = nn.Identity()  # a pixel is its own latent
         self.codebook = VectorQuantizer(config.codebook_size, 3)
 
     @classmethod

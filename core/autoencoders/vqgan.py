@@ -40,6 +40,8 @@ class VQGANConfig:
     normalize_codes: bool = False  # compare directions only: latents and codes on the unit sphere
     norm_groups: int = 32  # of every GroupNorm; 32 in every released model
 
+    kind = "vqgan"
+
     def __post_init__(self):
         for name in ("channel_mult", "attention_levels"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
@@ -146,6 +148,7 @@ class Reconstruction(NamedTuple):
     image: Tensor  # [B, C, H, W], about -1..1, not clamped
     quantized: Quantized
     latents: Tensor  # [B, D, h, w], before quantization
+    levels: tuple[tuple[Tensor, Tensor], ...]  # of each codebook: latents [B, d, h', w'] and indices [B, h', w']
 
 
 def build_quantizer(config: VQGANConfig, losses: QuantizerLosses) -> VectorQuantizer | GumbelQuantizer:
@@ -176,6 +179,11 @@ class VQGAN(nn.Module, FirstStage):
         codebook_input = config.latent_channels if config.codebook == "gumbel" else config.code_dim
         self.quant_conv = nn.Conv2d(config.latent_channels, codebook_input, 1)
         self.post_quant_conv = nn.Conv2d(config.code_dim, config.latent_channels, 1)
+
+    @property
+    def codebooks(self) -> tuple[VectorQuantizer | GumbelQuantizer, ...]:
+        """Those that are learned: one."""
+        return (self.codebook,)
 
     @property
     def latent_width(self) -> int:
@@ -225,7 +233,7 @@ class VQGAN(nn.Module, FirstStage):
             quantized = self.quantize(latents)
         else:
             quantized = self.codebook.unquantized(latents)
-        return Reconstruction(self.decode(quantized.codes), quantized, latents)
+        return Reconstruction(self.decode(quantized.codes), quantized, latents, ((latents, quantized.indices),))
 
 
 KIND: Kind[FirstStage] = Kind("vqgan", VQGAN, VQGANConfig)

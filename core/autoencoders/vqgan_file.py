@@ -26,6 +26,9 @@ def first_stages() -> Mapping[str, Kind[FirstStage]]:
     return kinds_of(__package__)
 
 
+DECODES = ("decoder.", "post_quant_conv.")  # of a VQGAN's tensors, those that don't decide its codes
+
+
 def vqgan_part(model: FirstStage) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Config and tensors of a first stage for use; a VQGAN is the kind that needs no name. A moving-average codebook is
     stored as a plain one: it is used the same way, and its running sums matter to training only."""
@@ -39,9 +42,7 @@ def vqgan_part(model: FirstStage) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def codes_fingerprint(model: FirstStage) -> str:
     """Equal for first stages that make the same codes of an image: encoder and codebook count, the decoder does not.
     Of the weights in half precision, so that a file stored so holds the same model."""
-    decides = {
-        n: t.half() for n, t in vqgan_part(model)[1].items() if not n.startswith(("decoder.", "post_quant_conv."))
-    }
+    decides = {n: t.half() for n, t in vqgan_part(model)[1].items() if not n.startswith(DECODES)}
     rule = [model.config.normalize_codes, *(["product"] if model.config.codebook == "product" else [])]
     return fingerprint(*rule, *(part for pair in sorted(decides.items()) for part in pair))
 

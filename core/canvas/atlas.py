@@ -12,6 +12,7 @@ from ..images.tiles import tile_images
 from .canvas import Canvas
 
 Order = Literal["number", "brightness", "use"]
+MAX_COUNTED = 2**24  # codes
 SIDE = 16  # codes a side that are decoded together, each as 2 x 2 cells
 CODES_AT_ONCE = SIDE**2
 
@@ -23,7 +24,7 @@ def swatches(vqgan: FirstStage, codes: Tensor | None = None) -> Tensor:
     The decoder's norms and attention see the whole image, so a code alone would lose its colors: codes are
     decoded together, a block of 2 x 2 cells each, and cut out of the middle of their block.
     """
-    codes, stride = torch.arange(vqgan.config.codebook_size) if codes is None else codes, vqgan.config.stride
+    codes, stride = torch.arange(countable(vqgan.config.codebook_size)) if codes is None else codes, vqgan.config.stride
     size = len(codes)
     # far apart in the codebook, side by side in the image: trained codebooks put like codes near each other
     mixed = torch.arange(size) * coprime(size) % size
@@ -90,6 +91,16 @@ def colors_in(canvas: Canvas, images: Tensor, size: int, stride: int) -> Tensor:
     return ((means + 1) / 2).clamp(0, 1).mul(255).round().byte()
 
 
+def countable(size: int) -> int:
+    """So many codes; ValueError where a list of them all would not end."""
+    if size > MAX_COUNTED:
+        raise ValueError(
+            f"this first stage has {size} codes, too many to go through: each is several of two grids; choose one of "
+            "one grid"
+        )
+    return size
+
+
 def code_counts(canvas: Canvas | None, size: int) -> Tensor:
     """How often each of `size` codes stands in the known cells, [size]; once each where there is no canvas.
 
@@ -97,8 +108,8 @@ def code_counts(canvas: Canvas | None, size: int) -> Tensor:
         ValueError: a code beyond the codebook.
     """
     if canvas is None:
-        return torch.ones(size)
+        return torch.ones(countable(size))
     codes = canvas.indices[canvas.known].cpu()
     if len(codes) and int(codes.max()) >= size:
         raise ValueError(f"the canvas holds code {int(codes.max())}, the codebook has 0 to {size - 1}; use its VQGAN")
-    return torch.bincount(codes, minlength=size).float()
+    return torch.bincount(codes, minlength=countable(size)).float()

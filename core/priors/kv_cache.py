@@ -85,6 +85,7 @@ class KVCache:
 
     def __init__(self, shared: Tensor, own: Tensor, prefix: int, length: int = 0):
         self.shared, self.own, self.prefix, self.length = shared, own, prefix, length  # a row of tensors a layer
+        self.control: Tensor | None = None  # [B, prefix + cells, C], what is added to the stream at each token
         self.layers = [LayerCache(*pair) for pair in zip(shared, own, strict=True)]
 
     @classmethod

@@ -53,7 +53,8 @@ class TransformerDecoder:
         """Cells [B, m] -> logits [B, last, K]."""
         (batch, length), start = cells.shape, cache.length
         end = start + length
-        x = (self.tok_emb(cells) + self.positions[start:end]).flatten(0, 1)  # [B * m, C]
+        x = self.tok_emb(cells) + self.positions[start:end]
+        x = (x if cache.control is None else x + cache.control[:, start:end]).flatten(0, 1)  # [B * m, C]
         mask = None if length == 1 else self.mask[start:end, :end]
         for block, past in zip(self.blocks, cache.layers, strict=True):
             x = block(x, past, start, batch, mask)

@@ -2,6 +2,9 @@
 
     prefix tokens, cells --embedding + position--> blocks (causal attention, MLP) --> logits over K codes
 
+With `control`, a prefix that is a grid, such as codes of edges, does not stand before the cells: a few convolutions
+look at it, and what they find is added where each cell is predicted.
+
 Decoder-only, learned positions, pre-norm, exact GELU: the released models' operations. Three ways through
 it give the same logits: `forward` (all cells at once, for training), `start` (a window's prefix and first cells
 into a cache) and its `decoder` (a few more cells, for sampling).
@@ -9,6 +12,7 @@ into a cache) and its `decoder` (a few more cells, for sampling).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -25,6 +29,7 @@ from .base import Prior
 from .blocks import Block, norm_of
 from .kv_cache import KVCache, SharedPast
 from .orders import Order, cells_in_order, check_order
+from .snail.layers import GridEncoder
 from .token_decoder import TransformerDecoder
 
 WORK_COPIES = 16  # of the residual stream while a window is evaluated
@@ -45,6 +50,7 @@ class TransformerConfig:
     unmasked: int = 0  # number of leading tokens that attend to each other both ways (released: n_unmasked)
     dropout: float = 0.0
     order: Order = "row"  # in which the cells of a window are predicted
+    control: bool = False  # the prefix, a square grid, is added cell by cell
     norm: Literal["layer", "rms"] = "layer"  # "rms" is Image-GPT's, as is "quick-gelu"
     activation: Literal["gelu", "quick-gelu"] = "gelu"
 
@@ -63,14 +69,24 @@ class TransformerConfig:
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; choose 0 (off) to below 1")
         check_order(self.order, self.window)
+        if self.control and (math.isqrt(self.prefix_length) ** 2 != self.prefix_length or self.unmasked):
+            raise ValueError(
+                f"control needs a prefix that is a square grid and nothing unmasked, not {self.prefix_length} tokens, "
+                f"{self.unmasked} unmasked"
+            )
         for name, known in (("norm", ("layer", "rms")), ("activation", ("gelu", "quick-gelu"))):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} {getattr(self, name)!r} is unknown; use {' or '.join(known)}")
 
     @property
+    def before(self) -> int:
+        """Tokens before the cells: the prefix, or with control its first one, to begin with."""
+        return 1 if self.control else self.prefix_length
+
+    @property
     def context(self) -> int:
-        """Longest sequence: the prefix and all cells of a window."""
-        return self.prefix_length + self.window**2
+        """Longest sequence: those and all cells of a window."""
+        return self.before + self.window**2
 
 
 class Transformer(nn.Module, Prior):
@@ -84,6 +100,8 @@ class Transformer(nn.Module, Prior):
         self.checkpointing = False  # True: training works blocks out twice rather than keep what is in them
         self.tok_emb = nn.Embedding(config.vocab_size, config.width)
         self.pos_emb = nn.Parameter(torch.zeros(1, config.context, config.width))
+        side = math.isqrt(config.prefix_length)
+        self.control = GridEncoder(config.width, side, config.window) if config.control else None
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = Stack(
             Block(config.width, config.heads, config.dropout, config.norm, config.activation)
@@ -107,7 +125,7 @@ class Transformer(nn.Module, Prior):
         steps on, which from zeros takes thousands.
         """
         cells = grid_positions(self.config.window, self.config.width)  # [n, C]
-        first = self.config.prefix_length
+        first = self.config.before
         if first == len(cells):
             self.pos_emb[0, :first] = cells
         # a cell is predicted one position before its own: there it has its place
@@ -134,20 +152,38 @@ class Transformer(nn.Module, Prior):
 
     def _logits(self, prefix: Tensor, cells: Tensor) -> Tensor:
         """`forward` of cells in the order in which they are predicted."""
-        length, seen = prefix.shape[1], cells[:, :-1]
-        if len(prefix) == len(cells):
-            x = self._run_blocks(torch.cat([prefix, seen], 1), 0, [None] * len(self.blocks))[:, length - 1 :]
+        (before, control), seen = self._before(prefix), cells[:, :-1]
+        length = before.shape[1]
+        if len(prefix) == len(cells) or control is not None:
+            tokens = torch.cat([before.expand(len(cells), -1), seen], 1)
+            x = self._run_blocks(tokens, 0, [None] * len(self.blocks), control)[:, length - 1 :]
         else:
             pasts = [SharedPast() for _ in self.blocks]
-            last = self._run_blocks(prefix, 0, pasts)[:, -1:].expand(len(cells), -1, -1)
+            last = self._run_blocks(before, 0, pasts)[:, -1:].expand(len(cells), -1, -1)
             x = torch.cat([last, self._run_blocks(seen, length, pasts)], 1)
         return self.head(self.ln_f(x))
 
-    def _run_blocks(self, tokens: Tensor, start: int, pasts: Sequence[SharedPast | None]) -> Tensor:
-        """Tokens [B, T] at positions from `start` on through all blocks: [B, T, C]."""
+    def _before(self, prefix: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The tokens that stand before the cells, [B, before], and what is added to the stream at each token,
+        [B, context, C], if anything is: at the place from which a cell is predicted, what belongs to it."""
+        if self.control is None:
+            return prefix, None
+        control = self.control(self.tok_emb(prefix))  # [B, n, C]
+        control = control if self.order is None else control[:, list(self.order)]
+        return prefix[:, :1], F.pad(control, (0, 0, 0, 1))
+
+    def _embed(self, tokens: Tensor, start: int, control: Tensor | None) -> Tensor:
+        """Tokens [B, T] at positions from `start` on, with what is added there: [B, T, C]."""
         end = start + tokens.shape[1]
-        x = self.dropout(self.tok_emb(tokens) + self.pos_emb[:, start:end])
-        mask = self.mask(start, end)
+        x = self.tok_emb(tokens) + self.pos_emb[:, start:end]
+        return x if control is None else x + control[:, start:end]
+
+    def _run_blocks(
+        self, tokens: Tensor, start: int, pasts: Sequence[SharedPast | None], control: Tensor | None = None
+    ) -> Tensor:
+        """Tokens [B, T] at positions from `start` on through all blocks: [B, T, C]."""
+        x = self.dropout(self._embed(tokens, start, control))
+        mask = self.mask(start, start + tokens.shape[1])
         for block, past in zip(self.blocks, pasts, strict=True):
             if self.checkpointing and past is None and torch.is_grad_enabled():
                 x = checkpoint(block, x, mask, None, start, use_reentrant=False)
@@ -177,7 +213,7 @@ class Transformer(nn.Module, Prior):
 
     def cache_bytes(self, cells: int, sharing: int = 1) -> int:
         """Bytes of one sequence's cache, its prefix shared by `sharing` sequences."""
-        tokens = self.config.prefix_length / sharing + cells
+        tokens = self.config.before / (1 if self.control else sharing) + cells
         return round(2 * self.config.layers * self.config.width * tokens * self.pos_emb.element_size())
 
     def work_bytes(self, sequences: int, steps: int) -> int:
@@ -191,12 +227,17 @@ class Transformer(nn.Module, Prior):
     def start(self, prefix: Prefix, cells: Tensor, last: int = 1, room: int = 0) -> tuple[Tensor, KVCache | None]:
         """Evaluate a prefix and the first cells of its window: see `base.Prior.start`. A prefix that several sequences
         share is read once."""
-        groups, each = len(prefix), len(cells) // len(prefix)
+        (before, control), each = self._before(prefix.tokens), len(cells) // len(prefix)
+        if control is not None:  # of every cell, so nothing is the same for all
+            before, control, each = before.repeat_interleave(each, 0), control.repeat_interleave(each, 0), 1
+        groups = len(before)
         if each == 1:
             cache = self._new_cache(groups, room) if room else None
-            return self._append(torch.cat([prefix.tokens, cells], 1), cache, last), cache
+            if cache is not None:
+                cache.control = control
+            return self._append(torch.cat([before, cells], 1), cache, last, control), cache
         cache = self._new_cache(groups, max(room, cells.shape[1]))
-        first = self._append(prefix.tokens, cache, 1).repeat_interleave(each, 0)  # [G * E, 1, K]
+        first = self._append(before, cache, 1).repeat_interleave(each, 0)  # [G * E, 1, K]
         cache = cache.expand(len(cells))
         if cells.shape[1] == 0:
             return first, cache
@@ -209,13 +250,13 @@ class Transformer(nn.Module, Prior):
 
     def _new_cache(self, batch: int, cells: int) -> KVCache:
         c = self.config
-        return KVCache.empty(c.layers, batch, c.heads, c.prefix_length, cells, c.width // c.heads, like=self.pos_emb)
+        return KVCache.empty(c.layers, batch, c.heads, c.before, cells, c.width // c.heads, like=self.pos_emb)
 
-    def _append(self, tokens: Tensor, cache: KVCache | None, last: int) -> Tensor:
+    def _append(self, tokens: Tensor, cache: KVCache | None, last: int, control: Tensor | None = None) -> Tensor:
         """Append tokens [B, T] to the cache; logits [B, last, K] of what follows the last of them."""
         start = cache.length if cache is not None else 0
         end = start + tokens.shape[1]
-        x = self.tok_emb(tokens) + self.pos_emb[:, start:end]
+        x = self._embed(tokens, start, control)
         mask = self.mask(start, end)
         pasts = cache.layers if cache is not None else [None] * len(self.blocks)
         *blocks, last_block = self.blocks

@@ -304,6 +304,8 @@ class Watched(Cancellable):
 
     def count(self, weight: Tensor, pictures: int) -> None:
         """A layer is at work; the first one comes again with the next pictures."""
+        if not self.layers:  # a dVAE's have names of their own
+            return
         if weight is self.layers[0]:
             if len(self.seen) > 1:
                 self.finished += self.at_once

@@ -106,7 +106,7 @@ def condition_section(folder: Path, kind: str) -> dict:
     return section
 
 
-def write_run(folder: Path, kind: str) -> str:
+def write_run(folder: Path, kind: str, model: dict) -> str:
     """The YAML of a whole run of this kind."""
     paint_pictures(folder)
     swatches = torch.cat([to_tensor(Image.new("RGB", (SIDE, SIDE), color)) for color in COLORS])
@@ -123,7 +123,7 @@ def write_run(folder: Path, kind: str) -> str:
         "vqgan": save_stage(folder / "vqgan.safetensors", swatches),
         "condition": condition_section(folder, kind),
         "views": 2,
-        "model": {"layers": 1, "width": 32, "heads": 2},
+        "model": model,
         "loop": {"steps": STEPS, "batch": 8, "warmup": 5, "ema": 0.9, "learning_rate": 1e-2, "validate_every": STEPS},
     }
     (folder / "run.yaml").write_text(yaml.safe_dump(tree))
@@ -180,9 +180,14 @@ def agreement(indices: torch.Tensor, wanted: torch.Tensor) -> float:
     return (indices == wanted).float().mean().item()
 
 
-@pytest.mark.parametrize("kind", ["class", "words", "layout", "depth", "segmentation", "low-resolution", "coordinates"])
-def test_each_condition_trains_is_bundled_and_guides_pictures_in_nodes(host, tmp_path, kind):
-    config = write_run(tmp_path, kind)
+KINDS = ("class", "words", "layout", "depth", "segmentation", "low-resolution", "coordinates")
+TRANSFORMER = {"layers": 1, "width": 32, "heads": 2}
+CONTROLLED = TRANSFORMER | {"control": True}
+
+
+@pytest.mark.parametrize(("kind", "model"), [*((kind, TRANSFORMER) for kind in KINDS), ("depth", CONTROLLED)])
+def test_each_condition_trains_is_bundled_and_guides_pictures_in_nodes(host, tmp_path, kind, model):
+    config = write_run(tmp_path, kind, model)
     assert main(["train", "prior", config]) == 0
     held_out = {name: values[-1] for name, values in read_csv(tmp_path / "run" / "validation.csv").items()}
     assert held_out["nll"] < 0.85 * held_out["shuffled_nll"]
@@ -199,19 +204,19 @@ def test_each_condition_trains_is_bundled_and_guides_pictures_in_nodes(host, tmp
     adapter.register_model_folders()
     (tmp_path / "models" / "vq_transformer").mkdir(parents=True, exist_ok=True)
     made.rename(tmp_path / "models" / "vq_transformer" / "mine.safetensors")
-    model = loaders.LoadBundle.execute("mine.safetensors")[0]
-    codes = [model.bundle.vqgan.encode_indices(to_tensor(Image.new("RGB", (SIDE, SIDE), c))).flatten() for c in COLORS]
+    loaded = loaders.LoadBundle.execute("mine.safetensors")[0]
+    codes = [loaded.bundle.vqgan.encode_indices(to_tensor(Image.new("RGB", (SIDE, SIDE), c))).flatten() for c in COLORS]
     if kind == "coordinates":
-        wide = sampling.SampleCodes.execute(model, 0, 2, 0, canvas=Canvas.empty(1, 8, 8), settings=calm())[1]
+        wide = sampling.SampleCodes.execute(loaded, 0, 2, 0, canvas=Canvas.empty(1, 8, 8), settings=calm())[1]
         quarters = wide.indices[:1].unfold(1, 4, 4).unfold(2, 4, 4).reshape(4, 16)
         assert len({tuple(quarter.tolist()) for quarter in quarters}) == 4
         return
     for label in (0, 2):
-        guide = guide_in_nodes(model, kind, label)
-        sampled = sampling.SampleCodes.execute(model, 3, 2, 0, condition=guide, settings=calm(2.0))[1]
+        guide = guide_in_nodes(loaded, kind, label)
+        sampled = sampling.SampleCodes.execute(loaded, 3, 2, 0, condition=guide, settings=calm(2.0))[1]
         alike = [agreement(sampled.indices.flatten(1), wanted) for wanted in codes]
         assert alike[label] == max(alike) > 0.6
         result = bundle.sample(given_in_python(kind, label), batch=2, seed=3, temperature=0.0, guidance_scale=2.0)
         assert torch.equal(result.canvas.indices, sampled.indices)
-    free = sampling.SampleCodes.execute(model, 0, 2, 0)[1]
+    free = sampling.SampleCodes.execute(loaded, 0, 2, 0)[1]
     assert free.indices.shape == (2, 4, 4)

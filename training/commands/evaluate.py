@@ -87,10 +87,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def measure_vqgan(run: VQGANRun, bundle: Path | None) -> tuple[dict[str, float], Tensor]:
-    """Figures of `vqgan.evaluate_vqgan` and a strip of reconstructions."""
+    """Figures of `reconstructions.evaluate_vqgan` and a strip of reconstructions."""
     from ...core.loading import load_condition_vqgan, load_vqgan
     from ..data.pictures import open_pictures
-    from ..stages.vqgan import evaluate_vqgan, load_named_drawings, reconstruction_strip
+    from ..stages.reconstructions import evaluate_vqgan, reconstruction_strip
+    from ..stages.vqgan import load_named_drawings
 
     open_stage = load_condition_vqgan if run.data.picture != "color" and bundle else load_vqgan
     model = open_stage(bundle or Path(run.output) / "vqgan.safetensors")

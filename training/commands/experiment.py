@@ -16,11 +16,11 @@ EMBEDDED = Path(__file__).resolve().parents[2] / "models"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("name", choices=("priors", "first-stages", "completions", "orders"), help="which comparison")
-    parser.add_argument("folder", type=file_path, help="folder of pictures")
     parser.add_argument(
-        "--size", choices=("tiny", "quick", "small", "paper"), default="small", help="how much is trained"
+        "name", choices=("priors", "first-stages", "completions", "orders", "control"), help="which comparison"
     )
+    parser.add_argument("folder", type=file_path, help="folder of pictures")
+    parser.add_argument("--size", choices=("tiny", "small", "paper"), default="small", help="how much is trained")
     parser.add_argument("--output", type=file_path, default=Path("runs/experiments"), help="folder of what is trained")
     parser.add_argument("--results", type=file_path, help="folder of the JSON files; the output folder if left out")
     parser.add_argument("--document", type=file_path, help="also write all results there into this Markdown file")
@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
     results = args.results or args.output
     lab = Laboratory(args.folder, args.output, SCALES[args.size], args.vqgan, args.clip, results)
+    print(f"--size {args.size} wants {SCALES[args.size].wants}")
     result = EXPERIMENTS[args.name].run(lab)
     path = results / f"{args.name}.json"
     result.save(path)

@@ -9,6 +9,7 @@ SourceKind = Literal[
     "none", "edges", "low-resolution", "class", "coordinates", "depth", "segmentation", "layout", "words"
 ]
 ENCODED = ("edges", "depth", "segmentation")  # by a VQGAN of their own
+PICTURES = (*ENCODED, "low-resolution")
 NEEDS = {  # settings that a kind can't do without
     "depth": ("folder", "of depth maps, each named as its picture is"),
     "segmentation": ("folder", "of label maps, each named as its picture is"),
@@ -53,7 +54,7 @@ class SourceConfig:
         for name, kinds in TAKES.items():
             if getattr(self, name) and self.kind not in kinds:
                 raise ValueError(f"condition.{name} is given, condition.kind is {self.kind}; it is for {kinds}")
-        if self.vqgan and self.kind not in (*ENCODED, "low-resolution"):
+        if self.vqgan and self.kind not in PICTURES:
             raise ValueError(f"condition.vqgan is given, condition.kind is {self.kind}, which no VQGAN encodes")
         if self.kind == "segmentation" and (len(self.palette) or self.labels) < 2:
             raise ValueError("condition.labels is missing; say how many labels the maps have, or give their palette")

@@ -3,15 +3,18 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ...core.autoencoders.dvae import DVAEConfig
 from ...core.autoencoders.quantizers import QuantizerLosses
+from ...core.autoencoders.two_level import TwoLevelConfig
 from ...core.autoencoders.vqgan import VQGANConfig
 from ...core.clip.encoder import CLIPConfig
 from ...core.priors.orders import Order
 from .checks import check_numbers, check_positive, check_ranges, check_shares, expand_paths
-from .condition import ENCODED, SourceConfig
+from .condition import ENCODED, PICTURES, SourceConfig
 from .data import DataConfig
 from .scenes import SceneConfig
 
+StageConfig = VQGANConfig | TwoLevelConfig | DVAEConfig
 CHANNELS = {"color": 3, "edges": 1}  # of a view
 MIN_DISCRIMINATOR_SIZE = 24  # pixels; its last map would have none of a smaller view
 
@@ -75,6 +78,25 @@ class VQGANLossConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DVAELossConfig:
+    """How a dVAE is learned (Ramesh et al. 2021, appendix A.2): the weight of its codes' divergence from all being
+    alike, and the temperature of their choice. Both follow a cosine over so many steps: shorten them with the run."""
+
+    kl_weight: float = 6.6  # from 0
+    kl_steps: int = 5000
+    temperature: float = 1 / 16  # from 1
+    temperature_steps: int = 150_000
+    weight_decay: float = 1e-4
+
+    def __post_init__(self):
+        if not 0 < self.temperature <= 1:
+            raise ValueError(f"dvae.temperature is {self.temperature}; choose above 0 and up to 1, such as 0.0625")
+        for name in ("kl_steps", "temperature_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"dvae.{name} is {getattr(self, name)}; it must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class VQGANRun:
     """`train vqgan`: everything one run needs."""
 
@@ -85,8 +107,9 @@ class VQGANRun:
     learn: Literal["all", "decoder"] = "all"  # "decoder" leaves the codes alone: priors trained on them stay valid
     blend: float = 1.0  # of a decoder: interpolation weight between start_from (0) and the trained decoder (1)
     condition: SourceConfig = field(default_factory=SourceConfig)  # for data.picture: condition
-    model: VQGANConfig = field(default_factory=VQGANConfig)
+    model: StageConfig = field(default_factory=VQGANConfig)  # model.kind says which
     loss: VQGANLossConfig = field(default_factory=VQGANLossConfig)
+    dvae: DVAELossConfig = field(default_factory=DVAELossConfig)  # in the place of `loss`, for model.kind dvae
     loop: LoopConfig = field(default_factory=LoopConfig)
 
     def __post_init__(self):
@@ -95,6 +118,8 @@ class VQGANRun:
             raise ValueError(f"blend is {self.blend}; choose a share above 0 and up to 1, such as 0.5")
         if self.blend < 1 and not (self.start_from and self.learn == "decoder"):
             raise ValueError(f"blend is {self.blend}; it needs learn: decoder and start_from, to blend with")
+        if isinstance(self.model, DVAEConfig):
+            self.check_dvae()
         if self.loss.quantize_start and self.model.codebook != "ema":
             raise ValueError(
                 f"loss.quantize_start is {self.loss.quantize_start}, model.codebook {self.model.codebook}; only an ema "
@@ -125,11 +150,25 @@ class VQGANRun:
                 f"loss.bce is {self.loss.bce} and condition.kind {self.condition.kind}; label maps are learned with "
                 "loss.bce=1, loss.l1=0, perceptual: none and no adversary, images without loss.bce"
             )
+        if isinstance(self.model, DVAEConfig):
+            return
         has_discriminator = self.loss.adversarial_weight > 0 or self.loss.perceptual == "features"
         if has_discriminator and self.data.size < MIN_DISCRIMINATOR_SIZE:
             raise ValueError(
                 f"data.size is {self.data.size}, the discriminator needs {MIN_DISCRIMINATOR_SIZE} pixels; choose a "
                 "larger one, or loss.adversarial_weight=0 and loss.perceptual none or lpips"
+            )
+
+    def check_dvae(self) -> None:
+        """Raise ValueError for what does not go with a dVAE."""
+        others = {
+            "start_from": bool(self.start_from), "learn": self.learn != "all", "scenes": self.scenes is not None,
+            "data.picture": self.data.picture != "color", "loss": self.loss != VQGANLossConfig(),
+        }  # fmt: skip
+        if wrong := [name for name, changed in others.items() if changed]:
+            raise ValueError(
+                f"{', '.join(wrong)} can't be set for model.kind dvae, which learns whole color images by the settings "
+                "of dvae; leave it out"
             )
 
 
@@ -141,6 +180,7 @@ class PriorModelConfig:
     layers: int = 8  # of PixelSNAIL, in each block
     width: int = 256
     heads: int = 8  # of the transformer
+    control: bool = False  # of the transformer: codes of a condition picture are added cell by cell, not put before
     order: Order = "row"  # of the transformer: how it goes through the cells of a window
     norm: Literal["layer", "rms"] = "layer"  # of the transformer; "rms" and "quick-gelu" are Image-GPT's
     activation: Literal["gelu", "quick-gelu"] = "gelu"
@@ -190,6 +230,11 @@ class PriorRun:
             raise ValueError(f"pkeep is {self.pkeep}; choose a share above 0 and up to 1, such as 0.9")
         if self.checkpointing and self.model.kind != "transformer":
             raise ValueError(f"checkpointing is for model.kind transformer, not {self.model.kind}; leave it out")
+        if self.model.control and (self.model.kind != "transformer" or self.condition.kind not in PICTURES):
+            raise ValueError(
+                f"model.control is for a transformer whose condition is a picture ({', '.join(PICTURES)}), not for "
+                f"{self.model.kind} and {self.condition.kind}; leave it out"
+            )
         check_numbers(self, "", ("views",), 1)
         check_numbers(self, "", ("weight_decay",), 0)
         if self.condition.kind in ENCODED and not self.condition.vqgan:

@@ -134,14 +134,27 @@ def is_required(item: dataclasses.Field) -> bool:
     return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
 
 
+def choose_kind(hint: types.UnionType, value: dict, name: str) -> tuple[Any, dict]:
+    """Which of several dataclasses a group is, by its key `kind`, the first if it has none; and its other keys. Of one
+    only, a group that may be left out, it is that."""
+    groups = [one for one in typing.get_args(hint) if dataclasses.is_dataclass(one)]
+    if len(groups) < 2:
+        return (groups[0] if groups else hint), value
+    kinds = {one.kind: one for one in groups}
+    kind = plain(value.get("kind", groups[0].kind))
+    if kind not in kinds:
+        raise ValueError(f"{name}.kind is {kind!r}; choose one of {', '.join(kinds)}")
+    return kinds[kind], {key: one for key, one in value.items() if key != "kind"}
+
+
 def convert(hint: Any, value: Any, name: str) -> Any:
     """`value` as read from YAML in the type `hint`, or a ValueError that names the setting."""
     origin = typing.get_origin(hint)
     if hint is str and isinstance(value, Written):
         return value.text
     value = plain(value)
-    if isinstance(hint, types.UnionType) and isinstance(value, dict):  # a group that may be left out
-        hint = next(filter(dataclasses.is_dataclass, typing.get_args(hint)), hint)
+    if isinstance(hint, types.UnionType) and isinstance(value, dict):
+        hint, value = choose_kind(hint, value, name)
     if dataclasses.is_dataclass(hint):
         return build(hint, value, name)
     if origin is Literal:

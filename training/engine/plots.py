@@ -42,6 +42,26 @@ def draw_curves(folder: Path, path: Path) -> None:
         figure.savefig(partial, dpi=90)
 
 
+def draw_points(points: dict[str, tuple[float, float]], names: tuple[str, str], path: Path) -> None:
+    """A point for each name by two figures, the first on a scale of powers, into one PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axis = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    for name, (x, y) in points.items():
+        axis.plot(x, y, "o")
+        axis.annotate(name, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8)
+    axis.set_xscale("log", base=2)
+    axis.set_xlabel(names[0])
+    axis.set_ylabel(names[1])
+    axis.margins(x=0.2)
+    with atomic_write(path) as partial:
+        figure.savefig(partial, dpi=90, format="png")
+    pyplot.close(figure)
+
+
 def save_image(picture: Image.Image, path: Path) -> None:
     """Write a picture; its suffix is the format."""
     with atomic_write(path) as partial:

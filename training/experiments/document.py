@@ -5,10 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from . import completions, first_stages, orders, priors
+from . import completions, control, first_stages, orders, priors
 from .result import as_markdown, paper_section
 
-EXPERIMENTS = {"priors": priors, "first-stages": first_stages, "completions": completions, "orders": orders}
+EXPERIMENTS = {
+    "priors": priors,
+    "first-stages": first_stages,
+    "completions": completions,
+    "orders": orders,
+    "control": control,
+}
 HEAD = """# Experiments
 
 The paper compares systems; `python -m tessera experiment NAME FOLDER` runs these comparisons at a size of choice, on a
@@ -16,10 +22,9 @@ folder of pictures. What follows is generated from the JSON files in `docs/exper
 more than they hold: drawings in place of photographs, thousands in place of millions, minutes in place of weeks. A
 claim is decided where the 95 % interval of a paired bootstrap over held-out drawings leaves out zero.
 
-Runs of `--size quick` end long before anything has converged: what they decide is decided of models that have hardly
-begun to learn, and of one seed. What is kept here of that size was chosen after the runs, from those that had ended:
-its intervals explore, and confirm nothing. `--size small` is meant for some hours of a processor, `--size paper` names
-the paper's sizes.
+What is kept here is of `--size small`: minutes of a processor for each row, which end long before anything has
+converged. What it decides is decided of small models that have only begun to learn, on emoji. `--size paper` names the
+paper's sizes, for whoever has its pictures and accelerators.
 """
 
 
@@ -33,7 +38,8 @@ def write_document(results: Path, path: Path) -> None:
         else:
             tree = json.loads(file.read_text(encoding="utf-8"))
             section = as_markdown(tree, experiment.PUBLISHED)
-            if (results / f"{name}.jpg").is_file():
-                section += f"\n![Held-out pictures, then a row for each system](experiments/{name}.jpg)\n"
+            for picture, what in ((f"{name}.png", "What it costs"), (f"{name}.jpg", "Held-out pictures, then systems")):
+                if (results / picture).is_file():
+                    section += f"\n![{what}](experiments/{picture})\n"
             sections.append(section)
     path.write_text("\n".join(sections), encoding="utf-8")

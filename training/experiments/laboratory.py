@@ -16,16 +16,18 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ...core.autoencoders.vqgan import VQGAN, VQGANConfig
+from ...core.autoencoders.vqgan import VQGAN
 from ...core.autoencoders.vqgan_file import read_vqgan
 from ...core.bundle_file import load_prior
 from ...core.images.io import to_pil
 from ..config.condition import SourceConfig
 from ..config.runs import (
     DataConfig,
+    DVAELossConfig,
     LoopConfig,
     PriorModelConfig,
     PriorRun,
+    StageConfig,
     VQGANLossConfig,
     VQGANRun,
 )  # fmt: skip
@@ -33,14 +35,18 @@ from ..data.codes import CodeDataset, cached_codes
 from ..data.conditions.sources import source_of_split
 from ..data.folder import ImageViews, load_split
 from ..data.stream import endless, once
+from ..engine.distributed import rank_and_world
 from ..engine.loop import make_accelerator, train
 from ..engine.plots import save_image
 from ..stages.prior import PriorTask, load_stages, prefix_of
-from ..stages.vqgan import VQGANTask
+from ..stages.reconstructions import TrainedStage
+from ..stages.vqgan import task_of
+from .kept_views import KeptViews
 from .scale import Scale
 
 logger = logging.getLogger("tessera")
 
+MAX_KEPT = 20_000  # pictures of which one view is rendered and kept; of more, every epoch has its own
 TABLE = "captions.tsv"  # of a folder that says itself which pictures are held out
 
 
@@ -87,7 +93,7 @@ class Laboratory:
     def loop(self, **changes: float) -> LoopConfig:
         """The loop of a prior."""
         steps = int(changes.get("steps", self.scale.steps))
-        changes = {"validate_every": max(5, steps // 4), "save_every": max(5, steps // 4), **changes}
+        changes = {"validate_every": steps, "save_every": max(5, steps // 4), **changes}
         known = {"steps": steps, "batch": self.scale.batch, "warmup": max(1, steps // 20), "ema": 0.99, "log_every": 50}
         return LoopConfig(**{**known, **changes})
 
@@ -129,20 +135,30 @@ class Laboratory:
             self._train(PriorTask(run, *of), of[0], run.loop, folder, 0)
         return load_prior(folder / "prior.safetensors").to(self.accelerator.device)
 
-    def learn_stage(self, name: str, model: VQGANConfig, loss: VQGANLossConfig, steps: int) -> VQGAN:
-        """A first stage of this shape, likewise."""
+    def learn_stage(self, name: str, model: StageConfig, loss: VQGANLossConfig, dvae: DVAELossConfig) -> TrainedStage:
+        """A first stage of this shape, likewise; all learn the same views."""
         scale = self.scale
-        loop = self.loop(steps=steps, batch=scale.stage_batch, learning_rate=scale.stage_rate)
+        loop = self.loop(steps=scale.stage_steps, batch=scale.stage_batch, learning_rate=scale.stage_rate)
         run = VQGANRun(
-            output=str(self.output / name), data=self.data(scale.stage_pixels), model=model, loss=loss, loop=loop
-        )
+            output=str(self.output / name), data=self.data(scale.stage_pixels), model=model, loss=loss, dvae=dvae,
+            loop=loop,
+        )  # fmt: skip
         folder = Path(run.output)
         folder.mkdir(parents=True, exist_ok=True)
-        if finished_steps(folder) < steps:
-            learned, held_out = self.pictures(scale.stage_pixels)
+        if finished_steps(folder) < loop.steps:
             torch.manual_seed(0)
-            self._train(VQGANTask(run, held_out), learned, loop, folder, run.data.workers)
+            self._train(task_of(run, self.stage_views[1]), self.stage_views[0], loop, folder, 0)
         return read_vqgan(folder / "vqgan.safetensors").to(self.accelerator.device)
+
+    @cached_property
+    def stage_views(self) -> tuple[KeptViews, KeptViews] | tuple[ImageViews, ImageViews]:
+        """What first stages learn, and plain views of what is held out; of few pictures rendered once."""
+        learned, held_out = self.pictures(self.scale.stage_pixels)
+        if len(learned) > MAX_KEPT:
+            return learned, held_out
+        (self.output / "views").mkdir(parents=True, exist_ok=True)
+        with self.accelerator.main_process_first():
+            return KeptViews(learned, self.output / "views"), KeptViews(held_out, self.output / "views")
 
     def pictures(self, pixels: int) -> tuple[ImageViews, ImageViews]:
         """Views to learn from, and plain ones of what is held out."""
@@ -152,22 +168,26 @@ class Laboratory:
     def measured_once(self, name: str, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
         """What was measured at the first call with this output, and decides how long others train."""
         path = self.output / f"{name}-seconds.json"
-        if not path.is_file():
+        if not path.is_file() and self.accelerator.is_main_process:
             path.write_text(json.dumps(measure()), encoding="utf-8")
+        self.accelerator.wait_for_everyone()
         return json.loads(path.read_text(encoding="utf-8"))
 
     def show(self, name: str, picture: Tensor) -> None:
         """Keep a picture [3, H, W] in -1..1 beside the figures."""
+        if not self.accelerator.is_main_process:
+            return
         self.results.mkdir(parents=True, exist_ok=True)
         save_image(to_pil(picture.unsqueeze(0))[0], self.results / f"{name}.jpg")
 
     def _train(self, task, items, loop: LoopConfig, folder: Path, workers: int) -> None:
         def stream(start: int) -> Iterable:
-            return endless(items, loop.seed, loop.batch, start, workers, 0, 1)
+            return endless(items, loop.seed, loop.batch, start, workers, *rank_and_world())
 
         logger.info("training %s", folder.name)
         if not train(task, stream, loop, folder, self.accelerator):
             raise KeyboardInterrupt  # saved; the same command goes on
+        self.accelerator.wait_for_everyone()
         (folder / "finished").write_text(str(loop.steps), encoding="utf-8")
 
 

@@ -34,10 +34,11 @@ def run(lab: Laboratory) -> Result:
         claims += found[1]
     learned, held_out = lab.codes("none")
     side = round(held_out.cells.shape[-1] ** 0.5)
+    seeds = ", ".join(f"{lab.scale.seeds[name]} with condition {name}" for name in lab.scale.conditions)
     setting = (
         f"{learned.cells.shape[1]} drawings to learn from in {learned.cells.shape[0]} views, {len(held_out)} held out; "
         f"{lab.scale.pixels} pixels, {side}x{side} codes; {lab.scale.steps} steps of {lab.scale.batch}, "
-        f"{lab.scale.seeds} seeds. Figures are means over seeds of the best of four validations, in nats a code."
+        f"seeds: {seeds}. Figures are means over seeds, in nats a code."
     )
     return Result("priors", setting, rows, claims)
 
@@ -45,8 +46,8 @@ def run(lab: Laboratory) -> Result:
 def compare(lab: Laboratory, condition: str) -> tuple[list[dict], list[Claim]]:
     """Rows and claims of one condition."""
     scale, (_, held_out) = lab.scale, lab.codes(condition)
-    models = {"transformer": scale.transformer, "PixelSNAIL": scale.pixelsnail}
-    rates = {name: tuned_rate(lab, model, condition) for name, model in models.items()}
+    models = {"transformer": scale.transformer, "PixelSNAIL": scale.pixelsnail[condition]}
+    rates = {name: tuned_rate(lab, model.kind, model, condition) for name, model in models.items()}
     tasks = [
         PriorTask(lab.prior_run("timing", model, condition), *lab.codes(condition), *lab.stages(condition))
         for model in models.values()
@@ -63,7 +64,7 @@ def compare(lab: Laboratory, condition: str) -> tuple[list[dict], list[Claim]]:
     for system, number in steps.items():
         kind = system.split(",")[0]
         of_seeds = []
-        for seed in range(scale.seeds):
+        for seed in range(scale.seeds[condition]):
             name = f"priors/{condition}-{kind}-{number}-{seed}"
             run = lab.prior_run(name, models[kind], condition, steps=number, learning_rate=rates[kind])
             prior = lab.learn_prior(with_seed(run, seed), condition)
@@ -84,14 +85,14 @@ def compare(lab: Laboratory, condition: str) -> tuple[list[dict], list[Claim]]:
     return rows, claims
 
 
-def tuned_rate(lab: Laboratory, model: PriorModelConfig, condition: str) -> float:
-    """The learning rate that leaves the lowest likelihood loss after a short run."""
+def tuned_rate(lab: Laboratory, system: str, model: PriorModelConfig, condition: str) -> float:
+    """The learning rate that leaves the lowest likelihood loss after a short run of what is called `system`."""
     scale, found = lab.scale, {}
     if len(scale.rates) == 1:
         return scale.rates[0]
     _, held_out = lab.codes(condition)
     for rate in scale.rates:
-        name = f"priors/{condition}-{model.kind}-rate-{rate:g}"
+        name = f"priors/{condition}-{system}-rate-{rate:g}"
         run = lab.prior_run(name, model, condition, steps=scale.tuning, learning_rate=rate)
         found[rate] = nll_of_each(lab.learn_prior(run, condition), held_out, scale.batch).mean().item()
     return min(found, key=found.get)

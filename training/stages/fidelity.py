@@ -65,6 +65,11 @@ class PicturesInOrder(Dataset):
             yield ((fit_square(to_tensor(picture), self.side)[0] + 1) * 127.5).round().clamp(0, 255).byte()
 
 
+def inception_weights() -> Path:
+    """Where torch keeps the network's weights, if they were ever fetched."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
+
+
 def compare_pictures(made: str, reference: str, side: int, batch: int, inception: Path | None) -> dict[str, float]:
     """Figures of made pictures beside real ones; features of the real ones are kept for the next time.
 
@@ -77,7 +82,7 @@ def compare_pictures(made: str, reference: str, side: int, batch: int, inception
     """
     from torch_fidelity import calculate_metrics
 
-    weights = inception or Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
+    weights = inception or inception_weights()
     if not weights.is_file():
         raise ValueError(
             f"FID needs the Inception weights of torch-fidelity, {weights} does not exist; fetch {WEIGHTS} from its "

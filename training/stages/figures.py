@@ -18,7 +18,7 @@ from ..config.runs import DataConfig
 from ..data.codes import CodeDataset
 from ..data.folder import ImageViews
 from ..engine.plots import image_grid
-from .vqgan import evenly_spaced
+from .reconstructions import evenly_spaced
 
 GRID_TEMPERATURE, GUIDANCE = 0.9, 2.0
 FLAT = 0.1  # a picture of values in -1..1 that deviate less from their mean has one color

@@ -40,6 +40,7 @@ from .transfer import starting_weights
 logger = logging.getLogger("tessera")
 
 PREVIEW_IMAGES = 8
+MAX_CODES = 2**20  # a prior gives each a logit
 COUNTED = 2**26  # codes; the frequencies in this many stand for those in all
 OWN_NOTHING = ("edges", "layout", "words")  # conditions of nothing that need no token of their own
 
@@ -211,6 +212,12 @@ def load_stages(run: PriorRun, accelerator: Accelerator) -> tuple[VQGAN, VQGAN |
     condition = load_condition_vqgan(run.condition.vqgan).to(accelerator.device) if run.condition.vqgan else None
     if kind == "low-resolution" and condition is None:
         condition = vqgan
+    for model in (vqgan, condition):
+        if model and model.config.codebook_size > MAX_CODES:
+            raise ValueError(
+                f"the first stage has {model.config.codebook_size} codes, a prior learns up to {MAX_CODES}; choose one "
+                "of one grid"
+            )
     channels = run.condition.channels
     if vqgan.config.image_channels != 3 or (condition and condition.config.image_channels != channels):
         raise ValueError(

@@ -21,7 +21,7 @@ class Codes(NamedTuple):
 
 def _transformer(model: PriorModelConfig, codes: Codes) -> Transformer:
     sizes = {"layers": model.layers, "width": model.width, "heads": model.heads, "dropout": model.dropout}
-    kinds = {"order": model.order, "norm": model.norm, "activation": model.activation}
+    kinds = {"control": model.control, "order": model.order, "norm": model.norm, "activation": model.activation}
     prior = Transformer(TransformerConfig(**sizes, **kinds, **codes._asdict()))
     prior.init_grid_positions()
     return prior

@@ -3,25 +3,22 @@
 import copy
 import itertools
 import logging
-import math
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ...core.autoencoders.discriminator import PatchDiscriminator, hinge_loss
-from ...core.autoencoders.losses import adaptive_weight, feature_matching
+from ...core.autoencoders.discriminator import PatchDiscriminator, adaptive_weight, feature_matching, hinge_loss
+from ...core.autoencoders.dvae import DVAEConfig
 from ...core.autoencoders.nearest import as_rows
-from ...core.autoencoders.quantizers import VectorQuantizer, codebook_usage
-from ...core.autoencoders.vqgan import VQGAN
-from ...core.autoencoders.vqgan_file import save_vqgan
-from ...core.conditions.maps import colorize_labels
+from ...core.autoencoders.quantizers import QuantizerLosses, VectorQuantizer, codebook_usage
+from ...core.autoencoders.two_level import TwoLevel, TwoLevelConfig
+from ...core.autoencoders.vqgan import VQGAN, Reconstruction, VQGANConfig
+from ...core.autoencoders.vqgan_file import DECODES, save_vqgan
 from ...core.images.lpips import PerceptualLossUnavailable, build_lpips
-from ...core.images.metrics import edge_agreement, psnr, ssim
 from ...core.loading import load_vqgan
 from ...core.storage.model_file import check_shapes
 from ..config.runs import VQGANLossConfig, VQGANRun
@@ -29,20 +26,17 @@ from ..data.drawings import load_drawings, read_captions
 from ..data.folder import ImageViews
 from ..data.pictures import open_pictures
 from ..data.scenes import Painter, WholeDrawings
-from ..data.stream import once
 from ..data.views import input_and_target
-from ..engine.distributed import combined, rank_and_world, synchronized_once
+from ..engine.distributed import synchronized_once
 from ..engine.ema import make_ema
 from ..engine.lock import locked_folder
 from ..engine.loop import make_accelerator, train
-from ..engine.plots import image_grid
 from ..engine.update import descend
-from .color_figures import HUES, cell_color_errors
+from .dvae import DVAETask
 from .image_terms import image_terms
+from .reconstructions import evaluate_vqgan, reconstruction_strip, uses_of
 
 logger = logging.getLogger("tessera")
-
-PREVIEW_IMAGES = 12
 
 
 class VQGANTask:
@@ -54,17 +48,17 @@ class VQGANTask:
 
     def __init__(self, run: VQGANRun, held_out: ImageViews | WholeDrawings, painter: Painter | None = None):
         self.run, self.held_out, self.painter = run, held_out, painter
-        model = VQGAN(run.model, run.loss.quantizer)
+        model = build_stage(run.model, run.loss.quantizer)
         if run.start_from:
             load_start(model, run.start_from)
-            if isinstance(model.codebook, VectorQuantizer):
-                model.codebook.reset_ema()
+            for codebook in learned_by_distance(model):
+                codebook.reset_ema()
         self.start = (
             {name: tensor.clone() for name, tensor in model.decoder.state_dict().items()} if run.blend < 1 else {}
         )
         if run.learn == "decoder":
-            for part in (model.encoder, model.quant_conv, model.codebook):
-                part.requires_grad_(False)
+            for name, parameter in model.named_parameters():
+                parameter.requires_grad_(name.startswith(DECODES))
         self.modules: dict[str, nn.Module] = {"model": model}
         self.perceptual = choose_perceptual(run.loss)
         trained = [p for p in model.parameters() if p.requires_grad]
@@ -81,21 +75,24 @@ class VQGANTask:
         if run.loss.adversarial_weight > 0:
             self.goal = None  # crispness costs decibels
         # uses of each code since the last restart, and in the stretch before it
-        self.extra_state = {name: torch.zeros(run.model.codebook_size) for name in ("counts", "last_counts")}
+        self.codes = sum(codebook.size for codebook in model.codebooks)
+        self.extra_state = {name: torch.zeros(self.codes) for name in ("counts", "last_counts")}
 
     def step(self, batches: list[dict[str, Tensor]], step: int, accelerator: Accelerator) -> dict[str, Tensor]:
         """One update of encoder, codebook and decoder, then one of the discriminator."""
         pairs = [self.input_and_target(batch) for batch in batches]
         quantizes = step >= self.run.loss.quantize_start
         model = self.modules["model"]
-        codebook = accelerator.unwrap_model(model).codebook
+        bare = accelerator.unwrap_model(model)
+        codebooks = learned_by_distance(bare)
         generator = torch.Generator().manual_seed(self.run.loop.seed * 1_000_003 + step)
-        if step == self.run.loss.quantize_start and not self.run.start_from and isinstance(codebook, VectorQuantizer):
+        if step == self.run.loss.quantize_start and not self.run.start_from and codebooks:
             with torch.no_grad(), accelerator.autocast():
-                latents = torch.cat([accelerator.unwrap_model(model).encode(given) for given, _ in pairs])
-            codebook.init_kmeans(as_rows(accelerator.gather(latents.float().contiguous())), generator)
+                levels = [latents_of(bare(given, quantize=False)) for given, _ in pairs]
+            for codebook, latents in zip(codebooks, joined(levels), strict=True):
+                codebook.init_kmeans(as_rows(accelerator.gather(latents.contiguous())), generator)
         report: dict[str, Tensor] = {}
-        reconstructions, latents, total = [], [], 0.0
+        reconstructions, levels, total = [], [], 0.0
         running = [(figure, figure.clone()) for figure in self.running_figures()]
         for given, wanted in synchronized_once(pairs, model):
             out = model(given, quantizes)
@@ -106,12 +103,14 @@ class VQGANTask:
             add(report, parts, 1 / len(pairs))
             total = total + loss.detach()
             reconstructions.append(out.image.detach())
-            latents.append(out.latents.detach().float())
+            levels.append(latents_of(out))
             if quantizes:
-                self.count(out.quantized.indices, accelerator)
+                self.extra_state["counts"] += accelerator.reduce(uses_of(out.levels, bare.codebooks), "sum")
         _, made = descend(model, self.optimizers["model"], total, self.run.loop.clip, accelerator)
-        if quantizes and isinstance(codebook, VectorQuantizer) and self.run.learn == "all":
-            self.update_codebook(codebook, torch.cat(latents), made, step, generator, accelerator)
+        if quantizes and codebooks and self.run.learn == "all":
+            counts = self.extra_state["counts"].split([codebook.size for codebook in codebooks])
+            for codebook, latents, uses in zip(codebooks, joined(levels), counts, strict=True):
+                self.update_codebook(codebook, latents, uses, made, step, generator, accelerator)
         if "discriminator" in self.modules and step >= self.run.loss.discriminator_start:
             report["discriminator"], heeded = self.discriminator_step(
                 [wanted for _, wanted in pairs], reconstructions, accelerator
@@ -139,12 +138,6 @@ class VQGANTask:
     def running_figures(self) -> list[Tensor]:
         """What the discriminator's normalization notes of every batch it sees, of broken ones too."""
         return list(self.modules["discriminator"].buffers()) if "discriminator" in self.modules else []
-
-    def count(self, indices: Tensor, accelerator: Accelerator) -> None:
-        """Note the use of each code, over all processes."""
-        uses = torch.zeros_like(self.extra_state["counts"])
-        uses.index_add_(0, indices.flatten(), torch.ones_like(indices.flatten(), dtype=uses.dtype))
-        self.extra_state["counts"] += accelerator.reduce(uses, "sum")
 
     def model_loss(
         self, image: Tensor, reconstruction: Tensor, step: int, accelerator: Accelerator
@@ -206,6 +199,7 @@ class VQGANTask:
         self,
         codebook: nn.Module,
         latents: Tensor,
+        uses: Tensor,
         made: Tensor,
         step: int,
         generator: torch.Generator,
@@ -219,7 +213,7 @@ class VQGANTask:
             rows = as_rows(accelerator.gather(latents.contiguous()))
         if self.run.model.codebook == "ema":
             codebook.ema_update(rows, made)
-        dead = self.extra_state["counts"] == 0
+        dead = uses == 0
         if restart_now and made and dead.any() and step < 0.9 * self.run.loop.steps:
             codebook.restart_codes(dead, rows, generator)
 
@@ -231,7 +225,7 @@ class VQGANTask:
         """Held-out pictures above their reconstructions."""
         return {"reconstruction": reconstruction_strip(self.kept(), self.held_out)}
 
-    def kept(self) -> VQGAN:
+    def kept(self) -> VQGAN | TwoLevel:
         """The averaged weights; of a blend, on the way to them from those it started from. Half-way an adversary's
         crispness costs few artifacts (network interpolation, Wang et al. 2018, section 3.4 of ESRGAN)."""
         if not self.start:
@@ -245,7 +239,7 @@ class VQGANTask:
         """The state of the codebook and the adversary in words."""
         if not self.extra_state["last_counts"].any():
             return "codes are still being counted"
-        dead = report["dead_codes"] / self.run.model.codebook_size
+        dead = report["dead_codes"] / self.codes
         restart = "restart is on" if self.run.loss.restart_every else "set loss.restart_every to revive them"
         words = [f"{dead:.0%} of codes dead: {restart}" if dead > 0.005 else "all codes in use"]
         if report.get("discriminator", 1.0) < 0.05:
@@ -259,7 +253,27 @@ class VQGANTask:
         return path
 
 
-def load_start(model: VQGAN, path: str) -> None:
+def build_stage(config: VQGANConfig | TwoLevelConfig, losses: QuantizerLosses) -> VQGAN | TwoLevel:
+    """A first stage with its first weights."""
+    return TwoLevel(config, losses) if isinstance(config, TwoLevelConfig) else VQGAN(config, losses)
+
+
+def learned_by_distance(model: VQGAN | TwoLevel) -> list[VectorQuantizer]:
+    """Its codebooks, but not one that a choice is drawn from."""
+    return [codebook for codebook in model.codebooks if isinstance(codebook, VectorQuantizer)]
+
+
+def latents_of(out: Reconstruction) -> list[Tensor]:
+    """What each codebook was given."""
+    return [latents.detach().float() for latents, _ in out.levels]
+
+
+def joined(levels: list[list[Tensor]]) -> list[Tensor]:
+    """Of all micro-batches together, for each codebook."""
+    return [torch.cat(parts) for parts in zip(*levels, strict=True)]
+
+
+def load_start(model: VQGAN | TwoLevel, path: str) -> None:
     """The weights of a VQGAN file or released checkpoint; ValueError if they are for another shape of model."""
     weights = load_vqgan(path).state_dict()
     sums = {n: tuple(t.shape) for n, t in model.state_dict().items() if ".ema_" in n}  # no file holds them
@@ -283,64 +297,6 @@ def choose_perceptual(loss: VQGANLossConfig) -> nn.Module | str | None:
         return "features"
 
 
-@torch.inference_mode()
-def evaluate_vqgan(model: VQGAN, held_out: ImageViews | WholeDrawings, batch: int) -> dict[str, float]:
-    """Mean PSNR (dB), its worst, mean SSIM, and codebook usage and perplexity over the held-out pictures; of edges also
-    how the lines it draws lie on those given (`edge_f1`), of color pictures how far the mean color of a cell is off,
-    0..1, for cells of some hues (`color_reds` ...), of label maps only the share of pixels whose label comes back
-    (`labels_right`). Processes that train together take a share each."""
-    device, edges = next(model.parameters()).device, held_out.config.picture == "edges"
-    labels = held_out.source is not None and held_out.source.labels > 0
-    counts = torch.zeros(model.config.codebook_size)
-    sums, worst = torch.zeros(4, dtype=torch.float64), torch.tensor(math.inf)
-    colors = torch.zeros(len(HUES), 2, dtype=torch.float64)  # how far the cells of each hue are off, and their number
-    for views in once(held_out, batch, *rank_and_world()):
-        given, wanted = (image.to(device) for image in input_and_target(views, held_out.config.picture))
-        out = model(given)
-        counts += torch.bincount(out.quantized.indices.flatten().cpu(), minlength=len(counts))
-        if labels:
-            right = (out.image.argmax(1) == wanted.argmax(1)).float().mean((1, 2)).sum().cpu()
-            sums[3] += right
-            continue
-        quality = psnr(wanted, out.image).cpu()
-        worst = torch.minimum(worst, quality.min())
-        lines = edge_agreement(out.image, given).sum() if edges else torch.zeros(())
-        if not edges:
-            colors += cell_color_errors(wanted, out.image, model.config.stride)
-        sums[:3] += torch.stack([quality.sum(), ssim(wanted, out.image).sum().cpu(), lines.cpu()])
-    statistics = codebook_usage(combined(counts))
-    quality, similarity, lines, right = (combined(sums) / len(held_out)).tolist()
-    use = {"usage": statistics.usage, "perplexity": statistics.perplexity}
-    if labels:
-        return {"labels_right": right} | use
-    figures = {
-        "psnr": quality,
-        "worst_psnr": combined(worst, dist.ReduceOp.MIN).item(),
-        "ssim": similarity,
-    } | use
-    off, cells = combined(colors).unbind(1)
-    by_hue = {f"color_{name}": value for name, value in zip(HUES, (off / cells).tolist(), strict=True)}
-    return figures | ({"edge_f1": lines} if edges else by_hue)
-
-
-@torch.inference_mode()
-def reconstruction_strip(model: VQGAN, held_out: ImageViews | WholeDrawings) -> Tensor:
-    """Some held-out pictures in the upper row, what the model makes of them below: [3, 2H, N*W]."""
-    picture = held_out.config.picture
-    given = torch.stack([held_out[0, i][picture] for i in evenly_spaced(len(held_out), PREVIEW_IMAGES)])
-    made = model(given.to(next(model.parameters()).device)).image.cpu()
-    rows = torch.cat([given, made])
-    if held_out.source is not None and held_out.source.labels:
-        rows = colorize_labels(rows.argmax(1), rows.shape[1])
-    return image_grid(rows, len(given))
-
-
-def evenly_spaced(length: int, number: int) -> list[int]:
-    """`number` indices evenly over 0..length-1 (fewer if there are fewer)."""
-    number = min(length, number)
-    return [i * length // number for i in range(number)]
-
-
 def add(total: dict[str, Tensor], parts: dict[str, Tensor], weight: float) -> None:
     """total += weight * parts, by name."""
     for name, value in parts.items():
@@ -361,13 +317,18 @@ def train_vqgan_in(folder: Path, run: VQGANRun, accelerator: Accelerator) -> boo
         task = VQGANTask(run, held_out, Painter(drawings.to(accelerator.device), run.scenes))
         return train(task, lambda start: itertools.repeat({}), run.loop, folder, accelerator)  # painted in the step
     pictures = open_pictures(run.data, run.loop.seed, run.output, run.condition)
-    task = VQGANTask(run, pictures.held_out)
+    task = task_of(run, pictures.held_out)
     task.extra_state |= pictures.state()
 
     def stream(start: int) -> Any:
         return pictures.batches(start, run.loop.batch, task.extra_state)
 
     return train(task, stream, run.loop, folder, accelerator)
+
+
+def task_of(run: VQGANRun, held_out: ImageViews) -> VQGANTask | DVAETask:
+    """What the run trains."""
+    return DVAETask(run, held_out) if isinstance(run.model, DVAEConfig) else VQGANTask(run, held_out)
 
 
 def load_named_drawings(run: VQGANRun) -> tuple[Tensor, WholeDrawings]:

@@ -52,10 +52,12 @@ def decode_wrapped(model: FirstStage, codes: Tensor, wrap: Wrap) -> Tensor:
 
 
 def needs_strips(
-    model: VQGAN, size: tuple[int, int], batch: int = 1, wrap: Wrap = "none", memory: int | None = None
+    model: FirstStage, size: tuple[int, int], batch: int = 1, wrap: Wrap = "none", memory: int | None = None
 ) -> bool:
     """Whether images of `size` in cells are decoded strip by strip: where they wrap, or in one piece would take more
     than `memory` bytes (`decode_memory`). None is what `memory_for_strips` says of the model's device."""
+    if not isinstance(model, VQGAN):
+        return False
     weight = model.post_quant_conv.weight
     memory = memory_for_strips(weight.device) if memory is None else memory
     return wrap != "none" or batch * decode_memory(model.config, *size, False, weight.element_size()) > memory

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+CONDITION_LAYERS = 3
+
 
 @dataclass
 class Span:
@@ -135,3 +137,20 @@ class GatedLayer(nn.Module):
             y = y + self.condition(condition)
         value, gate = y.chunk(2, -1)
         return x + value * gate.sigmoid()
+
+
+class GridEncoder(nn.Module):
+    """A prefix that is a grid, for the cells of a window: [B, s * s, C] -> [B, n * n, C]."""
+
+    def __init__(self, width: int, side: int, window: int):
+        super().__init__()
+        self.side, self.window = side, window
+        self.enter = GridConv(width, width)
+        self.layers = nn.ModuleList(GatedLayer(width, GridConv) for _ in range(CONDITION_LAYERS))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.enter(x, self.side)
+        for layer in self.layers:
+            x = layer(x, self.side)
+        x = x.unflatten(1, (self.side, self.side)).permute(0, 3, 1, 2)  # [B, C, s, s]
+        return F.interpolate(x, (self.window, self.window), mode="nearest").flatten(2).transpose(1, 2)

@@ -23,10 +23,9 @@ from ...modules import Stack
 from ...prefix import Prefix, check_tokens
 from ...storage.kinds import Kind
 from ..base import Prior
-from .layers import CausalConv, GatedLayer, GridConv, NormedLinear, Span
+from .layers import CausalConv, GatedLayer, GridEncoder, NormedLinear, Span
 
 MAX_LAYERS = 1000  # a file that asks for millions would never finish
-CONDITION_LAYERS = 3
 WORK_COPIES = 16  # of the stream while a window is evaluated, patches of convolutions apart
 
 
@@ -115,23 +114,6 @@ class SnailBlock(nn.Module):
         )
         self.attention = Attention(width, config.key_width)
         self.merge = GatedLayer(width, NormedLinear, beside=width // 2, dropout=config.dropout)
-
-
-class GridEncoder(nn.Module):
-    """A prefix that is a grid: [B, s * s, C] -> [B, n * n, C]."""
-
-    def __init__(self, width: int, side: int, window: int):
-        super().__init__()
-        self.side, self.window = side, window
-        self.enter = GridConv(width, width)
-        self.layers = Stack(GatedLayer(width, GridConv) for _ in range(CONDITION_LAYERS))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.enter(x, self.side)
-        for layer in self.layers:
-            x = layer(x, self.side)
-        x = x.unflatten(1, (self.side, self.side)).permute(0, 3, 1, 2)  # [B, C, s, s]
-        return F.interpolate(x, (self.window, self.window), mode="nearest").flatten(2).transpose(1, 2)
 
 
 class PixelSnail(nn.Module, Prior):

@@ -4,8 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tessera.core.autoencoders.discriminator import PatchDiscriminator, hinge_loss
-from tessera.core.autoencoders.losses import adaptive_weight, feature_matching
+from tessera.core.autoencoders.discriminator import PatchDiscriminator, adaptive_weight, feature_matching, hinge_loss
 from tessera.core.images.lpips import PerceptualLossUnavailable, build_lpips
 
 TRUNK = "vgg16-397923af.pth"  # torchvision's name for the VGG16 weights

@@ -9,8 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tessera.core.autoencoders.discriminator import PatchDiscriminator, hinge_loss
-from tessera.core.autoencoders.losses import adaptive_weight
+from tessera.core.autoencoders.discriminator import PatchDiscriminator, adaptive_weight, hinge_loss
 from tessera.core.autoencoders.quantizers import QuantizerLosses
 from tessera.core.autoencoders.vqgan import VQGAN
 from tessera.core.checkpoints.reader import open_checkpoint

@@ -37,7 +37,7 @@ def test_defaults_are_those_of_the_dataclass(load):
         ("outputs: x", "outputs", "output"),
         (MINIMAL + "loop:\n  learning-rate: 1\n", "loop.learning-rate", "learning_rate"),
         (MINIMAL + "model:\n  codebok_size: 1\n", "model.codebok_size", "codebook_size"),
-        (MINIMAL + "zzz: 1\n", "zzz", "blend, condition, data, learn, loop, loss, model, output"),
+        (MINIMAL + "zzz: 1\n", "zzz", "blend, condition, data, dvae, learn, loop, loss, model, output"),
         (MINIMAL + "7: 1\n", "7", "blend, condition"),
     ],
 )

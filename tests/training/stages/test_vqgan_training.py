@@ -5,14 +5,15 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from tessera.core.autoencoders.losses import adaptive_weight
+from tessera.core.autoencoders.discriminator import adaptive_weight
 from tessera.core.autoencoders.vqgan_file import read_vqgan
 from tessera.training.config.runs import LoopConfig, VQGANLossConfig
 from tessera.training.data.folder import ImageViews, find_images, split_images
 from tessera.training.engine.log import read_csv
 from tessera.training.engine.loop import advice_if_out_of_memory, make_accelerator
 from tessera.training.engine.schedule import learning_rate
-from tessera.training.stages.vqgan import VQGANTask, choose_perceptual, evaluate_vqgan, evenly_spaced, train_vqgan
+from tessera.training.stages.reconstructions import evaluate_vqgan, evenly_spaced
+from tessera.training.stages.vqgan import VQGANTask, choose_perceptual, train_vqgan
 
 
 @pytest.fixture
