@@ -82,8 +82,8 @@ class CodeFile:
     def finish(self) -> None:
         """Give the file its name when all parts are there; by one process."""
         flush(self.unfinished)
+        shutil.rmtree(self.notes)  # first: without them, what has no name yet is begun anew
         os.replace(self.unfinished, self.path)
-        shutil.rmtree(self.notes)
 
 
 def name_of(part: range) -> str:

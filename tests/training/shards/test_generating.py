@@ -16,6 +16,7 @@ from tessera.core.conditions.kinds import ConditionConfig
 from tessera.core.images.io import to_pil
 from tessera.core.loading import load, load_vqgan
 from tessera.core.priors.transformer import Transformer, TransformerConfig
+from tessera.tests.training.shards.test_killed import goes_on_from_anywhere
 from tessera.training.shards.manifest import read_manifest
 from tessera.training.shards.reading import records
 
@@ -72,6 +73,11 @@ def test_what_was_stopped_goes_on_and_other_settings_begin_anew(bundle, tmp_path
     assert main(["generate", str(bundle), "--out", str(out), *OPTIONS, "--temperature", "0.5"]) == 0
     assert not whole.items() & made(out).items()
     assert sorted(path.name for path in out.iterdir() if path.suffix == ".tar") == sorted(whole)
+
+
+def test_generating_goes_on_after_being_killed_anywhere(bundle, tmp_path):
+    options = ("--number", "4", "--classes", "0-2", "--per-file", "2", "--batch", "2")
+    goes_on_from_anywhere(lambda out: main(["generate", str(bundle), "--out", str(out), *options]), made, tmp_path)
 
 
 @pytest.mark.slow
