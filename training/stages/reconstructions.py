@@ -32,6 +32,7 @@ def evaluate_vqgan(model: TrainedStage, held_out: ImageViews | WholeDrawings, ba
     (`labels_right`). Processes that train together take a share each."""
     device, edges = next(model.parameters()).device, held_out.config.picture == "edges"
     labels = held_out.source is not None and held_out.source.labels > 0
+    colored = held_out.config.picture == "color"
     counts = torch.zeros(sum(codebook.size for codebook in model.codebooks))
     sums, worst = torch.zeros(4, dtype=torch.float64), torch.tensor(math.inf)
     colors = torch.zeros(len(HUES), 2, dtype=torch.float64)  # how far the cells of each hue are off, and their number
@@ -46,7 +47,7 @@ def evaluate_vqgan(model: TrainedStage, held_out: ImageViews | WholeDrawings, ba
         quality = psnr(wanted, out.image).cpu()
         worst = torch.minimum(worst, quality.min())
         lines = edge_agreement(out.image, given).sum() if edges else torch.zeros(())
-        if not edges:
+        if colored:
             colors += cell_color_errors(wanted, out.image, model.config.stride)
         sums[:3] += torch.stack([quality.sum(), ssim(wanted, out.image).sum().cpu(), lines.cpu()])
     statistics = codebook_usage(combined(counts))
@@ -59,9 +60,12 @@ def evaluate_vqgan(model: TrainedStage, held_out: ImageViews | WholeDrawings, ba
         "worst_psnr": combined(worst, dist.ReduceOp.MIN).item(),
         "ssim": similarity,
     } | use
+    if edges:
+        return figures | {"edge_f1": lines}
+    if not colored:
+        return figures
     off, cells = combined(colors).unbind(1)
-    by_hue = {f"color_{name}": value for name, value in zip(HUES, (off / cells).tolist(), strict=True)}
-    return figures | ({"edge_f1": lines} if edges else by_hue)
+    return figures | {f"color_{name}": value for name, value in zip(HUES, (off / cells).tolist(), strict=True)}
 
 
 @torch.inference_mode()

@@ -8,6 +8,7 @@ import torch
 
 from tessera.benchmarks.timing import peak_memory_of
 from tessera.core.autoencoders.strips import layers as strip_layers
+from tessera.core.autoencoders.strips import memory as strip_memory
 from tessera.core.autoencoders.strips.decoder import decode_in_strips, decode_indices
 from tessera.core.autoencoders.strips.layers import GroupMoments
 from tessera.core.autoencoders.strips.memory import decode_memory
@@ -133,7 +134,7 @@ def peak_in_new_process(way: str, side: int, folder: Path) -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is measured on Linux")
 def test_strips_need_at_most_half_of_the_memory_and_about_what_is_estimated(tmp_path, monkeypatch):
-    monkeypatch.setattr(strip_layers, "STRIP", 2**20)
+    monkeypatch.setattr(strip_memory, "STRIP", 2**20)  # as `peak_of`
     peaks = []
     for way in ("whole", "strips"):
         (tmp_path / way).mkdir()

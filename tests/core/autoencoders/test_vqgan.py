@@ -47,7 +47,7 @@ def test_shapes_on_the_way_through(changes, stride):
     model = tiny(**changes).double()
     assert model.config.stride == stride
     x = picture(2, model.config.image_channels, 4 * stride, 6 * stride).double()
-    made, quantized, latents = model(x)
+    made, quantized, latents, _ = model(x)
     assert made.shape == x.shape
     assert quantized.codes.shape == (2, 6, 4, 6)
     assert quantized.indices.shape == (2, 4, 6)
