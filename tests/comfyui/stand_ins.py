@@ -19,6 +19,7 @@ from tessera.tests.core.checkpoints.llamagen_layout import (
 )
 from tessera.tests.core.checkpoints.original_layout import write_lightning
 from tessera.tests.core.checkpoints.released_shapes import prior_state
+from tessera.tests.core.conditions.tiny_text_encoder import write_text_encoder
 from tessera.tests.core.worded_bundles import save_caption_bundle, save_sketch_bundle
 
 TAMING = {
@@ -47,24 +48,4 @@ def write_stand_ins(models: Path) -> None:
         save_file(fill_llama(control_shapes(grid=WINDOW)), priors / name)
     save_caption_bundle(priors / "words.safetensors", WINDOW)
     save_sketch_bundle(priors / "sketch.safetensors", WINDOW)
-    write_text_encoder(models / "text_encoders" / ENCODER)
-
-
-def write_text_encoder(folder: Path, width: int = FEATURES) -> None:
-    """A T5 encoder that knows six words, as Hugging Face stores it."""
-    import transformers
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
-    words = ["<pad>", "</s>", "<unk>", "a", "red", "fox", "in", "the", "snow"]
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
-    ).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = transformers.T5Config(
-        vocab_size=len(words), d_model=width, d_kv=8, d_ff=64, num_layers=2, num_heads=4,
-        feed_forward_proj="gated-gelu",
-    )  # fmt: skip
-    transformers.T5EncoderModel(config).save_pretrained(folder)
+    write_text_encoder(models / "text_encoders" / ENCODER, FEATURES)

@@ -5,6 +5,7 @@ import torch
 
 from tessera.core.conditions.text import MAX_TOKENS, TextCondition, TextEncoder, TextFeatures, clean
 from tessera.core.geometry import Window
+from tessera.tests.core.conditions.tiny_text_encoder import write_text_encoder
 
 WINDOW = Window(0, 0, 4, 4)
 
@@ -12,22 +13,9 @@ WINDOW = Window(0, 0, 4, 4)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A tiny T5 as Hugging Face stores it."""
-    transformers = pytest.importorskip("transformers")
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
+    pytest.importorskip("transformers")
     path = tmp_path_factory.mktemp("models") / "tiny-t5"
-    words = ["<pad>", "</s>", "<unk>", "a", "red", "fox", "in", "the", "snow"]
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
-    ).save_pretrained(path)
-    torch.manual_seed(0)
-    config = transformers.T5Config(
-        vocab_size=len(words), d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, feed_forward_proj="gated-gelu"
-    )
-    transformers.T5EncoderModel(config).save_pretrained(path)
+    write_text_encoder(path, 32)
     return path
 
 
