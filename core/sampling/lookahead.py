@@ -8,10 +8,13 @@ learned as the run goes on; the codes never depend on m.
 from __future__ import annotations
 
 import math
+from collections import Counter, deque
+from statistics import median
 
 CHOICES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 FORGET = 0.97  # what a pass counts after the next one
-ROW_COST = 0.08  # of a second row, as a share of the first, before anything is measured
+TIMED = 32  # passes whose seconds count
+ROW_COST, HINT = 0.08, 0.05  # of a second row, as a share of the first: expected, and how many passes that counts
 EXPONENT, TRUST = 0.5, 16.0  # what is expected of p at first, and how many passes that counts
 PATIENCE, MORE = 8, 3  # passes in a row without a right guess until it goes on with single cells; when tried again
 AGAIN = 100  # passes over single cells until several are tried again; twice as many each time that nothing comes of it
@@ -24,7 +27,7 @@ class Lookahead:
         self.fixed = fixed
         self.slope = ROW_COST * rows / (1 + ROW_COST * (rows - 1))  # of the cost, before it is measured
         self._expect()
-        self.cost = [0.0] * 5  # weight, m, m^2, seconds, m * seconds, lately
+        self.timed: deque[tuple[int, float]] = deque(maxlen=TIMED)  # cells and seconds of the latest passes
         self.misses = self.alone = 0  # passes in a row without a right guess, and over a single cell
         self.again = AGAIN
 
@@ -50,26 +53,22 @@ class Lookahead:
             self.misses, self.again = (self.misses + 1, self.again) if decided == 1 else (0, AGAIN)
             weight, total, logs = (FORGET * value for value in self.gain)
             self.gain = weight + 1, total + decided, logs + math.log(cells)
-        if self.cost[0] == 0:  # a line as steep as expected through the first pass
-            first = seconds / (1 + self.slope * (backlog + cells - 1))
-            for m in (1, 16):
-                self._add(m, first * (1 + self.slope * (m - 1)))
-        self.cost = [FORGET * value for value in self.cost]
-        self._add(backlog + cells, seconds)
+        self.timed.append((backlog + cells, seconds))
 
     def _expect(self) -> None:
         """Start from the prior expectation."""
         self.gain = TRUST, TRUST * 8**EXPONENT, TRUST * math.log(8)  # weight, cells decided, log m; lately
 
-    def _add(self, m: int, seconds: float) -> None:
-        terms = (1.0, m, m * m, seconds, m * seconds)
-        self.cost = [value + term for value, term in zip(self.cost, terms, strict=True)]
-
     def _line(self) -> tuple[float, float]:
-        """Seconds of a pass as a + b m, by least squares; neither below zero."""
-        weight, m, m2, seconds, product = self.cost
-        determinant = weight * m2 - m * m
-        if determinant < 1e-9:
-            return 1 - self.slope, self.slope
-        slope = max((weight * product - m * seconds) / determinant, 0.0)
-        return max((seconds - slope * m) / weight, 1e-9), slope
+        """Seconds of a pass as a + b m, neither below zero: least squares through the fastest of the latest passes of
+        each size, since what else runs on the machine only ever slows one, and a line as steep as expected."""
+        counts, fastest = Counter(m for m, _ in self.timed), dict(sorted(self.timed, reverse=True))
+        level = median(seconds / (1 + self.slope * (m - 1)) for m, seconds in fastest.items()) if fastest else 1.0
+        points = [(counts[m], m, seconds) for m, seconds in fastest.items()]
+        points += [(HINT, m, level * (1 + self.slope * (m - 1))) for m in (1, CHOICES[-1] // 2)]
+        weight = sum(count for count, _, _ in points)
+        mean_m = sum(count * m for count, m, _ in points) / weight
+        mean = sum(count * seconds for count, _, seconds in points) / weight
+        spread = sum(count * (m - mean_m) ** 2 for count, m, _ in points)
+        slope = max(sum(count * (m - mean_m) * (seconds - mean) for count, m, seconds in points) / spread, 0.0)
+        return max(mean - slope * mean_m, 1e-9), slope
