@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..images.metrics import PERCENTS
 from ..storage.model_file import (
     build_empty,
     config_from,
     load_part,
     part_config,
     read_model_file,
+    table_from,
     write_model_file,
 )
 from .discriminator import DiscriminatorConfig, PatchDiscriminator
@@ -74,16 +74,3 @@ def open_discriminator(path: str | Path) -> Realism:
     counts = {f"discriminator.{name}": none for name in discriminator.state_dict() if name.endswith(COUNTS)}
     load_part(discriminator, file._replace(tensors=file.tensors | counts), "discriminator")
     return Realism(discriminator, table_from(file.config.get("reconstructions"), file.path.name))
-
-
-def table_from(numbers: Any, name: str) -> Tensor | None:
-    """The table of a file `name`; None where it has none, ValueError where it is none."""
-    if numbers is None:
-        return None
-    try:
-        table = torch.tensor(numbers, dtype=torch.float32)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}: its table of scores holds no numbers; fetch it again") from error
-    if table.shape != (PERCENTS,) or not torch.isfinite(table).all() or (table.diff() < 0).any():
-        raise ValueError(f"{name}: its table of scores is not {PERCENTS} ascending numbers; fetch it again")
-    return table

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .lpips import PerceptualLossUnavailable, lpips
 
-PERCENTS = 101  # 0 to 100
+PERCENTS = 101  # from 0 to 100
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:

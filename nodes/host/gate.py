@@ -72,7 +72,8 @@ class Wishes:
             words = Term(name="words", quantiles=self.clip.model.right_pairs)
             found.append((words, lambda made, _: self.clip.score(made, self.text)))
         if (reference := self.reference) is not None:
-            found.append((Term(name="reference"), lambda made, _: self.clip.compare(made, reference)))
+            like = Term(name="reference", quantiles=self.clip.model.like_pairs)
+            found.append((like, lambda made, _: self.clip.compare(made, reference)))
         if (judge := self.discriminator) is not None and self.realism:
             table = judge.realism.reconstructions
             realism = Term(name="realism", weight=self.realism, quantiles=table, bounded=False)

@@ -98,10 +98,13 @@ class ClipTask:
         )
 
     def export(self, folder: Path) -> Path:
-        """The averaged weights as `clip.safetensors`, with their figures and what right pairs of held-out drawings and
-        names reach."""
-        path, held_out = folder / "clip.safetensors", self.drawings.where(held_out=True)
-        model = self.model()._replace(right_pairs=right_pairs(self.model(), self.drawings, held_out))
+        """The averaged weights as `clip.safetensors`, with their figures and what right pairs of held-out drawings
+        reach."""
+        path, model, held_out = folder / "clip.safetensors", self.model(), self.drawings.where(held_out=True)
+        model = model._replace(
+            right_pairs=right_pairs(model, self.drawings, held_out),
+            like_pairs=like_pairs(model, self.drawings, held_out),
+        )
         save_clip(path, model, self.validate(), half=True, trained_on=self.run.captions)
         return path
 
@@ -193,6 +196,18 @@ def right_pairs(model: ClipModel, drawings: Drawings, numbers: Tensor) -> Tensor
     seen = embed_images(model.clip, _on_white(drawings.images[named]))
     names = embed_texts(model, [plain_phrase(drawings.rows[i]["label_en"]) for i in named])
     return percentiles((seen * names).sum(1)).cpu()
+
+
+@torch.no_grad()
+def like_pairs(model: ClipModel, drawings: Drawings, numbers: Tensor) -> Tensor | None:
+    """The cosines that two drawings of one concept reach: [101], ascending; None where none has two."""
+    concepts = sorted({drawings.rows[int(i)]["concept"] for i in numbers})
+    concept = torch.tensor([concepts.index(drawings.rows[int(i)]["concept"]) for i in numbers])
+    same = (concept[:, None] == concept).triu(1)
+    if not same.any():
+        return None
+    seen = embed_images(model.clip, _on_white(drawings.images[numbers]))
+    return percentiles((seen @ seen.t()).cpu()[same])
 
 
 def _ranks(scores: Tensor, right: Tensor, mark: str) -> dict[str, float]:
