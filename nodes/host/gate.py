@@ -79,14 +79,16 @@ class Wishes:
             realism = Term(name="realism", weight=self.realism, quantiles=table, bounded=False)
             found.append((realism, lambda made, _: judge.score(made)))
         if self.agreement and condition is not None:
-            agreement = Term(name="agreement", weight=self.agreement)
+            table = model.bundle.reached.get("agreement")
+            agreement = Term(name="agreement", weight=self.agreement, quantiles=table)
             found.append((agreement, lambda made, _: _agreement(model, condition, made)))
         if not found:
             raise ValueError(
                 "there is nothing to judge by; write words, or connect a reference picture or a discriminator"
             )
         if self.likelihood:
-            found.append((Term(name="likelihood", weight=self.likelihood), _likelihood))
+            table = model.bundle.reached.get("free_likelihood" if condition is None else "likelihood")
+            found.append((Term(name="likelihood", weight=self.likelihood, quantiles=table), _likelihood))
         return found
 
 

@@ -1,6 +1,7 @@
 """Words to pictures, through the nodes."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -156,7 +157,10 @@ def test_the_gate_tries_seeds_until_one_passes(painter, models):
 
 
 def test_a_discriminator_judges_realism_by_what_reconstructions_reach(painter, models, host):
+    torch.manual_seed(0)
     judge = PatchDiscriminator(DiscriminatorConfig(channels=4, layers=1)).eval().requires_grad_(False)
+    for weight in judge.parameters():  # as a trained one, it has an opinion
+        torch.nn.init.normal_(weight, std=0.5)
     folder = Path(host.folders["vqgan"][0][0])
     given = {"text": "a cat", "threshold": 100.0, "together": 2, "likelihood": 0.0, "preview_every": 0}
     each = [Gate.execute(painter, models[1], seed=seed, tries=1, **given | {"together": 1}) for seed in range(4)]
@@ -192,6 +196,11 @@ def test_agreement_with_edges_counts_at_the_gate(host, models, make_bundle):
     given = {"seed": 0, "threshold": 100.0, "tries": 2, "together": 2, "likelihood": 0.0, "preview_every": 0}
     gate = Gate.execute(model, models[1], text="", condition=guide, agreement=1.0, **given)
     assert [line.split()[2] for line in gate.args[3].splitlines()[:2]] == ["agreement", "agreement"]
+    reached = {"agreement": torch.linspace(-1, -0.5, 101), "likelihood": torch.ones(101)}
+    known = replace(model, bundle=replace(model.bundle, reached=reached))
+    gate = Gate.execute(known, models[1], text="", condition=guide, agreement=1.0, **given | {"likelihood": 1.0})
+    assert "agreement 100, likelihood 0, total 50" in gate.args[3].splitlines()[0]
+    assert "not known" not in gate.args[3]
     with pytest.raises(ValueError, match="no condition is connected"):
         Gate.execute(model, models[1], text="", agreement=1.0, **given)
 
