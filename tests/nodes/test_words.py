@@ -165,7 +165,7 @@ def test_a_discriminator_judges_realism_by_what_reconstructions_reach(painter, m
     given = {"text": "a cat", "threshold": 100.0, "together": 2, "likelihood": 0.0, "preview_every": 0}
     each = [Gate.execute(painter, models[1], seed=seed, tries=1, **given | {"together": 1}) for seed in range(4)]
     scores = score_realism(judge, torch.cat([from_image(one.args[0]) for one in each]))
-    table = percentiles(scores)
+    table = percentiles(torch.cat([scores, scores.max()[None] + 1]))  # none passes
     save_discriminator(folder / "judge.safetensors", Realism(judge, table))
     (handle,) = LoadDiscriminator.execute("judge.safetensors").args
     alone = given | {"text": "", "seed": 0, "tries": 4, "discriminator": handle}
