@@ -25,7 +25,7 @@ from .color_figures import HUES, cell_color_errors
 
 TrainedStage = VQGAN | TwoLevel | DVAE
 PREVIEW_IMAGES = 12
-JUDGED, JUDGED_AT_ONCE = 500, 8
+JUDGED, JUDGED_AT_ONCE = 200, 8
 
 
 @torch.inference_mode()
