@@ -35,6 +35,7 @@ class JudgeTask:
         self.stages: dict[str, str] = {}
         self.extra_state: dict[str, Tensor] = {}
         self.goal = None
+        self.scored: tuple[int, tuple[Tensor, Tensor]] | None = None
 
     def step(self, batches: list[dict[str, Tensor]], step: int, accelerator: Accelerator) -> dict[str, Tensor]:
         """One update. Pictures and reconstructions are judged in one batch: its statistics tell nothing."""
@@ -59,8 +60,12 @@ class JudgeTask:
         return {}
 
     def scores(self) -> tuple[Tensor, Tensor]:
-        """What the averaged weights say of held-out pictures and of their reconstructions: [n] each."""
-        return realism_of_held_out(self.averaged.module, self.vqgan, self.held_out)
+        """What the averaged weights say of held-out pictures and of their reconstructions: [n] each; of the same
+        weights worked out once."""
+        updates = int(self.averaged.n_averaged)
+        if self.scored is None or self.scored[0] != updates:
+            self.scored = updates, realism_of_held_out(self.averaged.module, self.vqgan, self.held_out)
+        return self.scored[1]
 
     def validate(self) -> dict[str, float]:
         """In how many held-out pairs the picture scores above its reconstruction, and both means."""
