@@ -40,15 +40,18 @@ class PackedLinear:
 def is_half(layer: nn.Linear) -> bool:
     """Whether `half_linear` serves the layer here and multiplies by the same numbers."""
     weight = layer.weight
-    if not weight.is_cpu or weight.dtype != torch.float32 or torch.backends.quantized.engine not in HALF_ENGINES:
+    if not weight.is_cpu or torch.backends.quantized.engine not in HALF_ENGINES:
         return False
-    return all(torch.equal(part.half().float(), part) for part in (weight[:1], weight))  # most others differ at once
+    return all(torch.equal(part.half().to(part.dtype), part) for part in (weight[:1], weight))  # most differ at once
 
 
 def half_linear(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
     """`layer` with its weights in half precision, for any number of rows; FBGEMM adds up in float32."""
-    packed = torch.ops.quantized.linear_prepack_fp16(layer.weight.detach(), layer.bias)
-    return lambda x: torch.ops.quantized.linear_dynamic_fp16(x, packed)
+    bias, dtype = layer.bias, layer.weight.dtype
+    packed = torch.ops.quantized.linear_prepack_fp16(
+        layer.weight.detach().float(), None if bias is None else bias.float()
+    )
+    return lambda x: torch.ops.quantized.linear_dynamic_fp16(x.float(), packed).to(dtype)
 
 
 def pack_linear(layer: nn.Linear, rows: int) -> Callable[[Tensor], Tensor]:

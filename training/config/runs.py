@@ -33,18 +33,24 @@ class LoopConfig:
     clip: float = 1.0  # gradient norm
     ema: float = 0.999  # decay of the averaged weights that are validated and exported
     precision: Literal["no", "bf16", "fp16"] = "no"
+    compile: bool = False  # the model by torch.compile: the first step takes a minute or more, the others less time
+    sharded: bool = False  # a prior's weights, moments and averages are dealt out to all processes (FSDP2)
     seed: int = 0
     log_every: int = 20  # steps
     validate_every: int = 500
     save_every: int = 500
     save_minutes: float = 10.0
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()  # programs that show the run while it lasts
+    peak_tflops: float = 0.0  # of a device, as its data sheet has it for this precision; 0 is measured. `mfu` is of it
 
     def __post_init__(self):
         check_numbers(self, "loop.", ("steps", "batch", "accumulate", "log_every", "validate_every", "save_every"), 1)
-        check_numbers(self, "loop.", ("minutes", "warmup", "save_minutes"), 0)
+        check_numbers(self, "loop.", ("minutes", "warmup", "save_minutes", "peak_tflops"), 0)
         check_numbers(self, "loop.", ("seed",), 0, 2**32 - 1)
         check_positive(self, "loop.", "learning_rate", "clip")
         check_shares(self, "loop.", "final_learning_rate")
+        if self.sharded and (self.compile or self.precision == "fp16"):
+            raise ValueError("loop.sharded does not go with loop.compile or loop.precision fp16; choose bf16 or no")
         if not 0 <= self.ema < 1:
             raise ValueError(f"loop.ema is {self.ema}; choose a decay from 0 (off) to below 1")
 

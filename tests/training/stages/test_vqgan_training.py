@@ -59,7 +59,6 @@ def test_a_run_leaves_weights_logs_pictures_and_curves(tiny_run, tmp_path):
     strip = Image.open(folder / "pictures" / "reconstruction-0000004.png")
     assert strip.size == (32 * len(kept_back), 64)
     assert Image.open(folder / "curves.png").size[0] > 500
-    assert list((folder / "tensorboard").iterdir())
     found = evaluate_vqgan(read_vqgan(folder / "vqgan.safetensors"), ImageViews(kept_back, run.data, 0, False), 2)
     for name, value in found.items():
         assert value == pytest.approx(held_out[name][-1], rel=1e-4), name
