@@ -17,7 +17,7 @@ from . import (
 from .host import comfy
 from .host.comfy import ComfyExtension, io
 from .search import add_search_words
-from .words import clip, films, painting, prompts, sketch, steering
+from .words import clip, films, gate, painting, prompts, sketch, steering
 
 NODES: list[type[io.ComfyNode]] = [
     loaders.LoadBundle,
@@ -75,6 +75,7 @@ NODES: list[type[io.ComfyNode]] = [
     compare.ComparePictures,
     compare.CompareCanvases,
     clip.LoadCLIP,
+    clip.PairCLIP,
     painting.PaintByWords,
     painting.PaintSettings,
     clip.WordsPrompt,
@@ -82,7 +83,8 @@ NODES: list[type[io.ComfyNode]] = [
     films.PaintStory,
     films.RestyleFilm,
     steering.SteerByWords,
-    steering.Gate,
+    gate.Gate,
+    gate.LoadDiscriminator,
     clip.RankByWords,
     clip.Classify,
     loaders.ExamplePicture,

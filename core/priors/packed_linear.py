@@ -12,13 +12,15 @@ import torch
 from torch import Tensor, nn
 
 BLOCKS = 16  # of a weight matrix for one or two rows; the CPU's threads share them
+HALF_ENGINES = ("x86", "fbgemm")  # of torch.backends.quantized: those that have FBGEMM
 TYPICAL_ROWS = 16  # that oneDNN's layout is chosen for; it serves any number
 
 
 class PackedLinear:
     """`layer` for inputs [rows, C_in] of few rows, whose number may change; its weights must not.
 
-    Each layout is made when the first rows for it come.
+    Each layout is made when the first rows for it come. Weights that half precision holds exactly, as those of a file
+    in it, are read as such, which is half of the memory; sums are of float32 all the same.
     """
 
     def __init__(self, layer: nn.Linear):
@@ -28,8 +30,28 @@ class PackedLinear:
     def __call__(self, x: Tensor) -> Tensor:
         many = len(x) > 2
         if many not in self.layouts:
-            self.layouts[many] = pack_linear(self.layer, TYPICAL_ROWS if many else 1)
+            if is_half(self.layer):
+                self.layouts = dict.fromkeys((False, True), half_linear(self.layer))
+            else:
+                self.layouts[many] = pack_linear(self.layer, TYPICAL_ROWS if many else 1)
         return self.layouts[many](x)
+
+
+def is_half(layer: nn.Linear) -> bool:
+    """Whether `half_linear` serves the layer here and multiplies by the same numbers."""
+    weight = layer.weight
+    if not weight.is_cpu or torch.backends.quantized.engine not in HALF_ENGINES:
+        return False
+    return all(torch.equal(part.half().to(part.dtype), part) for part in (weight[:1], weight))  # most differ at once
+
+
+def half_linear(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
+    """`layer` with its weights in half precision, for any number of rows; FBGEMM adds up in float32."""
+    bias, dtype = layer.bias, layer.weight.dtype
+    packed = torch.ops.quantized.linear_prepack_fp16(
+        layer.weight.detach().float(), None if bias is None else bias.float()
+    )
+    return lambda x: torch.ops.quantized.linear_dynamic_fp16(x.float(), packed).to(dtype)
 
 
 def pack_linear(layer: nn.Linear, rows: int) -> Callable[[Tensor], Tensor]:

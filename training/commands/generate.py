@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from ...core.loading import load
     from ...core.sampling.settings import SamplingSettings
     from ..config.runs import LoopConfig
+    from ..engine.distributed import lost_processes_told
     from ..engine.lock import locked_folder
     from ..engine.loop import make_accelerator
     from ..shards.generating import Order, finish, generate
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     for field in dataclasses.fields(bundle):
         if hasattr(part := getattr(bundle, field.name), "parameters"):
             part.to(accelerator.device)
-    with locked_folder(args.out) as output:
+    with lost_processes_told(), locked_folder(args.out) as output:
         names = generate(bundle, order, output)
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:

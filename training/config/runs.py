@@ -33,18 +33,24 @@ class LoopConfig:
     clip: float = 1.0  # gradient norm
     ema: float = 0.999  # decay of the averaged weights that are validated and exported
     precision: Literal["no", "bf16", "fp16"] = "no"
+    compile: bool = False  # the model by torch.compile: the first step takes a minute or more, the others less time
+    sharded: bool = False  # a prior's weights, moments and averages are dealt out to all processes (FSDP2)
     seed: int = 0
     log_every: int = 20  # steps
     validate_every: int = 500
     save_every: int = 500
     save_minutes: float = 10.0
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()  # programs that show the run while it lasts
+    peak_tflops: float = 0.0  # of a device, as its data sheet has it for this precision; 0 is measured. `mfu` is of it
 
     def __post_init__(self):
         check_numbers(self, "loop.", ("steps", "batch", "accumulate", "log_every", "validate_every", "save_every"), 1)
-        check_numbers(self, "loop.", ("minutes", "warmup", "save_minutes"), 0)
+        check_numbers(self, "loop.", ("minutes", "warmup", "save_minutes", "peak_tflops"), 0)
         check_numbers(self, "loop.", ("seed",), 0, 2**32 - 1)
         check_positive(self, "loop.", "learning_rate", "clip")
         check_shares(self, "loop.", "final_learning_rate")
+        if self.sharded and (self.compile or self.precision == "fp16"):
+            raise ValueError("loop.sharded does not go with loop.compile or loop.precision fp16; choose bf16 or no")
         if not 0 <= self.ema < 1:
             raise ValueError(f"loop.ema is {self.ema}; choose a decay from 0 (off) to below 1")
 
@@ -104,7 +110,8 @@ class VQGANRun:
     data: DataConfig
     scenes: SceneConfig | None = None  # paint scenes of named drawings; of `data` only folder and size count then
     start_from: str = ""  # a vqgan or bundle file, or a released checkpoint, whose weights to go on from
-    learn: Literal["all", "decoder"] = "all"  # "decoder" leaves the codes alone: priors trained on them stay valid
+    # "decoder" leaves the codes alone: priors trained on them stay valid; "discriminator" leaves all of it alone
+    learn: Literal["all", "decoder", "discriminator"] = "all"
     blend: float = 1.0  # of a decoder: interpolation weight between start_from (0) and the trained decoder (1)
     condition: SourceConfig = field(default_factory=SourceConfig)  # for data.picture: condition
     model: StageConfig = field(default_factory=VQGANConfig)  # model.kind says which
@@ -118,6 +125,11 @@ class VQGANRun:
             raise ValueError(f"blend is {self.blend}; choose a share above 0 and up to 1, such as 0.5")
         if self.blend < 1 and not (self.start_from and self.learn == "decoder"):
             raise ValueError(f"blend is {self.blend}; it needs learn: decoder and start_from, to blend with")
+        if self.learn == "discriminator" and (self.scenes or not (self.start_from and self.loss.adversarial_weight)):
+            raise ValueError(
+                "learn: discriminator teaches a discriminator to judge a finished VQGAN; name that in start_from, set "
+                "loss.adversarial_weight above 0, and leave scenes out"
+            )
         if isinstance(self.model, DVAEConfig):
             self.check_dvae()
         if self.loss.quantize_start and self.model.codebook != "ema":

@@ -2,16 +2,19 @@
 
 import functools
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
-PATIENCE = timedelta(hours=2)  # how long processes wait for one another before they give up
+MINUTES = float(os.environ.get("TESSERA_PATIENCE", "120"))
+PATIENCE = timedelta(minutes=MINUTES)  # how long processes wait for one another before they give up
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -43,12 +46,39 @@ def gathered(rows: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
+def own(tensor: Tensor) -> Tensor:
+    """The part that this process has of a tensor that is dealt out; all of any other."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of a tensor, on every process."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
 def synchronized_once(batches: Sequence[Any], module: nn.Module) -> Iterator[Any]:
     """The micro-batches of a step; processes exchange the gradients of `module` with the last of them only."""
     for batch in batches[:-1]:
         with getattr(module, "no_sync", nullcontext)():
             yield batch
     yield batches[-1]
+
+
+@contextmanager
+def lost_processes_told() -> Iterator[None]:
+    """Turn the failure of an exchange into a ValueError that says what happened and how to go on; so one process that
+    ends, or hangs, ends them all."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        if not isinstance(error, dist.DistError) and "gloo" not in reason.lower():  # which has no error of its own
+            raise
+        raise ValueError(
+            f"another process of this run has ended, or was not heard of for {MINUTES:g} minutes, and none goes on "
+            "alone: see what it said last, then start all of them again with the same command, which goes on from what "
+            f"was saved ({reason[:200]})"
+        ) from error
 
 
 def seed_noise(seed: int, step: int, rank: int) -> None:

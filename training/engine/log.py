@@ -1,37 +1,33 @@
-"""What a run writes down: CSV, tensorboard, picture strips, and one health line in plain words."""
+"""What a run writes down: CSV, picture strips, and one health line in plain words."""
 
 import csv
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
+from accelerate.tracking import GeneralTracker
 from torch import Tensor
 
 from ...core.images.io import to_pil
 from ...core.storage.atomic import atomic_write
+from .trackers import show_image
 
 logger = logging.getLogger("tessera")
 
 
 class RunLog:
-    """Writes `<name>.csv` files, tensorboard events and pictures below `folder`.
+    """Writes `<name>.csv` files and pictures below `folder`, and tells the `trackers`.
 
     Only the main process should be `active`; the others' calls do nothing.
     """
 
-    def __init__(self, folder: Path, start: int, active: bool):
-        self.folder, self.active = folder, active
-        self.tensorboard = None
+    def __init__(self, folder: Path, start: int, active: bool, trackers: Sequence[GeneralTracker] = ()):
+        self.folder, self.active, self.trackers = folder, active, trackers
         if not active:
             return
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.glob("*.csv"):
             drop_rows_after(path, start)
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            logger.warning("tensorboard is not installed; logging to CSV only")
-        else:
-            self.tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1)
 
     def scalars(self, name: str, step: int, values: dict[str, float]) -> None:
         """Append one row to `<name>.csv`; a name not seen before becomes a new column."""
@@ -48,9 +44,8 @@ class RunLog:
         with path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns, restval="")
             writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
-        if self.tensorboard:
-            for key, value in values.items():
-                self.tensorboard.add_scalar(f"{name}/{key}", value, step)
+        for tracker in self.trackers:
+            tracker.log({f"{name}/{key}": value for key, value in values.items()}, step=step)
 
     def picture(self, name: str, step: int, image: Tensor) -> None:
         """Save [3, H, W] in -1..1 as `pictures/<name>-<step>.png`."""
@@ -59,8 +54,8 @@ class RunLog:
         path = self.folder / "pictures" / f"{name}-{step:07d}.png"
         with atomic_write(path) as partial:
             to_pil(image.unsqueeze(0))[0].save(partial)
-        if self.tensorboard:
-            self.tensorboard.add_image(name, (image.clamp(-1, 1) + 1) / 2, step)
+        for tracker in self.trackers:
+            show_image(tracker, name, image, step)
 
     def say(self, text: str) -> None:
         """One line for a person."""
@@ -68,9 +63,9 @@ class RunLog:
             logger.info(text)
 
     def close(self) -> None:
-        """Flush what tensorboard still holds."""
-        if self.tensorboard:
-            self.tensorboard.close()
+        """Let the trackers write what they still hold."""
+        for tracker in self.trackers:
+            tracker.finish()
 
 
 def drop_rows_after(path: Path, step: int) -> None:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -13,23 +13,32 @@ from torch import Tensor
 
 from ..config.runs import LoopConfig
 from . import distributed
+from .compiling import check_compiler
 from .interrupt import StopRequest
 from .log import RunLog
 from .plots import draw_curves
 from .schedule import learning_rate
+from .sharding import deal_out, save_parts, whole_average
+from .speed import Speed
 from .state import BestCheckpoint, Position, load_state, save_state, state_path
 from .task import Task
+from .trackers import check_trackers, open_trackers
 from .update import SkippedSteps, is_finite
 
 CHECK_EVERY = 10  # steps between looks at whether the loss is finite, each of which waits for the device
 
 
 def make_accelerator(loop: LoopConfig) -> Accelerator:
-    """Device, processes and precision. Buffers are not broadcast: the discriminator is used twice a step."""
+    """Device, processes and precision. Buffers are not broadcast: the discriminator is used twice a step. ValueError if
+    a tracker or a compiler is lacking."""
+    check_trackers(loop.trackers)
     torch.manual_seed(loop.seed)
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False)
     patient = InitProcessGroupKwargs(timeout=distributed.PATIENCE)
-    return Accelerator(mixed_precision=loop.precision, kwargs_handlers=[ddp, patient])
+    accelerator = Accelerator(mixed_precision=loop.precision, kwargs_handlers=[ddp, patient])
+    if loop.compile:
+        check_compiler(accelerator.device)
+    return accelerator
 
 
 def train(
@@ -53,24 +62,27 @@ class Training:
 
     def __init__(self, task: Task, loop: LoopConfig, output: Path, accelerator: Accelerator):
         self.task, self.loop, self.output, self.accelerator = task, loop, output, accelerator
-        for name, module in task.modules.items():
-            task.modules[name] = accelerator.prepare(module)
-        for name, optimizer in task.optimizers.items():
-            task.optimizers[name] = accelerator.prepare(optimizer)
-        task.averaged.module.to(accelerator.device)
+        if loop.compile:
+            task.modules["model"].compile()
+        if loop.sharded:
+            deal_out(task, accelerator)
+        else:
+            prepare(task, accelerator)
         task.extra_state.update({name: tensor.to(accelerator.device) for name, tensor in task.extra_state.items()})
         self.state, self.best, self.at = state_path(output), BestCheckpoint(task.goal), Position()
         self.items_per_step = loop.batch * loop.accumulate * accelerator.num_processes
         if self.state.exists():
             self.at = load_state(task, self.best, self.state, accelerator, self.items_per_step)
-        self.log = RunLog(output, self.at.step, accelerator.is_main_process)
+        active = accelerator.is_main_process
+        trackers = open_trackers(loop, output, self.at.step, accelerator) if active else []
+        self.log = RunLog(output, self.at.step, active, trackers)
         if self.at.step:
             self.log.say(f"resumed at step {self.at.step} of {loop.steps}")
         self.skipped = SkippedSteps(accelerator.device)
         self.saved = self.at.step if self.state.exists() else None  # the step of the state on disk
         self.to_export = False  # weights that could not be written when they were to be
         self.began, self.saved_at = time.monotonic() - self.at.seconds, time.monotonic()
-        self.busy = self.waited = 0.0  # seconds in steps since the last log line, and of these for pictures
+        self.speed = Speed(loop, self.items_per_step, accelerator.device)
 
     def run(self, stream: Callable[[int], Iterator]) -> bool:
         """All steps until the end or a signal; True at the end."""
@@ -95,31 +107,30 @@ class Training:
 
     def step(self, batches: Iterator) -> None:
         """One update, and a line in the log where one is due."""
-        began, loop, task = time.monotonic(), self.loop, self.task
+        loop, task = self.loop, self.task
         rate = learning_rate(self.at.step, loop, self.at.seconds)
         for optimizer in task.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = rate
-        micro_batches = [next(batches) for _ in range(loop.accumulate)]
-        self.waited += time.monotonic() - began
-        micro_batches = [to_device(batch, self.accelerator.device) for batch in micro_batches]
-        distributed.seed_noise(loop.seed, self.at.step, self.accelerator.process_index)
-        with advice_if_out_of_memory(loop, self.at.step):
-            report = task.step(micro_batches, self.at.step, self.accelerator)
-        task.averaged.update_parameters(self.accelerator.unwrap_model(task.modules["model"]))
-        self.skipped.note(report.pop("made"))
+        with self.speed.working():
+            with self.speed.waiting():
+                micro_batches = [next(batches) for _ in range(loop.accumulate)]
+            micro_batches = [to_device(batch, self.accelerator.device) for batch in micro_batches]
+            distributed.seed_noise(loop.seed, self.at.step, self.accelerator.process_index)
+            with advice_if_out_of_memory(loop, self.at.step), self.speed.counting():
+                report = task.step(micro_batches, self.at.step, self.accelerator)
+            task.averaged.update_parameters(self.accelerator.unwrap_model(task.modules["model"]))
+            self.skipped.note(report.pop("made"))
         self.at.step += 1
         self.at.items += self.items_per_step
-        self.busy += time.monotonic() - began
         if self.at.step % loop.log_every == 0:
             self.report(report, rate)
 
     def report(self, report: dict[str, Tensor], rate: float) -> None:
         """Log a step."""
-        seconds, waited = self.busy / self.loop.log_every, self.waited / self.loop.log_every
-        self.busy = self.waited = 0.0
-        speed = {"seconds_per_step": seconds, "data_wait": waited, "images_per_second": self.items_per_step / seconds}
-        values = read(report) | self.task.statistics() | {"learning_rate": rate} | speed
+        with self.speed.working():  # until the device has made the step
+            values = read(report)
+        values |= self.task.statistics() | {"learning_rate": rate} | self.speed.figures()
         line = f"step {self.at.step}/{self.loop.steps}  {shown(values)}  |  {self.task.health(values)}"
         if skipped := int(self.skipped.total):
             line += f"; {skipped} steps were left out, whose loss was not finite"
@@ -149,6 +160,16 @@ class Training:
 
     def validate(self) -> None:
         """Measure, and export the weights if they are the best so far."""
+        with self.whole_average():
+            self.measure()
+        self.accelerator.wait_for_everyone()
+
+    def whole_average(self) -> AbstractContextManager:
+        """The averaged weights in one piece meanwhile, where they are dealt out."""
+        return whole_average(self.task.averaged) if self.loop.sharded else nullcontext()
+
+    def measure(self) -> None:
+        """`validate`, of averaged weights in one piece."""
         step, figures = self.at.step, self.task.validate()
         self.log.say(f"step {step} held out: {shown(figures)}{self.best.comment(figures, step)}")
         self.refuse_if_not_finite()
@@ -159,7 +180,6 @@ class Training:
                 self.log.scalars("validation", step, figures)
                 for name, picture in self.task.preview().items():
                     self.log.picture(name, step, picture)
-        self.accelerator.wait_for_everyone()
 
     def export(self) -> None:
         """Write the averaged weights."""
@@ -171,18 +191,22 @@ class Training:
     def save(self) -> None:
         """Write the state, and the weights if they could not be written before."""
         self.refuse_if_not_finite()
-        if self.accelerator.is_main_process:
-            if self.to_export:
-                self.export()
-            with self.going_on("the state"):
-                save_state(self.task, self.best, self.at, self.state, self.accelerator)
+        main, parts = self.accelerator.is_main_process, ""
+        if main and self.to_export and not self.loop.sharded:  # that is for all processes together, at the end
+            self.export()
+        with self.going_on("the state"):
+            if self.loop.sharded:
+                parts = save_parts(self.task, self.state, self.at.step)
+            if main:
+                save_state(self.task, self.best, self.at, self.state, self.accelerator, parts)
                 self.saved = self.at.step
         self.saved_at = time.monotonic()
         self.accelerator.wait_for_everyone()
 
     def refuse_if_not_finite(self) -> None:
         """Raise ValueError rather than write weights that are of no use."""
-        if not all(is_finite(module) for module in (*self.task.modules.values(), self.task.averaged)):
+        modules = (*self.task.modules.values(), self.task.averaged)
+        if distributed.combined(torch.tensor([not is_finite(module) for module in modules]).int()).any():
             raise ValueError(
                 f"the weights are not finite at step {self.at.step}, and are not saved; lower loop.learning_rate"
             )
@@ -199,9 +223,10 @@ class Training:
         """What remains to be written; ValueError if the state, or the weights, could not be."""
         with self.going_on("the log"):
             self.log.close()
+        with self.whole_average():
+            if self.accelerator.is_main_process and (self.best.step == 0 or self.to_export):
+                self.export()  # stopped before the first validation
         if self.accelerator.is_main_process:
-            if self.best.step == 0 or self.to_export:  # stopped before the first validation
-                self.export()
             if list(self.output.glob("*.csv")):
                 with self.going_on("the curves"):
                     draw_curves(self.output, self.output / "curves.png")
@@ -213,6 +238,15 @@ class Training:
                 )
         if not self.over():
             self.log.say(f"stopped and saved at step {self.at.step}; run the same command to go on")
+
+
+def prepare(task: Task, accelerator: Accelerator) -> None:
+    """Move a task to the device, and wrap it so that processes exchange gradients."""
+    for name, module in task.modules.items():
+        task.modules[name] = accelerator.prepare(module)
+    for name, optimizer in task.optimizers.items():
+        task.optimizers[name] = accelerator.prepare(optimizer)
+    task.averaged.module.to(accelerator.device)
 
 
 @contextmanager

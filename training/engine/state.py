@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 
 from ...core.storage.atomic import atomic_write
+from .sharding import load_parts
 from .task import Task
 
 PATIENCE = 3  # validations without a better figure before the log speaks of it
@@ -73,17 +74,19 @@ def keep_older(path: Path) -> None:
         os.replace(path, older)
 
 
-def save_state(task: Task, best: BestCheckpoint, position: Position, path: Path, accelerator: Accelerator) -> None:
+def save_state(
+    task: Task, best: BestCheckpoint, position: Position, path: Path, accelerator: Accelerator, parts: str = ""
+) -> None:
     """Write all that resuming needs; noise and order of the data follow from the seed and the position.
 
+    Args:
+        parts: the folder beside it that holds the weights, moments and averages, if they are dealt out.
     Raises:
         OSError: it can't be written; what was there stays.
     """
     state = {
         **dataclasses.asdict(position),
-        "modules": {k: accelerator.unwrap_model(m).state_dict() for k, m in task.modules.items()},
-        "optimizers": {k: o.state_dict() for k, o in task.optimizers.items()},
-        "averaged": task.averaged.state_dict(),
+        **({"parts": parts, "averages": int(task.averaged.n_averaged)} if parts else tensors_of(task, accelerator)),
         "extra_state": task.extra_state,
         "stages": task.stages,
         "best": vars(best),
@@ -93,6 +96,15 @@ def save_state(task: Task, best: BestCheckpoint, position: Position, path: Path,
         torch.save(state, partial)
         if path.exists():
             keep_older(path)
+
+
+def tensors_of(task: Task, accelerator: Accelerator) -> dict[str, Any]:
+    """Weights, moments and averages of a task."""
+    return {
+        "modules": {k: accelerator.unwrap_model(m).state_dict() for k, m in task.modules.items()},
+        "optimizers": {k: o.state_dict() for k, o in task.optimizers.items()},
+        "averaged": task.averaged.state_dict(),
+    }
 
 
 def load_state(task: Task, best: BestCheckpoint, path: Path, accelerator: Accelerator, items_per_step: int) -> Position:
@@ -106,6 +118,11 @@ def load_state(task: Task, best: BestCheckpoint, path: Path, accelerator: Accele
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         put_back(state, task, best, accelerator)
+        if "parts" in state:
+            load_parts(task, path.parent / state["parts"])
+            task.averaged.n_averaged.fill_(state["averages"])
+        else:
+            put_tensors_back(state, task, accelerator)
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         older = older_state(path)
@@ -118,10 +135,20 @@ def load_state(task: Task, best: BestCheckpoint, path: Path, accelerator: Accele
 
 
 def put_back(state: dict[str, Any], task: Task, best: BestCheckpoint, accelerator: Accelerator) -> None:
-    """The contents of a state file into what they came from."""
+    """The contents of a state file into what they came from, but for weights, moments and averages."""
     changed = [name for name, value in state.get("stages", {}).items() if task.stages.get(name, value) != value]
     if changed:
         raise ValueError(f"what was learned are the codes of another {' and '.join(changed)} than this run names")
+    other_entries = state.get("extra_state") or state.get("memory", {})  # as it was called once
+    for name, tensor in task.extra_state.items():
+        tensor.copy_(other_entries[name])
+    vars(best).update(state["best"])
+    if accelerator.scaler and state["scaler"]:
+        accelerator.scaler.load_state_dict(state["scaler"])
+
+
+def put_tensors_back(state: dict[str, Any], task: Task, accelerator: Accelerator) -> None:
+    """What `tensors_of` gave."""
     for name, module in task.modules.items():
         accelerator.unwrap_model(module).load_state_dict(state["modules"][name])
     for name, optimizer in task.optimizers.items():
@@ -130,9 +157,3 @@ def put_back(state: dict[str, Any], task: Task, best: BestCheckpoint, accelerato
             group["fused"] = True  # older states are of optimizers that were not
         optimizer.load_state_dict(saved)
     task.averaged.load_state_dict(state["averaged"])
-    other_entries = state.get("extra_state") or state.get("memory", {})  # as it was called once
-    for name, tensor in task.extra_state.items():
-        tensor.copy_(other_entries[name])
-    vars(best).update(state["best"])
-    if accelerator.scaler and state["scaler"]:
-        accelerator.scaler.load_state_dict(state["scaler"])

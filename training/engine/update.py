@@ -4,6 +4,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from .distributed import own, whole
+
 MAX_SKIPPED = 5  # steps in a row whose loss is not finite, before a run ends
 
 
@@ -16,7 +18,7 @@ def descend(
     Returns:
         The norm of the gradient before clipping, and whether the step was made, bool.
     """
-    norm = accelerator.clip_grad_norm_(module.parameters(), clip)
+    norm = whole(accelerator.clip_grad_norm_(module.parameters(), clip))
     made = torch.isfinite(loss.detach())
     if accelerator.scaler is None:  # which looks at gradients itself, and finds the right scale by skipping steps
         made = made & torch.isfinite(norm)
@@ -49,6 +51,6 @@ class SkippedSteps:
 
 
 def is_finite(module: nn.Module) -> bool:
-    """Whether all numbers of a module are; waits for the device."""
-    tensors = [tensor for tensor in module.state_dict().values() if tensor.is_floating_point()]
+    """Whether all numbers of a module are, of which this process has a part; waits for the device."""
+    tensors = [own(tensor) for tensor in module.state_dict().values() if tensor.is_floating_point()]
     return bool(torch.stack([torch.isfinite(tensor).all() for tensor in tensors]).all())

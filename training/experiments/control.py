@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -31,7 +29,7 @@ BATCH = 16  # pictures sampled at a time
 def run(lab: Laboratory) -> Result:
     """Train both for the same processor time; how likely held-out drawings are, and how well samples keep the lines."""
     scale, (learned, held_out) = lab.scale, lab.codes("edges")
-    models = {"before": scale.transformer, "beside": replace(scale.transformer, control=True)}
+    models = {"before": scale.transformer, "beside": scale.control}
     rates = {way: tuned_rate(lab, way_name(way), model, "edges") for way, model in models.items()}
     tasks = [
         PriorTask(lab.prior_run("timing", model, "edges"), learned, held_out, *lab.stages("edges"))

@@ -29,6 +29,7 @@ class Scale:
     rates: tuple[float, ...]  # learning rates of priors, of which the better one is taken after `tuning` steps
     tuning: int
     transformer: PriorModelConfig
+    control: PriorModelConfig  # edges added cell by cell; of as many parameters as the transformer with edges before
     pixelsnail: dict[str, PriorModelConfig]  # by condition: of as many parameters as the transformer
     orders: tuple[Order, ...]
     colors: int  # of Image-GPT's palette
@@ -55,6 +56,7 @@ SCALES = {
         pictures=12, held_out=4, pixels=32, views=1, batch=4, steps=10, seeds={"none": 1, "edges": 1},
         rates=(1e-3,), tuning=10,
         transformer=PriorModelConfig(layers=1, width=16, heads=1),
+        control=PriorModelConfig(layers=1, width=12, heads=1, control=True),
         pixelsnail=dict.fromkeys(
             ("none", "edges"), PriorModelConfig(kind="pixelsnail", blocks=1, layers=1, width=8, kernel=3)
         ),
@@ -71,15 +73,16 @@ SCALES = {
     ),
     "small": Scale(
         wants="emoji of several hands with the table that holds some out",
-        pictures=1500, held_out=150, pixels=128, views=1, batch=8, steps=300, seeds={"none": 3, "edges": 1},
-        rates=(1e-3, 3e-3), tuning=40,
+        pictures=3000, held_out=300, pixels=128, views=2, batch=8, steps=1000, seeds={"none": 3, "edges": 3},
+        rates=(1e-3, 3e-3, 1e-2), tuning=100,
         transformer=PriorModelConfig(layers=3, width=96, heads=3),
+        control=PriorModelConfig(layers=3, width=66, heads=3, control=True),
         pixelsnail={
             "none": PriorModelConfig(kind="pixelsnail", blocks=2, layers=2, width=68, kernel=3),
-            "edges": PriorModelConfig(kind="pixelsnail", blocks=2, layers=2, width=52, kernel=3),
+            "edges": PriorModelConfig(kind="pixelsnail", blocks=2, layers=2, width=58, kernel=3),
         },
         orders=ALL_ORDERS, colors=512, colors_pixels=16, palette_pictures=500,
-        stage_pixels=64, stage_steps=200, stage_batch=8, stage_rate=1e-3,
+        stage_pixels=64, stage_steps=600, stage_batch=8, stage_rate=1e-3,
         stage=VQGANConfig(channels=16, channel_mult=(1, 2, 4), blocks_per_level=1, attention_levels=(), patch_size=4,
                           latent_channels=32, codebook_size=256, code_dim=8, codebook="ema", norm_groups=8),
         perceptual="features", many_codes=1024,
@@ -95,6 +98,7 @@ SCALES = {
         pictures=1_281_167, held_out=50_000, pixels=256, views=1, batch=64, steps=300_000,
         seeds={"none": 1, "edges": 1}, rates=(4.5e-6 * 64,), tuning=1000,
         transformer=PriorModelConfig(layers=24, width=1024, heads=16),
+        control=PriorModelConfig(layers=24, width=1024, heads=16, control=True),
         pixelsnail=dict.fromkeys(
             ("none", "edges"), PriorModelConfig(kind="pixelsnail", blocks=12, layers=4, width=768, kernel=5)
         ),

@@ -1,7 +1,9 @@
-"""How near made pictures come to real ones: FID, KID, precision and recall, by torch-fidelity."""
+"""How near made pictures come to real ones: FID, KID, precision and recall in Inception's features, by
+torch-fidelity."""
 
 import itertools
 import os
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,22 +80,35 @@ def compare_pictures(made: str, reference: str, side: int, batch: int, inception
         side: pixels at which they are compared.
         inception: file of the network's weights; None looks where torch keeps such files.
     Raises:
-        ValueError: too few pictures, or no weights.
+        ValueError: too few pictures, no weights, or a file that holds something else.
     """
     from torch_fidelity import calculate_metrics
 
     weights = inception or inception_weights()
-    if not weights.is_file():
-        raise ValueError(
-            f"FID needs the Inception weights of torch-fidelity, {weights} does not exist; fetch {WEIGHTS} from its "
-            "release v0.2.0 to there, or name the file by --inception"
-        )
+    identity = check_weights(weights)
     ours, theirs = PicturesInOrder(made, side), PicturesInOrder(reference, side)
     size = min(len(ours), len(theirs))
     figures = calculate_metrics(
-        input1=ours, input2=theirs, input2_cache_name=f"tessera-{fingerprint(theirs.made_from, side)[:32]}",
+        input1=ours, input2=theirs, input2_cache_name=f"tessera-{fingerprint(theirs.made_from, side, identity)[:32]}",
         cuda=torch.cuda.is_available(), batch_size=batch, save_cpu_ram=True, verbose=False,
-        feature_extractor_weights_path=os.fspath(weights), fid=True, kid=True, prc=True,
-        kid_subset_size=min(1000, size),
+        feature_extractor="inception-v3-compat", feature_extractor_weights_path=os.fspath(weights),
+        fid=True, kid=True, prc=True, kid_subset_size=min(1000, size),
     )  # fmt: skip
     return {NAMES[name]: float(value) for name, value in figures.items() if name in NAMES}
+
+
+def check_weights(path: Path) -> str:
+    """What tells the file from others; ValueError unless it is there and holds tensors alone, since torch-fidelity
+    unpickles whatever it is given."""
+    if not path.is_file():
+        raise ValueError(
+            f"FID needs the Inception weights of torch-fidelity, {path} does not exist; fetch {WEIGHTS} from its "
+            "release v0.2.0 to there, or name the file by --inception"
+        )
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        return fingerprint(tensors["fc.weight"])
+    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError) as error:
+        raise ValueError(
+            f"{path} holds something else than Inception's weights; give {WEIGHTS} of torch-fidelity's release v0.2.0"
+        ) from error

@@ -105,6 +105,8 @@ class PriorTask:
             drawn = torch.rand(len(cells)) < self.run.condition.dropout  # on the CPU: how many is known without a wait
             given, free = (m.nonzero().flatten().to(cells.device, non_blocking=True) for m in (~drawn, drawn))
             parts = [(prefix[given], cells[given]), (self.nothing.to(cells.device), batch["unconditional"][free])]
+            if self.run.loop.sharded:  # all processes go through the blocks equally often
+                parts = [tuple(torch.cat([a, b.expand(len(free), -1)]) for a, b in zip(*parts, strict=True))]
         parts = [(prefix, cells) for prefix, cells in parts if len(cells)]
         logits = [model(prefix, corrupt(cells, self.run.pkeep, self.codes)) for prefix, cells in parts]
         return cell_loss(torch.cat(logits), torch.cat([cells for _, cells in parts]))

@@ -1,3 +1,4 @@
+import copy
 import math
 
 import pytest
@@ -6,7 +7,7 @@ import torch.nn.functional as F
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from tessera.core.prefix import Prefix
-from tessera.core.priors.packed_linear import blocked_linear, pack_linear
+from tessera.core.priors.packed_linear import PackedLinear, blocked_linear, half_linear, is_half, pack_linear
 from tessera.core.priors.transformer import Transformer, TransformerConfig, cell_loss, corrupt
 
 TINY = {"layers": 3, "width": 48, "heads": 4, "codebook_size": 40, "vocab_size": 50, "prefix_length": 7, "window": 4}
@@ -308,6 +309,27 @@ def test_a_layer_laid_out_for_several_rows_serves_any_number(rows):
     layer, x = torch.nn.Linear(48, 144), torch.randn(rows, 48)
     with torch.no_grad():
         torch.testing.assert_close(pack_linear(layer, 3)(x), layer(x), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(48, 144), (31, 45), (7, 1), (256, 1024)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_weights_that_half_precision_holds_are_read_so_and_give_the_same(shape, bias):
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(*shape, bias=bias)
+    assert not is_half(layer)
+    layer.weight.data = layer.weight.data.half().float()
+    if not is_half(layer):
+        pytest.skip("this machine has no FBGEMM")
+    with torch.no_grad():
+        for rows in (1, 2, 3, 16, 33):
+            x = torch.randn(rows, shape[0])
+            exact = torch.nn.functional.linear(x.double(), layer.weight.double(), layer.bias.double() if bias else None)
+            for laid_out in (half_linear(layer), PackedLinear(layer)):
+                torch.testing.assert_close(laid_out(x).double(), exact, atol=2e-6, rtol=2e-6)
+            lower = copy.deepcopy(layer).half()  # rounds its inputs and results, not its sums
+            torch.testing.assert_close(PackedLinear(lower)(x.half()).double(), exact, atol=2e-3, rtol=2e-3)
+        layer.weight[-1, -1] = 1e5  # more than half precision holds
+    assert not is_half(layer)
 
 
 def test_other_precisions_decode_too():

@@ -1,17 +1,22 @@
 """What a run writes down besides its weights."""
 
 import csv
+import importlib.util
+import io
 import math
-import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from tessera.core.images.sheet import GAP, LABEL, contact_sheet
+from tessera.training.config.runs import LoopConfig
 from tessera.training.engine.log import RunLog, read_csv
 from tessera.training.engine.plots import draw_curves, image_grid, save_image
+from tessera.training.engine.speed import Speed, measured_peak
+from tessera.training.stages.vqgan import train_vqgan
 
 
 def test_a_value_that_appears_later_becomes_a_column(tmp_path):
@@ -55,11 +60,51 @@ def test_other_processes_write_nothing(tmp_path, caplog):
     assert not caplog.text
 
 
-def test_without_tensorboard_the_csv_is_written_and_it_is_said(tmp_path, monkeypatch, caplog):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    RunLog(tmp_path, 0, active=True).scalars("train", 1, {"l1": 1.0})
-    assert "tensorboard is not installed" in caplog.text
-    assert read_csv(tmp_path / "train.csv")["l1"] == [1]
+def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_read(tiny_run, monkeypatch, tmp_path):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"loop\.trackers names wandb, which is not installed here; pip install wandb"):
+        train_vqgan(tiny_run(loop={"trackers": ["wandb"]}))
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ValueError, match=r"loop\.trackers is 'excel'; choose one of tensorboard, wandb, trackio"):
+        tiny_run(loop={"trackers": ["excel"]})
+
+
+def test_a_resumed_run_goes_on_in_tensorboard_with_all_figures_and_pictures(tiny_run, tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    loop = {"validate_every": 2, "trackers": ["tensorboard"]}
+    for steps in (2, 4):
+        assert train_vqgan(tiny_run(loop=loop | {"steps": steps}))
+    shown = events.EventAccumulator(str(tmp_path / "run" / "tensorboard" / "tessera")).Reload()
+    for name in ("train", "validation"):
+        columns = read_csv(tmp_path / "run" / f"{name}.csv")
+        steps = columns.pop("step")
+        for column, values in columns.items():
+            found = shown.Scalars(f"{name}/{column}")
+            assert [one.step for one in found] == steps
+            assert [one.value for one in found] == pytest.approx(values, rel=1e-4, abs=1e-5)
+    assert {"train/learning_rate", "train/images_per_second", "train/data_wait", "train/mfu"} <= {
+        *shown.Tags()["scalars"]
+    }
+    picture = shown.Images("reconstruction")[-1]
+    assert picture.step == 4
+    files = io.BytesIO(picture.encoded_image_string), tmp_path / "run" / "pictures" / "reconstruction-0000004.png"
+    found, saved = (np.asarray(Image.open(file)).astype(int) for file in files)
+    assert np.abs(found - saved).max() <= 1
+
+
+def test_the_operations_of_a_step_are_those_of_its_products_forward_and_back():
+    torch.manual_seed(0)
+    loop = LoopConfig(log_every=1, peak_tflops=1e-6)
+    speed = Speed(loop, 8, torch.device("cpu"))
+    model, given = torch.nn.Linear(16, 4), torch.rand(8, 16)
+    for _ in range(2):  # the second step is not counted
+        with speed.working(), speed.counting():
+            model(given).sum().backward()
+    found = speed.figures()
+    wanted = 2 * 8 * 16 * 4 * 2  # forward, and back to the weights
+    assert found["mfu"] == pytest.approx(wanted / found["seconds_per_step"] / 1e6)
+    assert found["images_per_second"] == pytest.approx(8 / found["seconds_per_step"])
+    assert measured_peak(torch.device("cpu"), torch.float32) > 1e8
 
 
 def test_the_grid_shows_pictures_row_by_row_and_fills_up_with_black():

@@ -138,7 +138,7 @@ def test_two_processes_learn_what_one_learns_from_the_same_pictures(
         torch.testing.assert_close(other, gradient, rtol=1e-3, atol=1e-5)
 
 
-def test_two_processes_share_a_prior_s_encoding_and_resume_to_the_bits(
+def test_processes_share_a_prior_s_encoding_end_when_one_dies_and_resume_to_the_bits(
     prior_tree, prior_run, write_yaml, start_two, tmp_path
 ):
     tree = prior_tree(loop={"steps": 8, "save_every": 2, "validate_every": 4, "batch": 2})
@@ -149,9 +149,11 @@ def test_two_processes_share_a_prior_s_encoding_and_resume_to_the_bits(
         finish(process)
     killed = start_two("train", "prior", config, *parts)
     read_until(killed[0], "step 5/8")
-    for process in killed:
-        process.kill()
-        process.wait()
+    killed[0].kill()
+    said = finish(killed[1], 2)
+    assert "tessera: error: another process of this run has ended, or was not heard of for 120 minutes" in said
+    assert "then start all of them again with the same command, which goes on from what was saved" in said
+    assert "Traceback" not in said
     resumed = start_two("train", "prior", config, *parts)
     assert "resumed at step" in finish(resumed[0])
     finish(resumed[1])
