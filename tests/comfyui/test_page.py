@@ -13,7 +13,6 @@ from tessera.tests.comfyui.conftest import PACK
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
-MUTED = 2
 HEADINGS = {path.parent.name: path.read_text("utf-8").split("\n")[0][2:] for path in ROOT.glob("web/docs/*/en.md")}
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_goes_wrong")]
@@ -30,23 +29,6 @@ def test_workflow_opens(screen, path):
     assert screen.unknown() == []
     assert screen.dialogs() == []
     assert screen.overlaps() == []
-
-
-def muted() -> list[Path]:
-    """Workflows with nodes that can't run at first, since a file that they load is yet to come."""
-    return [p for p in WORKFLOWS if any(n["mode"] == MUTED for n in json.loads(p.read_text("utf-8"))["nodes"])]
-
-
-@pytest.mark.parametrize("path", muted(), ids=lambda path: path.stem)
-def test_muted_nodes_run_once_their_files_are_there(screen, path):
-    if screen.vue:
-        pytest.skip("how nodes are drawn changes nothing here")
-    screen.load(json.loads(path.read_text(encoding="utf-8")))
-    assert screen.run() == "execution_success"
-    screen.page.evaluate("() => app.extensionManager.command.execute('Comfy.RefreshNodeDefinitions')")
-    screen.page.evaluate("() => app.graph.nodes.forEach((node) => { node.mode = 0; })")
-    assert screen.run() == "execution_success"
-    screen.shot(f"{path.stem} whole")
 
 
 def test_every_help_page_opens(screen):
