@@ -77,6 +77,8 @@ WORDS = {
     "TesseraGate": ["rejection", "retry", "best of"],
     "TesseraRankByWords": ["clip score", "rerank", "choose", "best of"],
     "TesseraClassify": ["zero shot", "clip", "label", "interrogate"],
+    "TesseraTrainVQGAN": ["training", "fine-tune", "finetune", "vae", "learn", "autoencoder", "dataset"],
+    "TesseraTrainPrior": ["training", "fine-tune", "finetune", "transformer", "learn", "dataset"],
     "TesseraExamplePicture": ["load image", "demo", "sample", "test image"],
 }
 
