@@ -55,6 +55,10 @@ def main(arguments: list[str]) -> int:
         problem = f"{error.filename}: {error.strerror}" if error.filename else str(error)
     except ValueError as error:
         problem = " ".join(str(error).split())
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported for this
+            raise
+        problem = " ".join(str(error).split())
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith(__package__):
             raise

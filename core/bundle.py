@@ -5,7 +5,8 @@ image --condition VQGAN--> prefix --prior--> canvas --VQGAN--> image
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -47,7 +48,10 @@ class SampleResult:
 
 @dataclass(frozen=True)
 class Bundle:
-    """Models that belong together; `condition_vqgan` for conditions that are images, None for the others."""
+    """Models that belong together; `condition_vqgan` for conditions that are images, None for the others.
+
+    reached: percentiles [101] of what real images reach, by name, as `calibration.scores_of_real`; may be empty.
+    """
 
     vqgan: FirstStage
     prior: Prior
@@ -55,6 +59,7 @@ class Bundle:
     condition_vqgan: FirstStage | None = None
     control: Control | None = None  # what adds to the prior's stream cell by cell
     vocabulary: Vocabulary | None = None  # the styles and words of a sketch, or of captions
+    reached: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self):
         known, codes = self.prior.codebook_size, self.vqgan.config.codebook_size

@@ -27,6 +27,7 @@ from .storage.model_file import (
     load_part,
     part_config,
     read_model_file,
+    table_from,
     write_model_file,
 )
 
@@ -51,6 +52,8 @@ def save_bundle(path: str | Path, bundle: Bundle, **metadata: Any) -> None:
         config["control"], parts["control"] = control_part(bundle.control)
     if bundle.vocabulary is not None:
         config["vocabulary"] = dataclasses.asdict(bundle.vocabulary)
+    if bundle.reached:
+        config["reached"] = {name: [round(x, 6) for x in table.tolist()] for name, table in bundle.reached.items()}
     write_model_file(path, "bundle", config, parts, **metadata)
 
 
@@ -63,7 +66,10 @@ def load_bundle(path: str | Path, prior_dtype: torch.dtype = torch.float32) -> B
     if KINDS[condition.kind].has_vqgan:
         condition_vqgan = vqgan if encodes_itself(file) else build_condition_vqgan(file)
     control = build_control(file) if "control" in file.config else None
-    return make_bundle(file.path.name, vqgan, prior, condition, condition_vqgan, control, build_vocabulary(file))
+    reached = read_reached(file)
+    return make_bundle(
+        file.path.name, vqgan, prior, condition, condition_vqgan, control, build_vocabulary(file), reached
+    )
 
 
 def make_bundle(
@@ -74,10 +80,11 @@ def make_bundle(
     condition_vqgan: FirstStage | None = None,
     control: Control | None = None,
     vocabulary: Vocabulary | None = None,
+    reached: Mapping[str, Tensor] | None = None,
 ) -> Bundle:
     """A bundle of what the file `name` holds; ValueError, naming it, where the parts don't belong together."""
     try:
-        return Bundle(vqgan, prior, condition, condition_vqgan, control, vocabulary)
+        return Bundle(vqgan, prior, condition, condition_vqgan, control, vocabulary, reached or {})
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
 
@@ -164,6 +171,15 @@ def build_vocabulary(file: ModelFile) -> Vocabulary | None:
 def build_control(file: ModelFile) -> Any:
     """What controls cells in a file."""
     return _build_kind(file, "control", CONTROL_KINDS)
+
+
+def read_reached(file: ModelFile) -> dict[str, Tensor]:
+    """The tables of what real images reach that a file holds; ValueError where they are none."""
+    tables = file.config.get("reached", {})
+    if not isinstance(tables, dict):
+        raise ValueError(f"{file.path.name}: its tables of scores are a {type(tables).__name__}; fetch it again")
+    found = {str(name): table_from(numbers, file.path.name) for name, numbers in tables.items()}
+    return {name: table for name, table in found.items() if table is not None}
 
 
 def config_of_kind(values: Any, kinds: Mapping[str, Kind[Any]], default: str, name: str) -> tuple[type, Any]:

@@ -19,7 +19,7 @@ from .host.comfy import ComfyExtension, io
 from .host.training_route import add_training_routes
 from .search import add_search_words
 from .training import train
-from .words import clip, films, painting, prompts, sketch, steering
+from .words import clip, films, gate, painting, prompts, sketch, steering
 
 NODES: list[type[io.ComfyNode]] = [
     loaders.LoadBundle,
@@ -77,6 +77,7 @@ NODES: list[type[io.ComfyNode]] = [
     compare.ComparePictures,
     compare.CompareCanvases,
     clip.LoadCLIP,
+    clip.PairCLIP,
     painting.PaintByWords,
     painting.PaintSettings,
     clip.WordsPrompt,
@@ -84,7 +85,8 @@ NODES: list[type[io.ComfyNode]] = [
     films.PaintStory,
     films.RestyleFilm,
     steering.SteerByWords,
-    steering.Gate,
+    gate.Gate,
+    gate.LoadDiscriminator,
     clip.RankByWords,
     clip.Classify,
     train.TrainVQGAN,

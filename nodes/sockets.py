@@ -11,5 +11,6 @@ Sampling = io.Custom("TESSERA_SAMPLING")  # core.warp.SamplingSettings
 Sliding = io.Custom("TESSERA_SLIDING")  # host.sampling.WindowChoice
 Region = io.Custom("TESSERA_REGION")  # core.images.put_back.Region
 CLIP = io.Custom("TESSERA_CLIP")  # host.painting.ClipHandle
+Discriminator = io.Custom("TESSERA_DISCRIMINATOR")  # host.gate.DiscriminatorHandle
 Prompts = io.Custom("TESSERA_PROMPTS")  # list of core.clip.prompts.Prompt
 Painting = io.Custom("TESSERA_PAINTING")  # core.clip.guidance.GuidanceSettings

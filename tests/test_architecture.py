@@ -13,7 +13,8 @@ HOST = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths",
 # sub-packages and files of core, lowest first; each imports only what stands before it, and its own files
 FLOORS = [
     "geometry", "modules", "storage", "images", "prefix", "autoencoders", "canvas", "priors", "conditions", "sampling",
-    "bundle", "bundle_file", "checkpoints", "loading", "clip", "prepared", "provenance", "inspection", "api",
+    "bundle", "bundle_file", "checkpoints", "loading", "clip", "prepared", "calibration", "provenance", "inspection",
+    "api",
 ]  # fmt: skip
 SOURCES = sorted([*ROOT.glob("*.py"), *(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))])
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from tessera import __main__ as command_line
 
@@ -87,6 +88,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys):
         (OSError(28, "No space left on device"), 2, "No space left on device\n"),
         (ModuleNotFoundError("No module named 'yaml'", name="yaml"), 2, "yaml is missing"),
         (KeyboardInterrupt(), 130, ""),
+        (torch.OutOfMemoryError("no room for\nit"), 2, "tessera: error: no room for it\n"),
     ],
 )
 def test_errors_of_a_command_become_exit_codes(monkeypatch, capsys, error, code, words):

@@ -1,11 +1,32 @@
 """The patch discriminator judges overlapping patches of an image as real or made (section 3.1, arXiv eq. 5); the losses
 that it gives a first stage: perceptual distance and adaptive weight (arXiv eq. 7)."""
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 ADAPTIVE_LIMIT = 1e4  # clamp of lambda in the original
+MAX_LAYERS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscriminatorConfig:
+    """Everything that decides a discriminator's shape. ValueError for values that none can be built from."""
+
+    image_channels: int = 3
+    channels: int = 64  # of its first layer
+    layers: int = 3
+
+    def __post_init__(self):
+        if min(vars(self).values()) < 1 or self.layers > MAX_LAYERS:
+            raise ValueError(f"a discriminator of {vars(self)} can't be built; choose 1 to {MAX_LAYERS} layers")
+
+    @property
+    def smallest(self) -> int:
+        """Pixels a side of the smallest image of which there is something to judge."""
+        return 3 * 2**self.layers
 
 
 class PatchDiscriminator(nn.Module):
@@ -14,19 +35,25 @@ class PatchDiscriminator(nn.Module):
     Module numbers inside `main` equal those of the released checkpoints.
     """
 
-    def __init__(self, image_channels: int = 3, channels: int = 64, layers: int = 3):
+    def __init__(self, config: DiscriminatorConfig):
         super().__init__()
-        modules = [nn.Conv2d(image_channels, channels, 4, 2, 1), nn.LeakyReLU(0.2)]
-        width = channels
-        for i in range(1, layers + 1):
-            wider = channels * min(2**i, 8)
-            stride = 2 if i < layers else 1
+        self.config = config
+        width = config.channels
+        modules = [nn.Conv2d(config.image_channels, width, 4, 2, 1), nn.LeakyReLU(0.2)]
+        for i in range(1, config.layers + 1):
+            wider = config.channels * min(2**i, 8)
+            stride = 2 if i < config.layers else 1
             modules += [nn.Conv2d(width, wider, 4, stride, 1, bias=False), nn.BatchNorm2d(wider)]
             modules += [nn.LeakyReLU(0.2)]
             width = wider
         modules.append(nn.Conv2d(width, 1, 4, 1, 1))
         self.main = nn.Sequential(*modules)
         self.apply(initialize)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.main[0].weight.device
 
     def forward(self, image: Tensor) -> Tensor:
         """[B, C, H, W] in -1..1 -> logits [B, 1, h', w'], positive where it believes the patch is real."""

@@ -6,8 +6,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..loading import is_native, open_released
 from ..storage.model_file import (
     ModelFile,
@@ -16,12 +14,15 @@ from ..storage.model_file import (
     load_part,
     part_config,
     read_model_file,
+    table_from,
     write_model_file,
 )
 from .encoder import CLIP, CLIPConfig
 from .layouts import Activation, plan_clip, read_clip, released_tokenizer
 from .model import ClipModel
 from .tokenizer import Tokenizer
+
+TABLES = ("right_pairs", "like_pairs")  # of a ClipModel
 
 
 def open_clip(path: str | Path, text_path: str | Path | None = None, activation: Activation = "auto") -> ClipModel:
@@ -62,8 +63,9 @@ def save_clip(path: str | Path, model: ClipModel, figures: dict[str, float] | No
         "plain_letters": tokenizer.plain_letters,
     }
     config = {"clip": dataclasses.asdict(model.clip.config), "tokenizer": words, "held_out": figures or {}}
-    if model.right_pairs is not None:
-        config["right_pairs"] = [round(cosine, 4) for cosine in model.right_pairs.tolist()]
+    for name in TABLES:
+        if (table := getattr(model, name)) is not None:
+            config[name] = [round(cosine, 4) for cosine in table.tolist()]
     write_model_file(path, "clip", config, {"clip": model.clip.state_dict()}, **metadata)
 
 
@@ -79,5 +81,4 @@ def _build(file: ModelFile) -> ClipModel:
         raise ValueError(f"{name} has no readable vocabulary ({error}); fetch it again") from error
     if (tokenizer.vocab_size, tokenizer.context) != (clip.config.vocab_size, clip.config.context):
         raise ValueError(f"{name}: its vocabulary does not fit its text tower; fetch it again")
-    pairs = file.config.get("right_pairs")
-    return ClipModel(clip, tokenizer, torch.tensor(pairs, dtype=torch.float32) if isinstance(pairs, list) else None)
+    return ClipModel(clip, tokenizer, *(table_from(file.config.get(table), name) for table in TABLES))

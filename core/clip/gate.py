@@ -1,7 +1,7 @@
 """The gate: try seeds until an image is good enough, or the tries are used up (the released code's rejection).
 
-Each term scores images its own way: words, a reference, likelihood, agreement with the condition. Terms are made
-comparable by what real images reach, where that is known, and else by the images of the same run.
+Each term scores images its own way: words, a reference, realism, likelihood, agreement with the condition. Terms are
+made comparable by what real images reach, where that is known; else 100 times the score itself counts.
 """
 
 from __future__ import annotations
@@ -21,15 +21,22 @@ class Term:
     """One way to score.
 
     quantiles: scores [n], ascending, that real images reach; None where no such table is known.
+    bounded: scores are at most 1, so that they say something without a table, too.
     """
 
     name: str
     weight: float = 1.0
     quantiles: Tensor | None = None
+    bounded: bool = True
 
     def __post_init__(self):
         if self.weight <= 0:
             raise ValueError(f"the weight of {self.name} is {self.weight}; choose one above 0, or leave it out")
+        if self.quantiles is None and not self.bounded:
+            raise ValueError(
+                f"there is no table of what real pictures reach in {self.name}, whose scores mean nothing by "
+                "themselves; take a discriminator that `train vqgan` wrote, or leave it out"
+            )
 
     def percent(self, scores: Tensor) -> Tensor:
         """How many of a hundred real images score below: [B] -> [B]; without a table 100 times the score itself."""

@@ -113,6 +113,7 @@ def guide_steps(
         free: [h, w] bool, cells that may change; None is all of them.
     Raises:
         ValueError: no prompts, or nothing free.
+        torch.OutOfMemoryError: a step does not fit into memory; says what would.
     """
     if not prompts or not models:
         raise ValueError("there is nothing to be guided by; give at least one prompt and one CLIP")
@@ -120,11 +121,13 @@ def guide_steps(
         raise ValueError(
             f"the free cells are {tuple(free.shape)}, the canvas {tuple(state.z.shape[2:])}; give at least one"
         )
-    with _learning():  # what was made in inference mode has to be cloned outside of it
+    # what was made in inference mode has to be cloned outside of it
+    with _learning(), _advice_if_out_of_memory(vqgan, state):
         state = state.clone()
         run = _Run.prepare(vqgan, models, prompts, state, settings, free)
     while state.step < settings.steps:
-        with _learning():  # left before the event goes out: modes are the whole thread's
+        # left before the event goes out: modes are the whole thread's
+        with _learning(), _advice_if_out_of_memory(vqgan, state):
             event = _step(run, state)
         yield event
 
@@ -134,6 +137,21 @@ def _learning() -> Iterator[None]:
     """Gradients on, whatever the caller has switched off."""
     with torch.inference_mode(False), torch.enable_grad():
         yield
+
+
+@contextmanager
+def _advice_if_out_of_memory(vqgan: FirstStage, state: GuidanceState) -> Iterator[None]:
+    """Say what to change where an allocation fails, on a GPU or not; the host still hears what kind of error it is."""
+    try:
+        yield
+    except RuntimeError as error:  # without a GPU there is only the text
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        height, width = (side * vqgan.config.stride for side in state.z.shape[2:])
+        raise torch.OutOfMemoryError(
+            f"a step for {width}x{height} pixels does not fit into memory; choose a smaller picture or one CLIP, since "
+            "fewer views would not help"
+        ) from error
 
 
 class _Run(NamedTuple):

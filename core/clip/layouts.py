@@ -14,7 +14,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -77,6 +77,22 @@ RULES: Rules = [
 TOWERS = {"vision.": "image.", "visual.": "image.", "text.": "text."}  # what is without one is OpenAI's text tower
 
 
+class Held(NamedTuple):
+    """Tensors that are in memory already, as `Checkpoint` gives those of a file; `path` is their name."""
+
+    path: Path
+    tensors: Mapping[str, Tensor]
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of each."""
+        return {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
+
+    def read_float32(self, name: str) -> Tensor:
+        """A copy on the CPU."""
+        return self.tensors[name].detach().to("cpu", torch.float32, copy=True)
+
+
 class Part(NamedTuple):
     """A tensor to be: its shape, and what reads it."""
 
@@ -91,7 +107,9 @@ def released_tokenizer(context: int = 77) -> Tokenizer:
     return Tokenizer([(first, second) for first, second in pairs], context)
 
 
-def plan_clip(files: Sequence[Checkpoint], activation: Activation = "auto") -> tuple[CLIPConfig, dict[str, Part]]:
+def plan_clip(
+    files: Sequence[Checkpoint | Held], activation: Activation = "auto"
+) -> tuple[CLIPConfig, dict[str, Part]]:
     """What a released CLIP is, and where its tensors come from; none is read.
 
     Args:
@@ -113,7 +131,7 @@ def plan_clip(files: Sequence[Checkpoint], activation: Activation = "auto") -> t
     return config_from(CLIPConfig, vars(config) | {"activation": activation}, name), parts
 
 
-def read_clip(files: Sequence[Checkpoint], activation: Activation = "auto") -> CLIP:
+def read_clip(files: Sequence[Checkpoint | Held], activation: Activation = "auto") -> CLIP:
     """A released CLIP, ready for use, in float32 on the CPU; arguments and errors as `plan_clip`.
 
     Raises:
@@ -127,13 +145,13 @@ def read_clip(files: Sequence[Checkpoint], activation: Activation = "auto") -> C
     return model.eval().requires_grad_(False)
 
 
-def _refuse_other_kinds(file: Checkpoint) -> None:
+def _refuse_other_kinds(file: Checkpoint | Held) -> None:
     for pattern, kind in OTHER_KINDS.items():
         if any(re.fullmatch(pattern, name) for name in file.shapes):
             raise ValueError(f"{file.path.name} is {kind}; choose a CLIP with a plain ViT, such as ViT-B/32")
 
 
-def _parts(file: Checkpoint) -> dict[str, Part]:
+def _parts(file: Checkpoint | Held) -> dict[str, Part]:
     """Our name -> part, for the tensors of one file; those that no rule knows keep their names."""
     parts = {}
     for name, shape in file.shapes.items():
@@ -204,7 +222,7 @@ def _count_blocks(shapes: dict[str, tuple[int, ...]], tower: str) -> int:
     return len({match[1] for name in shapes if (match := re.match(rf"{tower}\.blocks\.(\d+)\.", name))})
 
 
-def _guess_activation(files: Sequence[Checkpoint], config: CLIPConfig) -> Activation:
+def _guess_activation(files: Sequence[Checkpoint | Held], config: CLIPConfig) -> Activation:
     """What the activation most likely is: see the module's first lines.
 
     OpenAI's models, of B/32 to L/14, have quick_gelu, and all larger ones GELU. LAION's and DataComp's small ones

@@ -14,8 +14,10 @@ class ClipModel(NamedTuple):
     """A CLIP and the tokenizer that it was trained with.
 
     right_pairs: cosines [n], ascending, of held-out images and their own names, where they are known: what is good.
+    like_pairs: the same of two held-out images of one thing.
     """
 
     clip: CLIP
     tokenizer: Tokenizer
     right_pairs: Tensor | None = None
+    like_pairs: Tensor | None = None

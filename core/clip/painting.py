@@ -18,11 +18,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..autoencoders.base import FirstStage
+from ..bundle import Bundle
 from ..canvas.canvas import Canvas
-from ..canvas.codec import encode_canvas
+from ..canvas.codec import decode_canvas, encode_canvas
+from ..conditions.base import repeat
+from ..sampling.loop import sample_steps
+from ..sampling.settings import SamplingSettings
+from ..sampling.state import Progress, SamplingState
 from .guidance import GuidanceEvent, GuidanceSettings, GuidanceState, averaged, guide_steps, nearest_indices
 from .model import ClipModel
 from .prompts import Prompt
+from .scoring import score_texts
 
 BACKWARD = 2  # a backward pass takes twice the forward pass
 MAX_FRAMES = 10_000
@@ -62,6 +68,35 @@ def from_canvas(vqgan: FirstStage, canvas: Canvas, seed: int) -> GuidanceState:
         noise = encode_canvas(vqgan, soft_noise(height, width, seed)).indices.to(indices.device)
         indices = torch.where(canvas.known, indices, noise)
     return GuidanceState.begin(vqgan, indices, seed)
+
+
+def best_of_free(
+    bundle: Bundle,
+    model: ClipModel,
+    prompts: Sequence[Prompt],
+    size: tuple[int, int],
+    count: int,
+    seed: int,
+    tell: Callable[[Progress], None],
+) -> Canvas:
+    """The one of `count` images that a prior paints by itself that fits the words best, to begin with.
+
+    Args:
+        prompts: those of words that attract count.
+        size: height and width in pixels, made up to whole cells.
+        tell: called after each cell.
+    Raises:
+        ValueError: a prior that has not learned to paint freely, or no words.
+    """
+    words = [prompt.text for prompt in prompts if prompt.text and prompt.weight > 0]
+    empty = Canvas.empty(count, *(-(-side // bundle.vqgan.config.stride) for side in size))
+    state = SamplingState.start(empty, seed)
+    condition = repeat(bundle.condition(None, empty.size), count)
+    for event in sample_steps(bundle.prior, condition, state, SamplingSettings()):
+        tell(event)
+    state.move_to(torch.device("cpu"))
+    scores = score_texts(model, (decode_canvas(bundle.vqgan, state.canvas) + 1) / 2, words).mean(1)
+    return state.canvas.pick(scores.argmax().view(1).cpu())
 
 
 def painted_canvas(vqgan: FirstStage, state: GuidanceState, settings: GuidanceSettings) -> Canvas:

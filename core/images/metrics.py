@@ -10,6 +10,8 @@ from torch import Tensor
 
 from .lpips import PerceptualLossUnavailable, lpips
 
+PERCENTS = 101  # from 0 to 100
+
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB of each image pair, [B, C, H, W] in -1..1 -> [B]."""
@@ -82,3 +84,8 @@ def check_alike(a: Tensor, b: Tensor, what: str) -> None:
         raise ValueError(
             f"{what} a has shape {tuple(a.shape)} and b {tuple(b.shape)}; make them one size and as many of each"
         )
+
+
+def percentiles(scores: Tensor) -> Tensor:
+    """The table that says how many of a hundred score below: [n] -> [101], ascending, the least to the largest."""
+    return torch.quantile(scores.float(), torch.linspace(0, 1, PERCENTS, device=scores.device))

@@ -23,6 +23,7 @@ from .old_names import with_current_names
 FORMAT = "tessera/1"
 MAX_VALUE = 2**31  # of a number in a config
 MAX_LIST_LENGTH = 64
+TABLE_LENGTH = 101  # of percentiles, 0 to 100
 
 
 class ModelFile(NamedTuple):
@@ -221,3 +222,16 @@ def part_config(file: ModelFile, part: str) -> dict[str, Any]:
         held = ", ".join(file.config) or "nothing"
         raise ValueError(f"{file.path.name} holds {held}, not a {part}; choose another file")
     return file.config[part]
+
+
+def table_from(numbers: Any, name: str) -> Tensor | None:
+    """The table of a file `name`; None where it has none, ValueError where it is none."""
+    if numbers is None:
+        return None
+    try:
+        table = torch.tensor(numbers, dtype=torch.float32)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: its table of scores holds no numbers; fetch it again") from error
+    if table.shape != (TABLE_LENGTH,) or not torch.isfinite(table).all() or (table.diff() < 0).any():
+        raise ValueError(f"{name}: its table of scores is not {TABLE_LENGTH} ascending numbers; fetch it again")
+    return table

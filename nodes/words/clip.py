@@ -1,6 +1,6 @@
 """Nodes that load a CLIP, make prompts for it, and judge pictures by it."""
 
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from ..host import comfy
 from ..host.comfy import io
 from ..host.images import from_image, from_mask, to_image
 from ..host.painting import ClipHandle, load_clip
+from ..host.pairing import pair_clip
 from ..inputs import clip_input, prompts_input
 
 CATEGORY = "Tessera/words"
@@ -73,6 +74,31 @@ class LoadCLIP(io.ComfyNode):
     @classmethod
     def execute(cls, file: str, words_file: str, activation: Activation) -> io.NodeOutput:
         return io.NodeOutput(load_clip(file, None if words_file == SAME_FILE else words_file, activation))
+
+
+class PairCLIP(io.ComfyNode):
+    """ComfyUI's own halves of a CLIP."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TesseraPairCLIP",
+            display_name="Pair CLIP",
+            category=CATEGORY,
+            description="Makes one CLIP of the two halves that ComfyUI loads, if they belong together: one reads "
+            "words, the other looks at pictures. A test of plain colors tells whether they do.",
+            inputs=[
+                io.Clip.Input(
+                    "words", tooltip="From ComfyUI's Load CLIP, or a checkpoint of SDXL or SD3: its text encoder."
+                ),
+                io.ClipVision.Input("pictures", tooltip="From ComfyUI's Load CLIP Vision."),
+            ],
+            outputs=[sockets.CLIP.Output(display_name="clip", tooltip="Judges pictures by words.")],
+        )
+
+    @classmethod
+    def execute(cls, words: Any, pictures: Any) -> io.NodeOutput:
+        return io.NodeOutput(pair_clip(words, pictures))
 
 
 class WordsPrompt(io.ComfyNode):

@@ -294,6 +294,8 @@ IO = SimpleNamespace(
     Image=Custom("IMAGE"),
     Mask=Custom("MASK"),
     Latent=Custom("LATENT"),
+    Clip=Custom("CLIP"),
+    ClipVision=Custom("CLIP_VISION"),
 )
 UI = SimpleNamespace(**here("PreviewImage", "PreviewText", "SavedImages", "SavedResult"))
 MODULES = {

@@ -26,7 +26,7 @@ IDS = {
     "TesseraRollFrames", "TesseraPaletteOfPicture", "TesseraBanAndBoost",
     "TesseraLoadCLIP", "TesseraPaintByWords", "TesseraPaintSettings", "TesseraWordsPrompt", "TesseraPicturePrompt",
     "TesseraPaintStory", "TesseraRestyle", "TesseraRankByWords", "TesseraClassify",
-    "TesseraSteerByWords", "TesseraGate",
+    "TesseraSteerByWords", "TesseraGate", "TesseraLoadDiscriminator", "TesseraPairCLIP",
     "TesseraEncodePrompt", "TesseraPrompt", "TesseraSavePrompt", "TesseraLoadPrompt", "TesseraControl",
     "TesseraSketch", "TesseraTrainVQGAN", "TesseraTrainPrior",
 }  # fmt: skip

@@ -1,19 +1,27 @@
 """Words to pictures, through the nodes."""
 
 import itertools
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from tessera.benchmarks.guide import QUICK, QUICK_CLIP, random_models
+from tessera.core.autoencoders.discriminator import DiscriminatorConfig, PatchDiscriminator
+from tessera.core.autoencoders.discriminator_file import Realism, save_discriminator, score_realism
 from tessera.core.autoencoders.vqgan_file import save_vqgan
 from tessera.core.bundle_file import save_bundle
 from tessera.core.canvas.canvas import Canvas
 from tessera.core.clip.clip_file import save_clip
+from tessera.core.clip.gate import Term
 from tessera.core.clip.scoring import score_texts
+from tessera.core.images.metrics import percentiles
 from tessera.nodes import canvas_files, compare, conditions, loaders, sample
 from tessera.nodes.host.comfy import Interrupted, register_model_folders
+from tessera.nodes.host.images import from_image
 from tessera.nodes.words import clip, films, painting, steering
+from tessera.nodes.words.gate import Gate, LoadDiscriminator
 
 
 @pytest.fixture
@@ -135,16 +143,47 @@ def test_words_steer_what_a_model_paints(painter, models):
 def test_the_gate_tries_seeds_until_one_passes(painter, models):
     reference = torch.rand(1, 16, 16, 3)
     given = {"seed": 5, "tries": 5, "together": 2, "likelihood": 0.5, "preview_every": 0, "reference": reference}
-    _, _, _, lines = steering.Gate.execute(painter, models[1], text="a cat", threshold=100.0, **given).args
-    assert len(lines.splitlines()) == 6
+    _, _, _, lines = Gate.execute(painter, models[1], text="a cat", threshold=100.0, **given).args
+    assert len(lines.splitlines()) == 7
     assert lines.startswith("seed 5: words")
-    assert lines.endswith("none passed; this is the best")
-    picture, canvas, _, lines = steering.Gate.execute(painter, models[1], text="", threshold=0.0, **given).args
-    assert lines.endswith("passed")
-    assert len(lines.splitlines()) == 3
+    assert "none passed; this is the best\n" in lines
+    assert lines.endswith("not known for words, reference, likelihood: 100 times the score counts")
+    picture, canvas, _, lines = Gate.execute(painter, models[1], text="", threshold=0.0, **given).args
+    assert lines.splitlines()[2] == "passed"
+    assert len(lines.splitlines()) == 4
     assert (picture.shape, len(canvas.indices)) == ((1, 16, 16, 3), 1)
     with pytest.raises(ValueError, match="nothing to judge"):
-        steering.Gate.execute(painter, models[1], text=" ", threshold=0.0, **{**given, "reference": None})
+        Gate.execute(painter, models[1], text=" ", threshold=0.0, **{**given, "reference": None})
+
+
+def test_a_discriminator_judges_realism_by_what_reconstructions_reach(painter, models, host):
+    torch.manual_seed(0)
+    judge = PatchDiscriminator(DiscriminatorConfig(channels=4, layers=1)).eval().requires_grad_(False)
+    for weight in judge.parameters():  # as a trained one, it has an opinion
+        torch.nn.init.normal_(weight, std=0.5)
+    folder = Path(host.folders["vqgan"][0][0])
+    given = {"text": "a cat", "threshold": 100.0, "together": 2, "likelihood": 0.0, "preview_every": 0}
+    each = [Gate.execute(painter, models[1], seed=seed, tries=1, **given | {"together": 1}) for seed in range(4)]
+    scores = score_realism(judge, torch.cat([from_image(one.args[0]) for one in each]))
+    table = percentiles(torch.cat([scores, scores.max()[None] + 1]))  # none passes
+    save_discriminator(folder / "judge.safetensors", Realism(judge, table))
+    (handle,) = LoadDiscriminator.execute("judge.safetensors").args
+    alone = given | {"text": "", "seed": 0, "tries": 4, "discriminator": handle}
+    picture, _, _, lines = Gate.execute(painter, models[1], **alone).args
+    assert torch.equal(picture, each[int(scores.argmax())].args[0])
+    found = [float(line.split("realism ")[1].split(",")[0]) for line in lines.splitlines()[:4]]
+    assert found == pytest.approx(Term(name="x", quantiles=table).percent(scores).round().tolist(), abs=1)
+    both = Gate.execute(painter, models[1], **alone | {"text": "a cat", "realism": 0.5}).args[3].splitlines()[0]
+    words, realism, total = (float(part.split()[-1]) for part in both.split(", "))
+    assert total == pytest.approx((words + realism / 2) / 1.5, abs=1)
+    with pytest.raises(ValueError, match="nothing to judge by"):
+        Gate.execute(painter, models[1], **alone | {"realism": 0.0})
+    save_discriminator(folder / "bare.safetensors", Realism(judge))
+    (bare,) = LoadDiscriminator.execute("bare.safetensors").args
+    with pytest.raises(ValueError, match="no table of what real pictures reach in realism"):
+        Gate.execute(painter, models[1], **alone | {"discriminator": bare})
+    with pytest.raises(ValueError, match=r"tiny\.safetensors holds vqgan, not a discriminator"):
+        LoadDiscriminator.execute("tiny.safetensors")
 
 
 def test_agreement_with_edges_counts_at_the_gate(host, models, make_bundle):
@@ -155,10 +194,15 @@ def test_agreement_with_edges_counts_at_the_gate(host, models, make_bundle):
     model = loaders.LoadBundle.execute("edges.safetensors").args[0]
     guide = conditions.Edges.execute(model, torch.rand(1, 16, 16, 3), "photograph", "square", 50, 120, 0.5).args[0]
     given = {"seed": 0, "threshold": 100.0, "tries": 2, "together": 2, "likelihood": 0.0, "preview_every": 0}
-    gate = steering.Gate.execute(model, models[1], text="", condition=guide, agreement=1.0, **given)
+    gate = Gate.execute(model, models[1], text="", condition=guide, agreement=1.0, **given)
     assert [line.split()[2] for line in gate.args[3].splitlines()[:2]] == ["agreement", "agreement"]
+    reached = {"agreement": torch.linspace(-1, -0.5, 101), "likelihood": torch.ones(101)}
+    known = replace(model, bundle=replace(model.bundle, reached=reached))
+    gate = Gate.execute(known, models[1], text="", condition=guide, agreement=1.0, **given | {"likelihood": 1.0})
+    assert "agreement 100, likelihood 0, total 50" in gate.args[3].splitlines()[0]
+    assert "not known" not in gate.args[3]
     with pytest.raises(ValueError, match="no condition is connected"):
-        steering.Gate.execute(model, models[1], text="", agreement=1.0, **given)
+        Gate.execute(model, models[1], text="", agreement=1.0, **given)
 
 
 def test_the_best_of_many_by_words_is_the_one_that_fits_them_best(painter, models):
@@ -176,7 +220,7 @@ def steer(painter, models, **_):
 
 
 def gate(painter, models, **_):
-    steering.Gate.execute(painter, models[1], 0, "a cat", 100.0, 2, 2, 0.0, 0)
+    Gate.execute(painter, models[1], 0, "a cat", 100.0, 2, 2, 0.0, 0)
 
 
 def best_of_many(painter, models, **_):

@@ -7,10 +7,12 @@ import argparse
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
 VQGAN, CLIP = ROOT / "models" / "emoji-edges.safetensors", ROOT / "models" / "emoji-clip.safetensors"
 FRAMES_A_SECOND = 12
+FREE = 16  # pictures to choose a beginning from
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,9 +29,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same picture (default 0)")
     parser.add_argument("--views", type=int, default=16, help="views that CLIP judges in each step (default 16)")
-    parser.add_argument("--rate", type=float, default=0.1, help="how far a step goes, in the codebook's deviations")
-    parser.add_argument("--begin", type=Path, metavar="PICTURE", help="begin with a picture instead of soft noise")
-    parser.add_argument("--hold", type=float, default=0.0, help="how strongly it is held to where it began, 0.2 to 4")
+    parser.add_argument("--begin", type=Path, metavar="PICTURE", help="begin with a picture")
+    parser.add_argument(
+        "--free", type=int, metavar="N",
+        help="begin with the one of N freely painted pictures that fits the words best, where a model paints by itself "
+        "as the embedded one does (there 16); 0 for soft noise",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rate", type=float,
+        help="how far a step goes, in the codebook's deviations (default 0.1 from soft noise, 0.05 from a picture)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--hold", type=float,
+        help="how strongly it is held to where it began, 0.2 to 4 (default 0 from soft noise, 1 from a picture)",
+    )  # fmt: skip
     parser.add_argument("--like", type=Path, metavar="PICTURE", help="come near to this picture, too")
     parser.add_argument("--vqgan", type=Path, default=VQGAN, help="a VQGAN or bundle (default: the embedded one)")
     parser.add_argument(
@@ -51,11 +64,20 @@ def run(args: argparse.Namespace) -> int:
     from ...core.clip.clip_file import open_clip
     from ...core.clip.cutouts import CutoutSettings
     from ...core.clip.guidance import GuidanceSettings, guide_steps
-    from ...core.clip.painting import Camera, begin_painting, estimate_step, from_image, painted_canvas, story
+    from ...core.clip.painting import (
+        Camera,
+        begin_painting,
+        best_of_free,
+        estimate_step,
+        from_canvas,
+        from_image,
+        painted_canvas,
+        story,
+    )
     from ...core.clip.prompts import Prompt, parse_prompts
     from ...core.clip.scoring import score_texts
     from ...core.images.io import open_image, to_pil, to_tensor
-    from ...core.loading import load_vqgan
+    from ...core.loading import load, load_vqgan
     from ..engine.plots import save_image
 
     if len(args.size) > 2 or min(args.size) < 8:
@@ -67,7 +89,9 @@ def run(args: argparse.Namespace) -> int:
     if film and find_spec("av") is None:
         raise ValueError("a film is written by the package av, which is missing: pip install av, or paint a picture")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    vqgan = load_vqgan(args.vqgan).to(device)
+    free = FREE if args.free is None and args.vqgan == VQGAN and not args.begin else args.free or 0
+    painter = load(args.vqgan) if free else None
+    vqgan = (painter.vqgan if painter else load_vqgan(args.vqgan)).to(device)
     models = [open_clip(path) for path in args.clip]
     judge = open_clip(args.judge) if args.judge else None
     for model in [*models, *([judge] if judge else [])]:
@@ -75,12 +99,21 @@ def run(args: argparse.Namespace) -> int:
     if args.like:
         like = Prompt(image=(to_tensor(open_image(args.like)) + 1) / 2)
         scenes = [[*prompts, like] for prompts in scenes]
+    rate, hold = (0.05, 1.0) if args.begin or painter else (0.1, 0.0)
     settings = GuidanceSettings(
-        steps=args.steps, learning_rate=args.rate, init_weight=args.hold, cutouts=CutoutSettings(count=args.views)
-    )
+        steps=args.steps, cutouts=CutoutSettings(count=args.views),
+        learning_rate=rate if args.rate is None else args.rate, init_weight=hold if args.hold is None else args.hold,
+    )  # fmt: skip
     width, height = (args.size * 2)[:2]
     if args.begin:
         state = from_image(vqgan, to_tensor(open_image(args.begin)).to(device), args.seed)
+    elif painter:
+        painter.prior.to(device)
+        with tqdm(desc=f"{free} free pictures", unit="cell", file=sys.stdout, disable=None) as bar:
+            begun = best_of_free(
+                painter, models[0], scenes[0], (height, width), free, args.seed, lambda event: advance(bar, event)
+            )
+        state = from_canvas(vqgan, begun, args.seed)
     else:
         state = begin_painting(vqgan, height, width, args.seed)
     total = args.steps + (args.frames - 1) * args.frame_steps if film else args.steps
@@ -109,6 +142,12 @@ def run(args: argparse.Namespace) -> int:
         for text, score in zip(words, score_texts(judge, (image + 1) / 2, words)[0].tolist(), strict=True):
             print(f"{score:.3f} {text}")
     return 0
+
+
+def advance(bar: Any, event: Any) -> None:
+    """One cell more."""
+    bar.total = event.total
+    bar.update()
 
 
 def write_film(frames: list, path: Path) -> None:

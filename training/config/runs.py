@@ -110,7 +110,8 @@ class VQGANRun:
     data: DataConfig
     scenes: SceneConfig | None = None  # paint scenes of named drawings; of `data` only folder and size count then
     start_from: str = ""  # a vqgan or bundle file, or a released checkpoint, whose weights to go on from
-    learn: Literal["all", "decoder"] = "all"  # "decoder" leaves the codes alone: priors trained on them stay valid
+    # "decoder" leaves the codes alone: priors trained on them stay valid; "discriminator" leaves all of it alone
+    learn: Literal["all", "decoder", "discriminator"] = "all"
     blend: float = 1.0  # of a decoder: interpolation weight between start_from (0) and the trained decoder (1)
     condition: SourceConfig = field(default_factory=SourceConfig)  # for data.picture: condition
     model: StageConfig = field(default_factory=VQGANConfig)  # model.kind says which
@@ -124,6 +125,11 @@ class VQGANRun:
             raise ValueError(f"blend is {self.blend}; choose a share above 0 and up to 1, such as 0.5")
         if self.blend < 1 and not (self.start_from and self.learn == "decoder"):
             raise ValueError(f"blend is {self.blend}; it needs learn: decoder and start_from, to blend with")
+        if self.learn == "discriminator" and (self.scenes or not (self.start_from and self.loss.adversarial_weight)):
+            raise ValueError(
+                "learn: discriminator teaches a discriminator to judge a finished VQGAN; name that in start_from, set "
+                "loss.adversarial_weight above 0, and leave scenes out"
+            )
         if isinstance(self.model, DVAEConfig):
             self.check_dvae()
         if self.loss.quantize_start and self.model.codebook != "ema":

@@ -18,6 +18,7 @@ from ...core.clip.clip_file import save_clip
 from ...core.clip.encoder import CLIP
 from ...core.clip.model import ClipModel
 from ...core.clip.scoring import embed_images, embed_texts
+from ...core.images.metrics import percentiles
 from ..config.runs import ClipRun
 from ..data.captions import COLORS, Drawings, Words, group_name, learn_vocabulary, plain_phrase, read_drawings
 from ..data.drawing_views import draw_drawing_views, shuffle_tiles
@@ -97,9 +98,14 @@ class ClipTask:
         )
 
     def export(self, folder: Path) -> Path:
-        """The averaged weights as `clip.safetensors`."""
-        path = folder / "clip.safetensors"
-        save_clip(path, self.model(), half=True, trained_on=self.run.captions)
+        """The averaged weights as `clip.safetensors`, with their figures and what right pairs of held-out drawings
+        reach."""
+        path, model, held_out = folder / "clip.safetensors", self.model(), self.drawings.where(held_out=True)
+        model = model._replace(
+            right_pairs=right_pairs(model, self.drawings, held_out),
+            like_pairs=like_pairs(model, self.drawings, held_out),
+        )
+        save_clip(path, model, self.validate(), half=True, trained_on=self.run.captions)
         return path
 
 
@@ -179,6 +185,29 @@ def retrieval(model: ClipModel, drawings: Drawings, numbers: Tensor) -> dict[str
     groups = sorted({row["group"] for _, row in rows} - {"", "component"})
     right = torch.tensor([groups.index(row["group"]) if row["group"] in groups else -1 for _, row in rows])
     return report | {"group": _ranks(seen @ embed_texts(model, [group_name(g) for g in groups]).t(), right, "")["top1"]}
+
+
+@torch.no_grad()
+def right_pairs(model: ClipModel, drawings: Drawings, numbers: Tensor) -> Tensor | None:
+    """The cosines that drawings and their own English names reach: [101], ascending; None where none has a name."""
+    named = [int(i) for i in numbers if plain_phrase(drawings.rows[int(i)]["label_en"])]
+    if not named:
+        return None
+    seen = embed_images(model.clip, _on_white(drawings.images[named]))
+    names = embed_texts(model, [plain_phrase(drawings.rows[i]["label_en"]) for i in named])
+    return percentiles((seen * names).sum(1)).cpu()
+
+
+@torch.no_grad()
+def like_pairs(model: ClipModel, drawings: Drawings, numbers: Tensor) -> Tensor | None:
+    """The cosines that two drawings of one concept reach: [101], ascending; None where none has two."""
+    concepts = sorted({drawings.rows[int(i)]["concept"] for i in numbers})
+    concept = torch.tensor([concepts.index(drawings.rows[int(i)]["concept"]) for i in numbers])
+    same = (concept[:, None] == concept).triu(1)
+    if not same.any():
+        return None
+    seen = embed_images(model.clip, _on_white(drawings.images[numbers]))
+    return percentiles((seen @ seen.t()).cpu()[same])
 
 
 def _ranks(scores: Tensor, right: Tensor, mark: str) -> dict[str, float]:

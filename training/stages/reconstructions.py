@@ -5,7 +5,10 @@ import math
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
+from ...core.autoencoders.discriminator import PatchDiscriminator
+from ...core.autoencoders.discriminator_file import score_realism
 from ...core.autoencoders.dvae import DVAE
 from ...core.autoencoders.quantizers import codebook_usage
 from ...core.autoencoders.two_level import TwoLevel
@@ -22,6 +25,7 @@ from .color_figures import HUES, cell_color_errors
 
 TrainedStage = VQGAN | TwoLevel | DVAE
 PREVIEW_IMAGES = 12
+JUDGED, JUDGED_AT_ONCE = 200, 8
 
 
 @torch.inference_mode()
@@ -66,6 +70,22 @@ def evaluate_vqgan(model: TrainedStage, held_out: ImageViews | WholeDrawings, ba
         return figures
     off, cells = combined(colors).unbind(1)
     return figures | {f"color_{name}": value for name, value in zip(HUES, (off / cells).tolist(), strict=True)}
+
+
+@torch.inference_mode()
+def realism_of_held_out(
+    judge: PatchDiscriminator, model: TrainedStage, held_out: ImageViews | WholeDrawings
+) -> tuple[Tensor, Tensor]:
+    """What a discriminator says of held-out pictures and of their reconstructions, at most `JUDGED`: [n] each."""
+    chosen = [(0, i) for i in evenly_spaced(len(held_out), JUDGED)]
+    loader = DataLoader(held_out, JUDGED_AT_ONCE, sampler=chosen, generator=torch.Generator())
+    scores = []
+    for views in loader:
+        given, wanted = (image.to(judge.device) for image in input_and_target(views, held_out.config.picture))
+        made = model.to(judge.device)(given).image
+        scores.append(torch.stack([score_realism(judge, wanted), score_realism(judge, made)]))
+    real, made = torch.cat(scores, 1).cpu()
+    return real, made
 
 
 @torch.inference_mode()

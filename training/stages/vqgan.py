@@ -11,7 +11,14 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ...core.autoencoders.discriminator import PatchDiscriminator, adaptive_weight, feature_matching, hinge_loss
+from ...core.autoencoders.discriminator import (
+    DiscriminatorConfig,
+    PatchDiscriminator,
+    adaptive_weight,
+    feature_matching,
+    hinge_loss,
+)
+from ...core.autoencoders.discriminator_file import Realism, save_discriminator
 from ...core.autoencoders.dvae import DVAEConfig
 from ...core.autoencoders.nearest import as_rows
 from ...core.autoencoders.quantizers import QuantizerLosses, VectorQuantizer, codebook_usage
@@ -19,6 +26,7 @@ from ...core.autoencoders.two_level import TwoLevel, TwoLevelConfig
 from ...core.autoencoders.vqgan import VQGAN, Reconstruction, VQGANConfig
 from ...core.autoencoders.vqgan_file import DECODES, save_vqgan
 from ...core.images.lpips import PerceptualLossUnavailable, build_lpips
+from ...core.images.metrics import percentiles
 from ...core.loading import load_vqgan
 from ...core.storage.model_file import check_shapes
 from ..config.runs import VQGANLossConfig, VQGANRun
@@ -34,7 +42,8 @@ from ..engine.loop import make_accelerator, train
 from ..engine.update import descend
 from .dvae import DVAETask
 from .image_terms import image_terms
-from .reconstructions import evaluate_vqgan, reconstruction_strip, uses_of
+from .judge import JudgeTask
+from .reconstructions import evaluate_vqgan, realism_of_held_out, reconstruction_strip, uses_of
 
 logger = logging.getLogger("tessera")
 
@@ -64,10 +73,12 @@ class VQGANTask:
         trained = [p for p in model.parameters() if p.requires_grad]
         self.optimizers = {"model": torch.optim.Adam(trained, betas=(0.5, 0.9), fused=True)}
         if run.loss.adversarial_weight > 0 or self.perceptual == "features":
-            discriminator = PatchDiscriminator(run.model.image_channels, run.loss.discriminator_channels)
-            self.modules["discriminator"] = discriminator
+            config = DiscriminatorConfig(
+                image_channels=run.model.image_channels, channels=run.loss.discriminator_channels
+            )
+            self.discriminator = self.modules["discriminator"] = PatchDiscriminator(config)
             self.optimizers["discriminator"] = torch.optim.Adam(
-                discriminator.parameters(), betas=(0.5, 0.9), fused=True
+                self.discriminator.parameters(), betas=(0.5, 0.9), fused=True
             )
         self.averaged = make_ema(model, run.loop.ema)
         self.stages: dict[str, str] = {}
@@ -247,10 +258,19 @@ class VQGANTask:
         return "; ".join(words)
 
     def export(self, folder: Path) -> Path:
-        """The averaged weights as `vqgan.safetensors`."""
-        path = folder / "vqgan.safetensors"
-        save_vqgan(path, self.kept(), trained_on=self.run.data.folder)
+        """The averaged weights as `vqgan.safetensors`; beside it the discriminator, with what it says of held-out
+        reconstructions, as `discriminator.safetensors`."""
+        path, trained_on = folder / "vqgan.safetensors", self.run.data.folder
+        save_vqgan(path, self.kept(), trained_on=trained_on)
+        if "discriminator" in self.modules:
+            save_discriminator(folder / "discriminator.safetensors", self.judge(), trained_on=trained_on)
         return path
+
+    def judge(self) -> Realism:
+        """The discriminator for use, with its table."""
+        judge = PatchDiscriminator(self.discriminator.config).to(self.discriminator.device).eval()
+        judge.load_state_dict(self.discriminator.state_dict())
+        return Realism(judge, percentiles(realism_of_held_out(judge, self.kept(), self.held_out)[1]))
 
 
 def build_stage(config: VQGANConfig | TwoLevelConfig, losses: QuantizerLosses) -> VQGAN | TwoLevel:
@@ -326,8 +346,10 @@ def train_vqgan_in(folder: Path, run: VQGANRun, accelerator: Accelerator) -> boo
     return train(task, stream, run.loop, folder, accelerator)
 
 
-def task_of(run: VQGANRun, held_out: ImageViews) -> VQGANTask | DVAETask:
+def task_of(run: VQGANRun, held_out: ImageViews) -> VQGANTask | DVAETask | JudgeTask:
     """What the run trains."""
+    if run.learn == "discriminator":
+        return JudgeTask(run, held_out)
     return DVAETask(run, held_out) if isinstance(run.model, DVAEConfig) else VQGANTask(run, held_out)
 
 

@@ -4,7 +4,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from tessera.core.autoencoders.discriminator import PatchDiscriminator, adaptive_weight, feature_matching, hinge_loss
+from tessera.core.autoencoders.discriminator import (
+    DiscriminatorConfig,
+    PatchDiscriminator,
+    adaptive_weight,
+    feature_matching,
+    hinge_loss,
+)
 from tessera.core.images.lpips import PerceptualLossUnavailable, build_lpips
 
 TRUNK = "vgg16-397923af.pth"  # torchvision's name for the VGG16 weights
@@ -12,7 +18,7 @@ TRUNK = "vgg16-397923af.pth"  # torchvision's name for the VGG16 weights
 
 def discriminator(**changes) -> PatchDiscriminator:
     torch.manual_seed(0)
-    return PatchDiscriminator(**{"channels": 4, "layers": 2, **changes})
+    return PatchDiscriminator(DiscriminatorConfig(**{"channels": 4, "layers": 2, **changes}))
 
 
 def pictures(*shape: int, seed: int = 1) -> torch.Tensor:
@@ -28,7 +34,7 @@ def test_hinge_loss_by_hand():
 
 def test_released_discriminator_shape_has_the_released_number_of_parameters():
     with torch.device("meta"):
-        made = PatchDiscriminator()
+        made = PatchDiscriminator(DiscriminatorConfig())
     assert round(sum(p.numel() for p in made.parameters()) / 1e6, 2) == 2.77
     norms = [name for name, module in made.main.named_children() if isinstance(module, torch.nn.BatchNorm2d)]
     assert norms == ["3", "6", "9"]

@@ -9,7 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tessera.core.autoencoders.discriminator import PatchDiscriminator, adaptive_weight, hinge_loss
+from tessera.core.autoencoders.discriminator import (
+    DiscriminatorConfig,
+    PatchDiscriminator,
+    adaptive_weight,
+    hinge_loss,
+)
 from tessera.core.autoencoders.quantizers import QuantizerLosses
 from tessera.core.autoencoders.vqgan import VQGAN
 from tessera.core.checkpoints.reader import open_checkpoint
@@ -45,7 +50,7 @@ def vqgan(state, tmp_path_factory) -> VQGAN:
 
 def judge(state: dict[str, torch.Tensor], dtype: torch.dtype) -> PatchDiscriminator:
     """The released names after "loss.discriminator." are ours."""
-    made = PatchDiscriminator(channels=16)
+    made = PatchDiscriminator(DiscriminatorConfig(channels=16))
     prefix = "loss.discriminator."
     made.load_state_dict({n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)})
     return made.to(dtype)

@@ -158,6 +158,15 @@ def test_prompts_that_say_nothing_are_refused(text, message):
         parse_prompts(text)
 
 
+def test_a_picture_too_large_for_the_memory_gets_advice(models):
+    hook = models[0].decoder.register_forward_hook(lambda *_: torch.empty(2**60))
+    try:
+        with pytest.raises(torch.OutOfMemoryError, match=r"a step for 16x16 pixels does not fit .* a smaller picture"):
+            run(models, CAT)
+    finally:
+        hook.remove()
+
+
 @pytest.mark.parametrize("kind", ["mixed", "crop", "whole", "zoom"])
 def test_views_follow_their_seed_and_stay_in_range(kind):
     settings, picture = CutoutSettings(count=12, kind=kind), torch.rand(1, 3, 48, 96)

@@ -8,6 +8,7 @@ from tessera.core.clip.guidance import GuidanceSettings
 from tessera.core.clip.painting import (
     Camera,
     begin_painting,
+    best_of_free,
     estimate_step,
     from_canvas,
     guidance_memory,
@@ -17,6 +18,7 @@ from tessera.core.clip.painting import (
     story,
 )
 from tessera.core.clip.prompts import parse_prompts
+from tessera.core.clip.scoring import score_texts
 
 SETTINGS = GuidanceSettings(steps=2, learning_rate=5, cutouts=CutoutSettings(count=2))
 SCENES = [parse_prompts("a cat"), parse_prompts("a dog")]
@@ -78,3 +80,16 @@ def test_a_film_is_restyled_frame_by_frame(models):
     images = torch.rand(3, 3, 16, 16) * 2 - 1
     found = [f.image for f in restyle(vqgan, [clip], SCENES[0], images, SETTINGS, 0, carry=0.5) if f.image is not None]
     assert torch.cat(found).shape == images.shape
+
+
+def test_the_free_picture_that_fits_the_words_best_makes_the_beginning(make_bundle):
+    bundle, told = make_bundle("none"), []
+    model = random_models(QUICK, QUICK_CLIP)[1]
+    prompts = parse_prompts("a cat | a dog:2 | a bird:-1")
+    best = best_of_free(bundle, model, prompts, (15, 16), 5, 7, told.append)
+    free = bundle.sample(canvas=bundle.empty_canvas(1), batch=5, seed=7)
+    scores = score_texts(model, (free.images + 1) / 2, ["a cat", "a dog"]).mean(1)
+    assert torch.equal(best.indices, free.canvas.indices[scores.argmax()][None])
+    assert told[-1].done == told[-1].total
+    with pytest.raises(ValueError, match="guided by edges"):
+        best_of_free(make_bundle("edges"), model, prompts, (16, 16), 2, 0, told.append)

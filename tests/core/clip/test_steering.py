@@ -96,6 +96,8 @@ def test_percents_are_shares_of_real_images():
     term = Term(name="words", quantiles=torch.tensor([0.1, 0.2, 0.3, 0.4]))
     assert term.percent(torch.tensor([0.0, 0.25, 0.5])).tolist() == [0, 50, 100]
     assert Term(name="x").percent(torch.tensor([0.25])).tolist() == [25]
+    with pytest.raises(ValueError, match="no table of what real pictures reach in realism"):
+        Term(name="realism", bounded=False)
     with pytest.raises(ValueError, match="weight of words"):
         Term(name="words", weight=0)
     with pytest.raises(ValueError, match="nothing to judge"):

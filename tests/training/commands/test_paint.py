@@ -4,6 +4,7 @@ from PIL import Image
 from tessera import __main__ as command_line
 from tessera.benchmarks.guide import QUICK, QUICK_CLIP, random_models
 from tessera.core.autoencoders.vqgan_file import save_vqgan
+from tessera.core.bundle_file import save_bundle
 from tessera.core.clip.clip_file import save_clip
 
 
@@ -30,6 +31,15 @@ def test_words_become_a_picture_file_with_a_judge(paint, tmp_path, capsys):
     assert Image.open(tmp_path / "deep" / "cat.png").size == (16, 16)
     assert paint("a cat", "--output", again, "--begin", tmp_path / "deep" / "cat.png", "--hold", 1) == 0
     assert again.is_file()
+
+
+def test_a_model_that_paints_by_itself_makes_the_beginning(paint, tmp_path, make_bundle, capsys):
+    save_bundle(tmp_path / "bundle.safetensors", make_bundle("none"))
+    model = ["--vqgan", tmp_path / "bundle.safetensors", "--free", 3]
+    assert paint("a cat", "--output", tmp_path / "cat.png", *model) == 0
+    assert Image.open(tmp_path / "cat.png").size == (16, 16)
+    assert paint("a cat", "--output", tmp_path / "dog.png", "--free", 2) == 2
+    assert "vqgan.safetensors holds vqgan, not a" in capsys.readouterr().err
 
 
 def test_scenes_become_a_film(paint, tmp_path):

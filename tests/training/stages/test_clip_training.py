@@ -63,6 +63,9 @@ def test_a_run_leaves_weights_logs_and_held_out_retrieval(table, tmp_path):
     assert {"top1", "top5", "top1_es", "group", "style_top1"} <= held_out.keys()
     model = open_clip(tmp_path / "run" / "clip.safetensors")
     assert score_texts(model, torch.rand(1, 3, 40, 40), ["a square", "un círculo"]).shape == (1, 2)
+    assert model.right_pairs.shape == (101,)
+    assert -1 <= model.right_pairs[0] <= model.right_pairs[-1] <= 1
+    assert model.like_pairs.shape == (101,)
 
 
 def test_one_batch_can_be_learned_by_heart(table, tmp_path):

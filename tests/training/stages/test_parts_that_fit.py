@@ -69,6 +69,16 @@ def test_a_prior_is_bundled_with_the_stages_it_learned_alone(trained, stages, tm
     assert bundle(prior, str(out), str(out), tmp_path / "again.safetensors") == 0  # a bundle names both stages
 
 
+def test_a_bundle_knows_what_held_out_pictures_reach(trained, stages, tmp_path):
+    run, prior = trained()
+    parts = ["--prior", prior, "--vqgan", stages["vqgan"], "--condition", stages["edges"]]
+    out = tmp_path / "all.safetensors"
+    assert main(["bundle", *parts, "--output", str(out), "--calibrate", run.data.folder]) == 0
+    tables = load_bundle(out).reached
+    assert {"likelihood", "agreement"} <= set(tables)
+    assert all(len(table) == 101 and 0 <= table[0] <= table[-1] <= 1 for table in tables.values())
+
+
 def test_a_prior_of_an_older_file_is_bundled_with_a_word(trained, stages, tmp_path, capsys):
     _, prior = trained()
     old = tmp_path / "old.safetensors"

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from tessera.core.autoencoders.discriminator import adaptive_weight
+from tessera.core.autoencoders.discriminator_file import open_discriminator, score_realism
 from tessera.core.autoencoders.vqgan_file import read_vqgan
 from tessera.training.config.runs import LoopConfig, VQGANLossConfig
 from tessera.training.data.folder import ImageViews, find_images, split_images
@@ -84,6 +85,42 @@ def test_before_it_is_heard_the_adversary_learns_and_the_model_does_not_notice(t
     log = read_csv(tmp_path / "watched" / "train.csv")
     assert log["adversarial"] == log["lambda"] == [0, 0, 0, 0]
     assert log["discriminator"][-1] < log["discriminator"][0]
+
+
+def test_the_adversary_is_kept_as_a_judge_of_realism_with_its_table(tiny_run, tmp_path):
+    run = tiny_run(loss={"adversarial_weight": 0.8, "adversarial_start": 2})
+    train_vqgan(run)
+    realism = open_discriminator(tmp_path / "run" / "discriminator.safetensors")
+    _, kept_back = split_images(find_images(run.data), run.data)
+    images = torch.stack(
+        [view["color"] for view in (ImageViews(kept_back, run.data, 0, False)[0, i] for i in range(len(kept_back)))]
+    )
+    made = read_vqgan(tmp_path / "run" / "vqgan.safetensors")(images).image
+    scores = score_realism(realism.discriminator, made)
+    assert realism.reconstructions[[0, -1]].tolist() == pytest.approx(
+        [float(scores.min()), float(scores.max())], abs=2e-4
+    )
+    trained = torch.load(tmp_path / "run" / "state.pt", weights_only=True)["modules"]["discriminator"]
+    assert torch.equal(trained["main.0.weight"].cpu(), realism.discriminator.main[0].weight)
+
+
+def test_a_finished_vqgan_gets_a_judge_and_stays_as_it_is(tiny_run, tmp_path):
+    train_vqgan(tiny_run())
+    path = tmp_path / "run" / "vqgan.safetensors"
+    before = path.read_bytes()
+    run = tiny_run(
+        output=str(tmp_path / "judge"), start_from=str(path), learn="discriminator",
+        loss={"adversarial_weight": 1.0, "discriminator_channels": 8},
+        loop={"steps": 30, "validate_every": 15, "ema": 0.0, "learning_rate": 2e-3},
+    )  # fmt: skip
+    assert train_vqgan(run)
+    assert path.read_bytes() == before
+    held_out = read_csv(tmp_path / "judge" / "validation.csv")
+    assert held_out["told_apart"][-1] == 1
+    realism = open_discriminator(tmp_path / "judge" / "discriminator.safetensors")
+    assert realism.reconstructions.mean() == pytest.approx(held_out["reconstructions"][-1], abs=0.1)
+    with pytest.raises(ValueError, match="teaches a discriminator to judge a finished VQGAN; name that in start_from"):
+        tiny_run(learn="discriminator", loss={"adversarial_weight": 1.0})
 
 
 def test_a_narrower_discriminator_is_a_smaller_one(tiny_run, start_task):
