@@ -16,7 +16,9 @@ from . import (
 )
 from .host import comfy
 from .host.comfy import ComfyExtension, io
+from .host.training_route import add_training_routes
 from .search import add_search_words
+from .training import train
 from .words import clip, films, gate, painting, prompts, sketch, steering
 
 NODES: list[type[io.ComfyNode]] = [
@@ -87,6 +89,8 @@ NODES: list[type[io.ComfyNode]] = [
     gate.LoadDiscriminator,
     clip.RankByWords,
     clip.Classify,
+    train.TrainVQGAN,
+    train.TrainPrior,
     loaders.ExamplePicture,
 ]
 
@@ -100,4 +104,5 @@ class TesseraExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """All nodes, in the order of the menu."""
         comfy.register_model_folders()  # here, since old hosts never call on_load
+        add_training_routes()
         return NODES

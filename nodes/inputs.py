@@ -1,6 +1,6 @@
 """Inputs and outputs that several nodes have, each said once."""
 
-from typing import get_args
+from typing import Literal, get_args
 
 from ..core.images.resize import Fit
 from ..core.sampling.settings import SamplingSettings
@@ -9,6 +9,7 @@ from .host.comfy import io
 
 MAX_SEED = 2**53 - 1  # the front end counts in doubles
 DEFAULT_SETTINGS = SamplingSettings()  # the widgets' defaults
+Do = Literal["look", "train", "stop"]  # what a node does to a training run
 
 
 def model_input(tooltip: str = "The model that paints, from Load Tessera Model.") -> io.Input:
@@ -129,3 +130,46 @@ def any_picture_input() -> io.Input:
 
 def filename_prefix_input(default: str) -> io.Input:
     return io.String.Input("filename_prefix", default=default, tooltip="Folder and start of the name.")
+
+
+def name_input(default: str, folder: str) -> io.Input:
+    return io.String.Input(
+        "name", default=default,
+        tooltip=f"Of the run and of the file in {folder} that it ends in. All that it writes is in output/training, in "
+        "a folder of this name.",
+    )  # fmt: skip
+
+
+def do_input() -> io.Input:
+    return io.Combo.Input(
+        "do", options=list(get_args(Do)), default="look",
+        tooltip="look: say how the run is. train: start it, or go on where it stopped, unless it runs. stop: let it "
+        "finish its step, save and end.",
+    )  # fmt: skip
+
+
+def folder_input() -> io.Input:
+    return io.String.Input(
+        "pictures", default="",
+        tooltip="The folder with your pictures, sub-folders too: a whole path, or one below ComfyUI's input folder.",
+    )  # fmt: skip
+
+
+def training_size_inputs() -> list[io.Input]:
+    return [
+        io.Int.Input(
+            "size", default=256, min=16, max=2048, step=16,
+            tooltip="Pixels a side of the squares that are cut of your pictures; the model then paints such squares.",
+        ),
+        io.Int.Input(
+            "batch", default=8, min=1, max=1024,
+            tooltip="Pictures in a step. Fewer where memory does not suffice; the log says so.",
+        ),
+    ]  # fmt: skip
+
+
+def more_input(example: str) -> io.Input:
+    return io.String.Input(
+        "more", default="", multiline=True,
+        tooltip=f"Further settings of the training program, one a line, such as {example}; docs/training.md tells all.",
+    )  # fmt: skip

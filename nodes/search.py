@@ -79,6 +79,8 @@ WORDS = {
     "TesseraLoadDiscriminator": ["patchgan", "critic", "realism"],
     "TesseraRankByWords": ["clip score", "rerank", "choose", "best of"],
     "TesseraClassify": ["zero shot", "clip", "label", "interrogate"],
+    "TesseraTrainVQGAN": ["training", "fine-tune", "finetune", "vae", "learn", "autoencoder", "dataset"],
+    "TesseraTrainPrior": ["training", "fine-tune", "finetune", "transformer", "learn", "dataset"],
     "TesseraExamplePicture": ["load image", "demo", "sample", "test image"],
 }
 

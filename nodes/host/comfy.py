@@ -153,6 +153,16 @@ def missing_file(name: str | None, suffix: str) -> str | None:
     return None
 
 
+def output_folder() -> Path:
+    """Where results go."""
+    return Path(folder_paths.get_output_directory())
+
+
+def input_folder() -> Path:
+    """Where people's files are."""
+    return Path(folder_paths.get_input_directory())
+
+
 def new_output_file(prefix: str, suffix: str) -> Path:
     """A path in the output folder, numbered, that does not exist yet."""
     folder, name, number, _, _ = folder_paths.get_save_image_path(prefix, folder_paths.get_output_directory())
@@ -192,6 +202,22 @@ def make_room(patchers: list[ModelPatcher], memory: int) -> None:
     for patcher in patchers:
         if any(weight.device.type != patcher.load_device.type for weight in patcher.model.parameters()):
             patcher.model.to(patcher.load_device)
+
+
+def free_memory() -> None:
+    """Let other programs have the device: models that are on it leave it."""
+    comfy.model_management.unload_all_models()
+    comfy.model_management.soft_empty_cache()
+
+
+def works_on_cpu() -> bool:
+    """Whether models run on the processor."""
+    return comfy.model_management.get_torch_device().type == "cpu"
+
+
+def routes() -> Any:
+    """To which addresses of our own can be added before the server listens."""
+    return PromptServer.instance.routes
 
 
 def output_device() -> device:

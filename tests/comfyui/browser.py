@@ -24,6 +24,16 @@ PLACE = """([id, x, y]) => {
     const box = app.canvas.canvas.getBoundingClientRect();
     return [(node.pos[0] + x + offset[0]) * scale + box.left, (node.pos[1] + y + offset[1]) * scale + box.top];
 }"""
+OVERLAPS = """(vue) => {
+    const boxes = app.graph.nodes.map(({id, title, pos: [x, y], size: [width, height]}) => {
+        const element = vue && document.querySelector(`[data-node-id="${id}"]`);
+        const drawn = {left: x, top: y - 30, right: x + width, bottom: y + height};
+        return [title, element ? element.getBoundingClientRect() : drawn];
+    });
+    const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+    return boxes.flatMap(([one, a], i) =>
+        boxes.slice(i + 1).filter(([_, b]) => meet(a, b)).map(([other]) => [one, other]));
+}"""
 
 
 class Screen:
@@ -75,6 +85,19 @@ class Screen:
         self.page.wait_for_timeout(600)  # it glides there
         self.settle()
 
+    def look_at(self, node: int) -> None:
+        """Show a node in full size."""
+        self.page.evaluate(
+            """(id) => {
+                const node = app.canvas.graph.getNodeById(id), {ds} = app.canvas;
+                ds.scale = 1;
+                [ds.offset[0], ds.offset[1]] = [400 - node.pos[0], 150 - node.pos[1]];
+                app.canvas.setDirty(true, true);
+            }""",
+            node,
+        )
+        self.settle()
+
     def run(self) -> str:
         """Queue the workflow; the event with which it ended, or "refused"."""
         self.page.evaluate("""async () => {
@@ -97,6 +120,10 @@ class Screen:
         """Types of nodes on the screen that the page does not know."""
         known = "app.graph.nodes.map((n) => n.type).filter((t) => !LiteGraph.registered_node_types[t])"
         return self.page.evaluate(f"() => {known}")
+
+    def overlaps(self) -> list[tuple[str, str]]:
+        """Pairs of nodes that lie over each other, as drawn."""
+        return [tuple(pair) for pair in self.page.evaluate(OVERLAPS, self.vue)]
 
     def dialogs(self) -> list[str]:
         """What open dialogs, toasts and error messages say."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from tessera.tests.core.checkpoints.imagegpt_layout import random_image_gpt
 from tessera.tests.core.checkpoints.llamagen_layout import (
     CODES,
     FEATURES,
@@ -28,6 +29,7 @@ TAMING = {
 IMAGENET = 1000  # classes
 ENCODER = "flan-t5-xl"
 WINDOW = 16  # cells a side
+PIXELS = 32  # a side of Image-GPT's pictures
 
 
 def write_stand_ins(models: Path) -> None:
@@ -46,6 +48,9 @@ def write_stand_ins(models: Path) -> None:
     save_file(fill_llama(any_order_shapes(classes=IMAGENET)), any_order)
     for name in ("canny_MR.safetensors", "depth_MR.safetensors"):
         save_file(fill_llama(control_shapes(grid=WINDOW)), priors / name)
+    image_gpt = priors / "imagegpt-small"
+    image_gpt.mkdir()
+    torch.save(random_image_gpt(image_gpt, PIXELS)[0].state_dict(), image_gpt / "pytorch_model.bin")
     save_caption_bundle(priors / "words.safetensors", WINDOW)
     save_sketch_bundle(priors / "sketch.safetensors", WINDOW)
     write_text_encoder(models / "text_encoders" / ENCODER, FEATURES)

@@ -28,6 +28,7 @@ def test_workflow_opens(screen, path):
     screen.shot(path.stem)
     assert screen.unknown() == []
     assert screen.dialogs() == []
+    assert screen.overlaps() == []
 
 
 def test_every_help_page_opens(screen):

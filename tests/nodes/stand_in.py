@@ -48,6 +48,14 @@ def load_models_gpu(
     state.loaded.append(([patcher.model.module for patcher in models], memory_required))
 
 
+def unload_all_models() -> None:
+    state.loaded.clear()
+
+
+def soft_empty_cache(force=False) -> None:
+    pass
+
+
 class ModelPatcher:
     def __init__(self, model, load_device, offload_device, size=0, weight_inplace_update=False):
         self.model, self.load_device, self.offload_device = model, load_device, offload_device
@@ -108,9 +116,23 @@ class ExecutionBlocker:
         self.message = message
 
 
+class Routes:
+    """Keeps what answers which address."""
+
+    def __init__(self):
+        self.handlers = {}
+
+    def get(self, path, **kwargs):
+        return lambda handler: self.handlers.setdefault(("GET", path), handler)
+
+    def post(self, path, **kwargs):
+        return lambda handler: self.handlers.setdefault(("POST", path), handler)
+
+
 class PromptServer:
     instance: "PromptServer"
     client_id = "the page that asked"
+    routes = Routes()
 
     def send_progress_text(self, text, node_id, sid=None):
         state.said.append((text, node_id, sid))
@@ -281,6 +303,7 @@ MODULES = {
     "comfy.cli_args": {"args": SimpleNamespace(disable_metadata=False)},
     "comfy.model_management": {
         **here("InterruptProcessingException", "throw_exception_if_processing_interrupted", "load_models_gpu"),
+        **here("unload_all_models", "soft_empty_cache"),
         "get_torch_device": cpu,
         "unet_offload_device": cpu,
         "intermediate_device": cpu,

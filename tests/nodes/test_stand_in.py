@@ -14,7 +14,7 @@ from tessera.nodes.host import comfy as _  # noqa: F401, the stand-in is in plac
 CALLED = {  # module: what the nodes call in it, dots into classes
     "comfy.model_management": [
         "throw_exception_if_processing_interrupted", "load_models_gpu", "get_torch_device", "unet_offload_device",
-        "intermediate_device", "unet_dtype",
+        "intermediate_device", "unet_dtype", "unload_all_models", "soft_empty_cache",
     ],
     "comfy.model_patcher": ["ModelPatcher.__init__"],
     "comfy_execution.graph_utils": ["ExecutionBlocker.__init__"],

@@ -49,12 +49,18 @@ function lookAgain(name) {
   app.canvas?.setDirty(true, true);
 }
 
-// The experimental Vue nodes of old front ends show previews and no outputs.
-const showsOutputs = () => !LiteGraph.vueNodesMode || !/^1\.2\d\./.test(window.__COMFYUI_FRONTEND_VERSION__ ?? "");
+// The experimental Vue nodes of front ends 1.27 to 1.29 keep the addresses that they found when the outputs came, the
+// preview's. They look again when outputs come, so these are told once more. As of any node, they show them from a zoom
+// of 80 percent on.
+const keepsAddresses = () => LiteGraph.vueNodesMode && /^1\.2\d\./.test(window.__COMFYUI_FRONTEND_VERSION__ ?? "");
 
-async function dropPreview(node) {
-  if (!showsOutputs()) return;
-  const nodes = withThoseAround(node);
+function tellOutputsAgain(detail) {
+  const { tessera_finished, ...output } = detail.output;
+  api.dispatchEvent(new CustomEvent("executed", { detail: { ...detail, output } }));
+}
+
+async function dropPreview(detail) {
+  const nodes = withThoseAround(String(detail.display_node ?? detail.node));
   for (let i = 0; i < TRIES && nodes.some(hasPreview); i++) {
     const prompt_id = `tessera-${told++}`;
     const state = (node_id) => ({ node_id, display_node_id: node_id, prompt_id, state: "running", value: 1, max: 1 });
@@ -67,6 +73,7 @@ async function dropPreview(node) {
     await new Promise((done) => setTimeout(done, DROPPED));
   }
   nodes.forEach(lookAgain);
+  if (keepsAddresses()) tellOutputsAgain(detail);
 }
 
 api.addEventListener("progress_state", ({ detail }) => {
@@ -76,5 +83,5 @@ for (const end of ["execution_success", "execution_error", "execution_interrupte
   api.addEventListener(end, () => { now = idle; });
 }
 api.addEventListener("executed", ({ detail }) => {
-  if (detail.output?.tessera_finished) dropPreview(String(detail.display_node ?? detail.node));
+  if (detail.output?.tessera_finished) dropPreview(detail);
 });

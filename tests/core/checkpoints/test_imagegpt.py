@@ -1,7 +1,5 @@
 """Image-GPT as Hugging Face publishes it gives the same logits here, and completes pictures of its palette's colors."""
 
-import json
-
 import pytest
 import torch
 
@@ -10,23 +8,17 @@ from tessera.core.canvas.canvas import Canvas
 from tessera.core.canvas.codec import encode_canvas
 from tessera.core.inspection import inspect_model
 from tessera.core.loading import load
+from tessera.tests.core.checkpoints.imagegpt_layout import random_image_gpt
 
-transformers = pytest.importorskip("transformers")
+pytest.importorskip("transformers")
 
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
     """A tiny model as `save_pretrained` writes it, and the model."""
-    torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("imagegpt")
-    config = transformers.ImageGPTConfig(vocab_size=13, n_positions=16, n_embd=64, n_layer=2, n_head=1)
-    model = transformers.ImageGPTForCausalImageModeling(config).eval()
-    with torch.no_grad():
-        for weights in model.parameters():
-            weights.add_(0.1 * torch.randn_like(weights))
+    model, colors = random_image_gpt(folder, 4)
     model.save_pretrained(folder)
-    colors = torch.rand(12, 3) * 2 - 1
-    (folder / "preprocessor_config.json").write_text(json.dumps({"clusters": colors.tolist()}))
     return folder / "model.safetensors", model, colors
 
 
