@@ -25,6 +25,8 @@ def rank_and_world() -> tuple[int, int]:
 @functools.cache
 def host_group() -> dist.ProcessGroup:
     """The same processes by way of their CPUs: what goes through it waits for no device."""
+    if dist.get_backend() == "gloo":  # which goes that way; and torchrun can't restart a run with a second group of it
+        return dist.group.WORLD
     return dist.new_group(backend="gloo", timeout=PATIENCE)
 
 

@@ -190,7 +190,8 @@ def retrieval(model: ClipModel, drawings: Drawings, numbers: Tensor) -> dict[str
 @torch.no_grad()
 def right_pairs(model: ClipModel, drawings: Drawings, numbers: Tensor) -> Tensor | None:
     """The cosines that drawings and their own English names reach: [101], ascending; None where none has a name."""
-    named = [int(i) for i in numbers if plain_phrase(drawings.rows[int(i)]["label_en"])]
+    rows = [(int(i), drawings.rows[int(i)]) for i in numbers]
+    named = [i for i, row in rows if ":" not in row["concept"] and plain_phrase(row["label_en"])]
     if not named:
         return None
     seen = embed_images(model.clip, _on_white(drawings.images[named]))
