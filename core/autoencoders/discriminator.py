@@ -53,7 +53,7 @@ class PatchDiscriminator(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.main[0].weight.device
+        return next(self.parameters()).device
 
     def forward(self, image: Tensor) -> Tensor:
         """[B, C, H, W] in -1..1 -> logits [B, 1, h', w'], positive where it believes the patch is real."""

@@ -50,7 +50,7 @@ def pair_towers(images: Tower, words: Sequence[Tower], name: str = "this pair") 
             "CLIP"
         )
     text = [tower for tower in words if WORDS in tower.tensors][found.index(width)]
-    activations = {activation_of(tower.activation) for tower in (images, text)}
+    activations: set[Activation] = {activation_of(tower.activation) for tower in (images, text)}
     if len(activations) > 1:
         raise ValueError(f"{name}: one half has GELU, the other QuickGELU; take both halves of one CLIP")
     held = Held(Path(name), {**images.tensors, **text.tensors})

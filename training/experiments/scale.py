@@ -74,7 +74,7 @@ SCALES = {
     "small": Scale(
         wants="emoji of several hands with the table that holds some out",
         pictures=3000, held_out=300, pixels=128, views=2, batch=8, steps=1000, seeds={"none": 3, "edges": 3},
-        rates=(1e-3, 3e-3, 1e-2), tuning=100,
+        rates=(1e-3, 3e-3, 1e-2, 3e-2), tuning=400,
         transformer=PriorModelConfig(layers=3, width=96, heads=3),
         control=PriorModelConfig(layers=3, width=66, heads=3, control=True),
         pixelsnail={
@@ -82,7 +82,7 @@ SCALES = {
             "edges": PriorModelConfig(kind="pixelsnail", blocks=2, layers=2, width=58, kernel=3),
         },
         orders=ALL_ORDERS, colors=512, colors_pixels=16, palette_pictures=500,
-        stage_pixels=64, stage_steps=600, stage_batch=8, stage_rate=1e-3,
+        stage_pixels=64, stage_steps=200, stage_batch=8, stage_rate=1e-3,
         stage=VQGANConfig(channels=16, channel_mult=(1, 2, 4), blocks_per_level=1, attention_levels=(), patch_size=4,
                           latent_channels=32, codebook_size=256, code_dim=8, codebook="ema", norm_groups=8),
         perceptual="features", many_codes=1024,
