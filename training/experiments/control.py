@@ -13,7 +13,7 @@ from ..stages.figures import condition_of, edges_of, sample_images
 from ..stages.prior import PriorTask
 from .intervals import bootstrap
 from .laboratory import Laboratory, nll_of_each, seconds_a_step, with_seed
-from .priors import count_parameters, tuned_rate
+from .priors import count_parameters, tried_rates, tuned_rate
 from .result import Claim, Published, Result
 
 PUBLISHED = Published(
@@ -69,7 +69,7 @@ def run(lab: Laboratory) -> Result:
         f"{learned.cells.shape[1]} drawings to learn from, {len(held_out)} held out, {scale.pixels} pixels; equal "
         f"processor time, {scale.steps} steps of {scale.batch} with edges before, {scale.seeds['edges']} seeds. Lines "
         "are those of one sample of each held-out drawing's edges at temperature 1, of the first seed's prior. In the "
-        "sheet: the edges, samples of edges before, samples of edges beside."
+        f"sheet: the edges, samples of edges before, samples of edges beside.{tried_rates(scale)}"
     )
     return Result("control", setting, rows, claims)
 

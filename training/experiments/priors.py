@@ -10,6 +10,7 @@ from ..stages.prior import PriorTask
 from .intervals import bootstrap
 from .laboratory import Laboratory, nll_of_each, seconds_a_step, with_seed
 from .result import Claim, Published, Result
+from .scale import Scale
 
 PUBLISHED = Published(
     "Priors (table 2)",
@@ -38,7 +39,7 @@ def run(lab: Laboratory) -> Result:
     setting = (
         f"{learned.cells.shape[1]} drawings to learn from in {learned.cells.shape[0]} views, {len(held_out)} held out; "
         f"{lab.scale.pixels} pixels, {side}x{side} codes; {lab.scale.steps} steps of {lab.scale.batch}, "
-        f"seeds: {seeds}. Figures are means over seeds, in nats a code."
+        f"seeds: {seeds}. Figures are means over seeds, in nats a code.{tried_rates(lab.scale)}"
     )
     return Result("priors", setting, rows, claims)
 
@@ -96,6 +97,13 @@ def tuned_rate(lab: Laboratory, system: str, model: PriorModelConfig, condition:
         run = lab.prior_run(name, model, condition, steps=scale.tuning, learning_rate=rate)
         found[rate] = nll_of_each(lab.learn_prior(run, condition), held_out, scale.batch).mean().item()
     return min(found, key=found.get)
+
+
+def tried_rates(scale: Scale) -> str:
+    """What a reader should know about the learning rates, after a space."""
+    if len(scale.rates) == 1:
+        return ""
+    return f" Learning rates: the best of {', '.join(f'{r:g}' for r in scale.rates)} after {scale.tuning} steps."
 
 
 def count_parameters(prior: nn.Module, inner: bool = False) -> int:
