@@ -43,7 +43,7 @@ def inputs(host, tmp_path, monkeypatch):
         "name": "mine", "do": "train", "pictures": ' "photos"', "size": 32, "batch": 2, "steps": 100_000,
         "model": "small", "start_from": "nothing", "more": TINY,
     }  # fmt: skip
-    for folder in (tmp_path / "output" / "training").iterdir():
+    for folder in (tmp_path / "output" / "training").glob("*"):  # none where the test was skipped
         if process := Run(folder.name).process:
             process.kill()
 

@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import io
 import math
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from tessera.core.images.sheet import GAP, LABEL, contact_sheet
 from tessera.training.config.runs import LoopConfig
 from tessera.training.engine.log import RunLog, read_csv
 from tessera.training.engine.plots import draw_curves, image_grid, save_image
-from tessera.training.engine.speed import Speed, measured_peak
+from tessera.training.engine.speed import Operations, Speed, measured_peak
 from tessera.training.stages.vqgan import train_vqgan
 
 
@@ -159,3 +160,18 @@ def test_pictures_are_saved_by_step(tmp_path):
     found = Image.open(tmp_path / "pictures" / "samples-0000012.png")
     assert found.size == (6, 4)
     assert found.getpixel((0, 0)) == (128, 128, 128)
+
+
+def test_counting_operations_changes_no_bit():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.GroupNorm(2, 8), torch.nn.SiLU(), torch.nn.Flatten())
+    x, gradients = torch.randn(2, 3, 16, 16), []
+    for counter in (Operations(), nullcontext()):
+        model.zero_grad()
+        with counter:
+            model(x).square().mean().backward()
+        gradients.append([parameter.grad.clone() for parameter in model.parameters()])
+        if isinstance(counter, Operations):
+            multiplied = 2 * 14 * 14 * 8 * 27  # pictures, places, channels, weights of each
+            assert counter.number == 2 * multiplied * 2  # forward, and backward for the weights alone
+    assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))

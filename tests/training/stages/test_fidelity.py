@@ -38,6 +38,7 @@ def pictures(folder, light: int) -> str:
     return str(folder)
 
 
+@pytest.mark.slow
 def test_figures_tell_a_set_from_another_and_precision_is_in_the_same_features(inception, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))  # torch-fidelity keeps features there
     dark, light = pictures(tmp_path / "dark", 0), pictures(tmp_path / "light", 150)

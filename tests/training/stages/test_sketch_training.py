@@ -89,6 +89,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(run, tmp_path):
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
+@pytest.mark.slow
 def test_a_first_stage_learns_from_scenes_of_the_same_drawings(run, tmp_path):
     """Before `quantize_start` no code is used; from there on they are, and red drawings come back red."""
     (tmp_path / "vqgan.yaml").write_text(

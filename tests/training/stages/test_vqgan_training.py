@@ -36,6 +36,7 @@ def start_task():
     return start
 
 
+@pytest.mark.slow
 def test_one_batch_can_be_learned_by_heart(tiny_run, start_task):
     run = tiny_run(model={"codebook_size": 256, "code_dim": 8}, loop={"batch": 2, "steps": 300})
     task, accelerator, batch = start_task(run)
