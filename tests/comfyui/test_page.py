@@ -86,3 +86,12 @@ def test_templates_are_offered_in_their_order(screen):
         f"{screen.url}/scripts/api.js",
     )
     assert names[PACK] == [path.stem for path in WORKFLOWS]
+
+
+def test_both_rows_of_compare_completions_run_once_image_gpt_is_there(screen):
+    if screen.vue:
+        pytest.skip("how nodes are drawn changes nothing here")
+    screen.load(json.loads((ROOT / "workflows" / "34-compare-completions.json").read_text(encoding="utf-8")))
+    screen.page.evaluate("() => app.graph.nodes.forEach((node) => { node.mode = 0; })")
+    assert screen.run() == "execution_success"
+    screen.shot("both rows")
