@@ -49,11 +49,9 @@ function lookAgain(name) {
   app.canvas?.setDirty(true, true);
 }
 
-// The experimental Vue nodes of front ends 1.27 to 1.29 keep the addresses that they found when the outputs came, the
-// preview's. They look again when outputs come, so these are told once more. As of any node, they show them from a zoom
-// of 80 percent on.
-const keepsAddresses = () => LiteGraph.vueNodesMode && /^1\.2\d\./.test(window.__COMFYUI_FRONTEND_VERSION__ ?? "");
-
+// Vue nodes of some front ends (1.27 and 1.49 among them) keep the addresses that they found when the outputs came, the
+// preview's. They look again when outputs come, so these are told once more. Those of 1.27 show them, as of any node,
+// from a zoom of 80 percent on.
 function tellOutputsAgain(detail) {
   const { tessera_finished, ...output } = detail.output;
   api.dispatchEvent(new CustomEvent("executed", { detail: { ...detail, output } }));
@@ -73,7 +71,7 @@ async function dropPreview(detail) {
     await new Promise((done) => setTimeout(done, DROPPED));
   }
   nodes.forEach(lookAgain);
-  if (keepsAddresses()) tellOutputsAgain(detail);
+  if (LiteGraph.vueNodesMode) tellOutputsAgain(detail);
 }
 
 api.addEventListener("progress_state", ({ detail }) => {
