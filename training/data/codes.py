@@ -19,7 +19,7 @@ from ...core.provenance import weights_fingerprint
 from ...core.storage.fingerprint import fingerprint
 from ...core.storage.tensors import load_tensors
 from ..config.runs import PriorRun
-from ..engine.distributed import combined, gathered, rank_and_world
+from ..engine.distributed import all_gather, all_reduce, rank_and_world
 from .code_file import CodeFile
 from .conditions.sources import Source
 from .views import Views
@@ -60,7 +60,7 @@ def cached_codes(
     fingerprint = describe(views, number, run, vqgan, condition_vqgan)
     path = Path(run.output) / f"codes-{hashlib.sha256(fingerprint.encode()).hexdigest()[:16]}.safetensors"
     main = accelerator.is_main_process
-    if not combined(torch.tensor(main and path.exists()).int()):
+    if not all_reduce(torch.tensor(main and path.exists()).int()):
         if main:
             logger.info("encoding %d views of %d pictures into %s", number, len(views), path.name)
         if not encode_into(path, views, number, run, vqgan, condition_vqgan, fingerprint):
@@ -94,7 +94,7 @@ def encode_into(
             file.create()
     except OSError as error:
         problem = error
-    if not combined(torch.tensor(problem is not None).int()):
+    if not all_reduce(torch.tensor(problem is not None).int()):
         try:
             parts = file.missing(views.parts())[rank::world]
             for part in tqdm(parts, desc="encoding", unit="part", disable=rank > 0 or None):
@@ -104,13 +104,13 @@ def encode_into(
                 file.write(part, dict(zip(shapes, whole, strict=True)))
         except OSError as error:
             problem = error
-    if combined(torch.tensor(problem is not None).int()):
+    if all_reduce(torch.tensor(problem is not None).int()):
         if problem:
             logger.warning("%s can't be written (%s); the next run encodes the pictures anew", path, problem)
         return False
     if rank == 0:
         file.finish()
-    combined(torch.zeros(1))  # wait for it
+    all_reduce(torch.zeros(1))  # wait for it
     return True
 
 
@@ -163,8 +163,8 @@ def encode_views(
     share = share_of(order, run.loop.batch, *rank_and_world())
     made = []
     for cells, condition in encode(views, share, run, vqgan, condition_vqgan):
-        cells = gathered(cells)
-        made.append((cells, gathered(condition) if condition.shape[1] else cells[:, :0]))
+        cells = all_gather(cells)
+        made.append((cells, all_gather(condition) if condition.shape[1] else cells[:, :0]))
     return tuple(torch.cat(codes)[: len(order)].unflatten(0, (number, len(views))) for codes in zip(*made, strict=True))
 
 

@@ -30,7 +30,7 @@ def host_group() -> dist.ProcessGroup:
     return dist.new_group(backend="gloo", timeout=PATIENCE)
 
 
-def combined(values: Tensor, operation: dist.ReduceOp = dist.ReduceOp.SUM) -> Tensor:
+def all_reduce(values: Tensor, operation: dist.ReduceOp = dist.ReduceOp.SUM) -> Tensor:
     """The sum, or another `operation`, of a tensor over all processes, on the CPU."""
     values = values.detach().cpu().clone()
     if dist.is_initialized():
@@ -38,7 +38,7 @@ def combined(values: Tensor, operation: dist.ReduceOp = dist.ReduceOp.SUM) -> Te
     return values
 
 
-def gathered(rows: Tensor) -> Tensor:
+def all_gather(rows: Tensor) -> Tensor:
     """The rows of all processes, [N, ...] each -> [world * N, ...] on the CPU, in the order of the processes."""
     rows = rows.cpu().contiguous()
     if not dist.is_initialized():

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from .distributed import combined, rank_and_world
+from .distributed import all_reduce, rank_and_world
 
 logger = logging.getLogger("tessera")
 
@@ -25,7 +25,7 @@ def locked_folder(folder: str | Path) -> Iterator[Path]:
     lock = FileLock(folder / ".lock")
     if rank_and_world()[0] == 0:
         problem = taking(lock, folder)
-    if combined(torch.tensor(problem is not None).int()):
+    if all_reduce(torch.tensor(problem is not None).int()):
         raise problem or ValueError(f"{folder} can't be used; the first process says why")
     try:
         yield folder

@@ -92,7 +92,7 @@ class Training:
                 while not self.over() and not stopping:
                     self.step(batches)
                     stopping, late = self.agree(stop)
-                    self.look_after(stopping, late)
+                    self.validate_and_save(stopping, late)
             except Exception:
                 kept = "nothing is saved yet" if self.saved is None else f"{self.state} holds step {self.saved}"
                 self.log.say(f"ended by an error after step {self.at.step}; {kept}")
@@ -135,7 +135,7 @@ class Training:
         if skipped := int(self.skipped.total):
             line += f"; {skipped} steps were left out, whose loss was not finite"
         self.log.say(line)
-        with self.going_on("the log"):
+        with self.tolerating_write_errors("the log"):
             self.log.scalars("train", self.at.step, values)
 
     def agree(self, stop: StopRequest) -> tuple[bool, bool]:
@@ -143,10 +143,10 @@ class Training:
         now, main = time.monotonic(), self.accelerator.is_main_process
         late = now - self.saved_at > self.loop.save_minutes * 60
         wishes = torch.tensor([stop.requested, late, main * (now - self.began)], dtype=torch.float64)
-        stopping, late, self.at.seconds = distributed.combined(wishes).tolist()
+        stopping, late, self.at.seconds = distributed.all_reduce(wishes).tolist()
         return stopping > 0, late > 0
 
-    def look_after(self, stopping: bool, late: bool) -> None:
+    def validate_and_save(self, stopping: bool, late: bool) -> None:
         """Validate and save where it is time to."""
         step, over = self.at.step, self.over()
         validates, saves = (over or step % n == 0 for n in (self.loop.validate_every, self.loop.save_every))
@@ -176,7 +176,7 @@ class Training:
         if self.accelerator.is_main_process:
             if self.best.step == step:
                 self.export()
-            with self.going_on("the log"):
+            with self.tolerating_write_errors("the log"):
                 self.log.scalars("validation", step, figures)
                 for name, picture in self.task.preview().items():
                     self.log.picture(name, step, picture)
@@ -184,7 +184,7 @@ class Training:
     def export(self) -> None:
         """Write the averaged weights."""
         self.to_export = True
-        with self.going_on("the weights"):
+        with self.tolerating_write_errors("the weights"):
             self.task.export(self.output)
             self.to_export = False
 
@@ -194,7 +194,7 @@ class Training:
         main, parts = self.accelerator.is_main_process, ""
         if main and self.to_export and not self.loop.sharded:  # that is for all processes together, at the end
             self.export()
-        with self.going_on("the state"):
+        with self.tolerating_write_errors("the state"):
             if self.loop.sharded:
                 parts = save_parts(self.task, self.state, self.at.step)
             if main:
@@ -206,13 +206,13 @@ class Training:
     def refuse_if_not_finite(self) -> None:
         """Raise ValueError rather than write weights that are of no use."""
         modules = (*self.task.modules.values(), self.task.averaged)
-        if distributed.combined(torch.tensor([not is_finite(module) for module in modules]).int()).any():
+        if distributed.all_reduce(torch.tensor([not is_finite(module) for module in modules]).int()).any():
             raise ValueError(
                 f"the weights are not finite at step {self.at.step}, and are not saved; lower loop.learning_rate"
             )
 
     @contextmanager
-    def going_on(self, what: str) -> Iterator[None]:
+    def tolerating_write_errors(self, what: str) -> Iterator[None]:
         """A full disk or the like ends no run: what can't be written is told."""
         try:
             yield
@@ -221,14 +221,14 @@ class Training:
 
     def finish(self) -> None:
         """What remains to be written; ValueError if the state, or the weights, could not be."""
-        with self.going_on("the log"):
+        with self.tolerating_write_errors("the log"):
             self.log.close()
         with self.whole_average():
             if self.accelerator.is_main_process and (self.best.step == 0 or self.to_export):
                 self.export()  # stopped before the first validation
         if self.accelerator.is_main_process:
             if list(self.output.glob("*.csv")):
-                with self.going_on("the curves"):
+                with self.tolerating_write_errors("the curves"):
                     draw_curves(self.output, self.output / "curves.png")
             if self.saved != self.at.step or self.to_export:
                 held = "nothing" if self.saved is None else f"step {self.saved}"

@@ -18,7 +18,7 @@ from ..data.folder import MIN_SIDE
 from ..data.places import SUFFIXES
 from ..data.stream import ignore_interrupts
 from ..data.views import make_views
-from ..engine.distributed import gathered
+from ..engine.distributed import all_gather
 from .storage import open_address, wait_or_raise
 
 EPOCH = 2**40  # a place is epoch * EPOCH + the next picture of the shard
@@ -140,7 +140,7 @@ def endless_shards(stream: ShardStream, places: Tensor, batch: int, workers: int
         stream, batch, num_workers=workers, generator=torch.Generator(), worker_init_fn=ignore_interrupts
     )
     for views in loader:
-        shard, place = gathered(views.pop("place")).to(places.device).unbind(1)
+        shard, place = all_gather(views.pop("place")).to(places.device).unbind(1)
         places.scatter_reduce_(0, shard, place, "amax")
         yield views
 

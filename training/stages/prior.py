@@ -25,7 +25,7 @@ from ..data.conditions.sources import source_of_split
 from ..data.folder import ImageViews, load_split
 from ..data.stream import endless, once
 from ..data.views import Views
-from ..engine.distributed import combined, rank_and_world, synchronized_once
+from ..engine.distributed import all_reduce, rank_and_world, synchronized_once
 from ..engine.ema import make_ema
 from ..engine.lock import locked_folder
 from ..engine.loop import make_accelerator, train
@@ -204,7 +204,7 @@ def held_out_nll(
         cells = items["cells"].to(device)
         logits = prior((prefix_of(items, codes) if prefix is None else prefix).to(device), cells)
         total += F.cross_entropy(logits.flatten(0, 1).float(), cells.flatten(), reduction="sum").cpu()
-    return combined(total).item() / (len(held_out) * held_out.cells.shape[-1])
+    return all_reduce(total).item() / (len(held_out) * held_out.cells.shape[-1])
 
 
 def load_stages(run: PriorRun, accelerator: Accelerator) -> tuple[VQGAN, VQGAN | None]:

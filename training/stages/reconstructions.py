@@ -19,7 +19,7 @@ from ..data.folder import ImageViews
 from ..data.scenes import WholeDrawings
 from ..data.stream import once
 from ..data.views import input_and_target
-from ..engine.distributed import combined, rank_and_world
+from ..engine.distributed import all_reduce, rank_and_world
 from ..engine.plots import image_grid
 from .color_figures import HUES, cell_color_errors
 
@@ -54,21 +54,21 @@ def evaluate_vqgan(model: TrainedStage, held_out: ImageViews | WholeDrawings, ba
         if colored:
             colors += cell_color_errors(wanted, out.image, model.config.stride)
         sums[:3] += torch.stack([quality.sum(), ssim(wanted, out.image).sum().cpu(), lines.cpu()])
-    statistics = codebook_usage(combined(counts))
-    quality, similarity, lines, right = (combined(sums) / len(held_out)).tolist()
+    statistics = codebook_usage(all_reduce(counts))
+    quality, similarity, lines, right = (all_reduce(sums) / len(held_out)).tolist()
     use = {"usage": statistics.usage, "perplexity": statistics.perplexity}
     if labels:
         return {"labels_right": right} | use
     figures = {
         "psnr": quality,
-        "worst_psnr": combined(worst, dist.ReduceOp.MIN).item(),
+        "worst_psnr": all_reduce(worst, dist.ReduceOp.MIN).item(),
         "ssim": similarity,
     } | use
     if edges:
         return figures | {"edge_f1": lines}
     if not colored:
         return figures
-    off, cells = combined(colors).unbind(1)
+    off, cells = all_reduce(colors).unbind(1)
     return figures | {f"color_{name}": value for name, value in zip(HUES, (off / cells).tolist(), strict=True)}
 
 
