@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SCRIPT = r"""
-import importlib.util, json, sys
+import importlib.util, json, sys, types
 import utils.install_util  # before others of this name
 sys.argv = ["x"]
 import comfy.cli_args
@@ -37,7 +37,8 @@ clip.cond_stage_model = comfy.sd1_clip.SD1ClipModel(  # as in SDXL: the one of S
     dtype=torch.float32, model_options={{"clip_l_model_config": TOWER}}, clip_model=comfy.sd1_clip.SDClipModel
 )
 clip.tokenizer, clip.tokenizer_options = comfy.sd1_clip.SD1Tokenizer(), {{}}
-clip.layer_idx, clip.load_model = None, lambda: None
+clip.layer_idx, clip.load_model = None, lambda *_: None
+clip.patcher = types.SimpleNamespace(load_device=torch.device("cpu"))  # newer hosts ask for it
 torch.manual_seed(0)
 for half in (vision.model, clip.cond_stage_model):
     for parameter in half.parameters():

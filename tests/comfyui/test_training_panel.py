@@ -48,6 +48,7 @@ def test_panel_shows_a_run_that_was_there_before_the_page_and_lets_it_go_on(scre
     assert "held out: psnr 17.5" in panel.inner_text()
     assert panel.locator("canvas").get_attribute("aria-label") == "l1 4 to 0.2, step 1 to 20"
     screen.page.wait_for_function("() => document.querySelector('.tessera-training img').naturalWidth === 64")
+    screen.see_all()  # the node has grown
     screen.shot("panel of training")
     stop, go_on = (panel.get_by_text(words, exact=True) for words in ("Stop", "Go on"))
     assert stop.is_disabled()
