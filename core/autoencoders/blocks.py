@@ -5,6 +5,7 @@ GroupNorm (32 groups in every released model, eps 1e-6), swish, residual blocks,
 all positions, stride-2 convolution padded right and bottom only, nearest-neighbor upsampling.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -78,7 +79,30 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return double(self.conv, x)
+
+
+# Rows or columns of a 3x3 kernel that meet the same pixel once that is doubled: [4, 3]
+MEETING = torch.tensor([[0.0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
+
+
+def double(conv: nn.Conv2d, x: Tensor, halo: tuple[int, int] = (0, 0)) -> Tensor:
+    """Nearest neighbor to twice the size, then a 3x3 convolution, of [B, C, h, w]; rows and columns of a halo around x
+    are neighbors alone.
+
+    A doubled pixel meets sums of the kernel's rows and columns, so a transposed convolution by those does the same with
+    4 of 9 products. CPUs take half the time for it, with gradients too.
+
+    Returns:
+        [B, C, 2 * (h - 2 * halo[0]), 2 * (w - 2 * halo[1])].
+    """
+    if x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"):
+        sums = torch.kron(MEETING, MEETING)  # [16, 9]
+        kernel = (conv.weight.flatten(2) @ sums.t()).unflatten(2, (4, 4)).transpose(0, 1)  # [C, C', 4, 4]
+        return F.conv_transpose2d(x, kernel, conv.bias, stride=2, padding=(1 + 2 * halo[0], 1 + 2 * halo[1]))
+    large = conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+    rows, columns = 2 * halo[0], 2 * halo[1]
+    return large[:, :, rows : large.shape[2] - rows, columns : large.shape[3] - columns]
 
 
 class Level(nn.Module):

@@ -42,7 +42,7 @@ OWN_MODELS, ASSETS = PACK / "models", PACK / "assets"
 EXTENSIONS = {".safetensors", ".ckpt", ".pt", ".pth", ".bin"}
 MAX_LISTED = 500  # files of one folder in a combo
 PATIENCE = 0.5  # seconds of a decoding before it has a bar
-LAYERS = (torch.conv2d, linear, torch.addmm)  # the last one looks for the nearest codes
+LAYERS = (torch.conv2d, torch.conv_transpose2d, linear, torch.addmm)  # the last one looks for the nearest codes
 ATTENTION = 20  # layers for which an attention counts: it takes as long as they do in pictures that need a bar
 FRESH = 3.0  # seconds that a list of files is good for
 OUTPUT = " [output]"  # marks names of files in the output folder, as ComfyUI does
@@ -311,7 +311,7 @@ class Watched(Cancellable):
 
     def __init__(self, module: nn.Module, pictures: int = 1, bar: Progress | None = None):
         super().__init__()
-        self.layers = [part.weight for part in module.modules() if isinstance(part, nn.Conv2d | nn.Linear)]
+        self.layers = [part.weight.data_ptr() for part in module.modules() if isinstance(part, nn.Conv2d | nn.Linear)]
         self.attentions = sum(isinstance(part, AttentionBlock) for part in module.modules())
         self.each = len(self.layers) + ATTENTION * self.attentions  # steps for one picture
         self.pictures, self.finished, self.at_once = pictures, 0, 0
@@ -323,22 +323,22 @@ class Watched(Cancellable):
     ) -> Any:
         done = super().__torch_function__(function, types, args, kwargs)
         if function in (torch.conv2d, linear):
-            self.count(args[1], len(args[0]))
+            self.count(args[1].data_ptr(), len(args[0]))
         elif function is scaled_dot_product_attention and self.attentions:
             self.attended += args[0].shape[-2] / args[1].shape[-2]  # of all positions, those that looked around now
         return done
 
-    def count(self, weight: Tensor, pictures: int) -> None:
-        """A layer is at work; the first one comes again with the next pictures."""
+    def count(self, weight: int, pictures: int) -> None:
+        """The layer whose weights lie there is at work; the first one comes again with the next pictures."""
         if not self.layers:  # a dVAE's have names of their own
             return
-        if weight is self.layers[0]:
+        if weight == self.layers[0]:
             if len(self.seen) > 1:
                 self.finished += self.at_once
                 self.seen.clear()
                 self.attended = 0.0
             self.at_once = pictures
-        self.seen.add(id(weight))
+        self.seen.add(weight)
         if time.monotonic() - self.start > PATIENCE:
             done = self.finished * self.each + self.at_once * (len(self.seen) + round(ATTENTION * self.attended))
             self.bar.step(min(done, self.pictures * self.each), self.pictures * self.each)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ...geometry import Wrap
 from ..base import FirstStage
-from ..blocks import Level
+from ..blocks import Level, double
 from ..vqgan import VQGAN, Decoder
 from .layers import GroupMoments, StripLayers, new_output, strips_of
 from .memory import decode_memory, memory_for_strips
@@ -96,13 +96,11 @@ class StripDecoder(StripLayers):
 
     def upsample(self, conv: nn.Conv2d, x: Tensor) -> tuple[Tensor, GroupMoments]:
         """`Upsample.forward`."""
-        channels, height, width = x.shape
+        _, height, width = x.shape
         out, moments = x.new_empty(conv.out_channels, 2 * height, 2 * width), GroupMoments(self.groups)
         for first, last in strips_of(out, even=True):
-            # one row of x more on either side gives two rows, of which the convolution needs the nearer one
             rows = self.rows_with_halo(x, first // 2, last // 2)
-            large = rows[:, :, None, :, None].expand(-1, -1, 2, -1, 2).reshape(channels, -1, 2 * width)
-            strip = self.convolve_strip(conv, large[:, 1:-1])
+            strip = double(conv, self.columns_with_halo(rows)[None], (1, int(self.wrap_columns)))[0]
             moments.add(strip)
             out[:, first:last] = strip
         return out, moments

@@ -139,9 +139,11 @@ class StripLayers:
 
     def convolve_strip(self, conv: nn.Conv2d, strip: Tensor) -> Tensor:
         """A 3x3 convolution of rows that have their neighbors: [C, n + 2, W] -> [C', n, W]."""
-        if self.wrap_columns:
-            return convolve_rows(conv, torch.cat([strip[:, :, -1:], strip, strip[:, :, :1]], 2))
-        return convolve_rows(conv, strip, (0, 1))
+        return convolve_rows(conv, self.columns_with_halo(strip), (0, int(not self.wrap_columns)))
+
+    def columns_with_halo(self, strip: Tensor) -> Tensor:
+        """One more column at either side where columns wrap: [C, n, W] -> [C, n, W + 2]."""
+        return torch.cat([strip[:, :, -1:], strip, strip[:, :, :1]], 2) if self.wrap_columns else strip
 
 
 def convolve_rows(conv: nn.Conv2d, rows: Tensor, padding: tuple[int, int] = (0, 0)) -> Tensor:

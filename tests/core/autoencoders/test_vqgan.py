@@ -1,8 +1,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
+from torch.autograd import grad
 
-from tessera.core.autoencoders.blocks import AttentionBlock, Downsample, ResidualBlock, Upsample
+from tessera.core.autoencoders.blocks import AttentionBlock, Downsample, ResidualBlock, double
 from tessera.core.autoencoders.vqgan import VQGAN, Decoder, Encoder, VQGANConfig
 
 TINY = {
@@ -96,14 +98,18 @@ def test_downsampling_pads_right_and_bottom_only():
     torch.testing.assert_close(down(x)[0, 0], expected.float())
 
 
-def test_upsampling_repeats_each_pixel_then_convolves():
-    up = Upsample(1)
-    torch.nn.init.zeros_(up.conv.weight)
-    up.conv.weight.data[0, 0, 1, 1] = 1  # the identity
-    torch.nn.init.zeros_(up.conv.bias)
-    x = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).view(1, 1, 2, 2)
-    rows = [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]]
-    torch.testing.assert_close(up(x)[0, 0], torch.tensor(rows).float())
+@pytest.mark.parametrize("halo", [(0, 0), (1, 0), (1, 1)])
+def test_doubling_is_nearest_neighbor_then_a_convolution_and_so_is_its_gradient(halo):
+    torch.manual_seed(0)
+    conv, x = nn.Conv2d(6, 6, 3, padding=1), torch.randn(2, 6, 7, 5, requires_grad=True)
+    wanted = conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+    rows, columns = (2 * n for n in halo)
+    wanted = wanted[:, :, rows : wanted.shape[2] - rows, columns : wanted.shape[3] - columns]
+    made = double(conv, x, halo)
+    torch.testing.assert_close(made, wanted)
+    leaves, seed = (x, conv.weight, conv.bias), torch.randn_like(wanted)
+    for ours, theirs in zip(grad(made, leaves, seed), grad(wanted, leaves, seed), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-5)
 
 
 def test_attention_equals_the_explicit_softmax():
