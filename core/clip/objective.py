@@ -21,7 +21,9 @@ from .model import ClipModel
 from .prompts import Prompt
 
 MAX_SINE = 1 - 1e-6  # the arcsine's gradient is infinite at 1, opposite vectors
-VIEWS_AT_ONCE = 8
+VIEWS_MEMORY = 700 * 2**20  # bytes, about, that views at work together keep for their gradient; more is no faster
+MOST_VIEWS = 32  # at work together, nor does that
+VIEW_VALUES = 30  # float32 kept for each token, channel and layer; measured
 
 
 class Target(NamedTuple):
@@ -59,7 +61,8 @@ def prompt_vectors(model: ClipModel, prompt: Prompt, cutouts: CutoutSettings) ->
     assert prompt.image is not None  # a prompt is one of the three
     image, side = prompt.image.to(clip.device), clip.config.image_size
     views = draw_views(cutouts, image.shape[2], image.shape[3], side, torch.Generator().manual_seed(0))
-    taken = (views.part(i, i + VIEWS_AT_ONCE, clip.device) for i in range(0, cutouts.count, VIEWS_AT_ONCE))
+    some = views_at_once(clip)
+    taken = (views.part(i, i + some, clip.device) for i in range(0, cutouts.count, some))
     return torch.cat([clip.encode_image(take_views(image, part, side)) for part in taken])
 
 
@@ -67,6 +70,17 @@ def spherical_distance(a: Tensor, b: Tensor) -> Tensor:
     """Half the square of the angle between unit vectors, 0 to 4.93: [n, E], [m, E] -> [n, m]."""
     chord = (a[:, None] - b[None]).norm(dim=2)
     return 2 * (chord / 2).clamp(max=MAX_SINE).arcsin().square()
+
+
+def views_at_once(clip: CLIP) -> int:
+    """How many views are worked on together: many with a small CLIP, one with the largest."""
+    return min(max(1, VIEWS_MEMORY // view_memory(clip)), MOST_VIEWS)
+
+
+def view_memory(clip: CLIP) -> int:
+    """Bytes that a view keeps for its gradient, about."""
+    c = clip.config
+    return 4 * VIEW_VALUES * ((c.image_size // c.patch_size) ** 2 + 1) * c.image_layers * c.image_width
 
 
 def add_gradient(
@@ -77,8 +91,9 @@ def add_gradient(
     shares = [_shares(views, target, image.device) for target in targets]  # [n] each, of sum one
     scale = sum(abs(target.weight) for target in targets) if normalize else 1.0
     losses = [0.0] * len(targets)
-    for start in range(0, count, VIEWS_AT_ONCE):
-        stop = min(start + VIEWS_AT_ONCE, count)
+    some = views_at_once(clip)
+    for start in range(0, count, some):
+        stop = min(start + some, count)
         seen = clip.encode_image(take_views(image, views.part(start, stop, image.device), size))
         parts = [
             (_signed_distance(seen, target) * share[start:stop]).sum()

@@ -27,6 +27,7 @@ from ..sampling.settings import SamplingSettings
 from ..sampling.state import Progress, SamplingState
 from .guidance import GuidanceEvent, GuidanceSettings, GuidanceState, averaged, guide_steps, nearest_indices
 from .model import ClipModel
+from .objective import view_memory, views_at_once
 from .prompts import Prompt
 from .scoring import score_texts
 
@@ -116,15 +117,12 @@ def estimate_step(
 
 
 def guidance_memory(vqgan: FirstStage, models: Sequence[ClipModel], height: int, width: int) -> int:
-    """Bytes that a step needs beside the weights: what the decoder keeps for its backward pass, and one CLIP's part.
+    """Bytes that a step needs beside the weights: what the decoder keeps for its backward pass, and one CLIP's views.
 
     Measured at 256 pixels: the released f16 decoder keeps about 60 values for each pixel and channel.
     """
     decoder = 60 * 4 * height * width * vqgan.config.pixel_channels
-    tokens = [
-        (c.image_size // c.patch_size) ** 2 * c.image_layers * c.image_width for c in (m.clip.config for m in models)
-    ]
-    return decoder + 8 * 4 * 30 * max(tokens)
+    return decoder + max(views_at_once(model.clip) * view_memory(model.clip) for model in models)
 
 
 def _seconds(work: Callable[[], Tensor]) -> float:

@@ -7,6 +7,7 @@ from tessera.benchmarks.guide import QUICK, QUICK_CLIP, our_losses, plain_losses
 from tessera.core.autoencoders.vqgan import VQGAN
 from tessera.core.clip import objective
 from tessera.core.clip.cutouts import CutoutSettings, coverage, draw_views, take_views
+from tessera.core.clip.encoder import CLIP, CLIPConfig
 from tessera.core.clip.guidance import GuidanceSettings, GuidanceState, averaged, guide_steps, nearest_indices
 from tessera.core.clip.model import ClipModel
 from tessera.core.clip.objective import add_gradient, encode_prompts, spherical_distance
@@ -60,10 +61,21 @@ def test_the_picture_comes_nearer_to_what_attracts_and_leaves_what_repels(models
 def test_a_gradient_in_parts_is_the_gradient_of_all_views_at_once(models, monkeypatch):
     ends = []
     for at_once in (6, 1, 4):
-        monkeypatch.setattr(objective, "VIEWS_AT_ONCE", at_once)
+        monkeypatch.setattr(objective, "MOST_VIEWS", at_once)
         ends.append(run(models, parse_prompts("a cat | a dog:-0.5"), steps=2)[-1].state.first_moment)
     torch.testing.assert_close(ends[1], ends[0], rtol=1e-4, atol=1e-9)
     torch.testing.assert_close(ends[2], ends[0], rtol=1e-4, atol=1e-9)
+
+
+def test_views_of_a_large_clip_are_worked_on_one_by_one(models):
+    with torch.device("meta"):
+        small = CLIP(CLIPConfig())
+        large = CLIP(CLIPConfig(patch_size=14, image_width=1024, image_heads=16, image_layers=24))
+    tiny = objective.views_at_once(models[1].clip)
+    assert tiny > objective.views_at_once(small) > objective.views_at_once(large) == 1
+    for clip in (small, large):
+        kept = objective.views_at_once(clip) * objective.view_memory(clip)
+        assert kept <= max(objective.VIEWS_MEMORY, objective.view_memory(clip))
 
 
 def test_a_stopped_run_goes_on_bit_by_bit(models):
