@@ -51,6 +51,7 @@ def test_workflow_makes_what_core_makes(server):
     picture = fit(to_tensor(open_image(ROOT / "assets" / "photograph.jpg")), "square", 256)
     guide = prepare_image_condition(bundle, "edges", canny(picture))
     (settings,) = (node["inputs"] for node in prompt.values() if node["class_type"] == "TesseraSamplingSettings")
+    settings = {{"guidance": "guidance_scale"}.get(name, name): value for name, value in settings.items()}
     state = sample(bundle.prior, guide.condition, guide.canvas.repeat(4), 0, SamplingSettings(**settings))
     expected = decode_canvas(bundle.vqgan, state.canvas).movedim(1, -1)
     expected = ((expected + 1) / 2 * 255).to(torch.uint8).numpy()
