@@ -17,9 +17,9 @@ from .timing import in_new_process, peak_memory_of, seconds_of
 
 ABOUT = """\
 Steps of guided synthesis at 256x256 pixels, the released f16 VQGAN (128 channels, 1024 codes) and ViT-B/32 with its
-text tower cut to one layer, 8, 16 and 64 views a step. The baseline is the loop of the VQGAN+CLIP notebook written plainly
-below, with the same views: the networks' operations as they were published, and one backward pass through all of it.
-Each runs in a new process; memory is what the steps take beyond the models themselves."""
+text tower cut to one layer, 8, 16 and 64 views a step. The baseline is the loop of the VQGAN+CLIP notebook written
+plainly below, with the same views: the networks' operations as they were published, and one backward pass through all
+of it. Each runs in a new process; memory is what the steps take beyond the models themselves."""
 
 RELEASED = VQGANConfig()
 VIT_B_32 = CLIPConfig(text_layers=1)
