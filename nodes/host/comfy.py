@@ -311,9 +311,11 @@ class Watched(Cancellable):
 
     def __init__(self, module: nn.Module, pictures: int = 1, bar: Progress | None = None):
         super().__init__()
-        self.layers = [part.weight.data_ptr() for part in module.modules() if isinstance(part, nn.Conv2d | nn.Linear)]
+        layers = [part for part in module.modules() if isinstance(part, nn.Conv2d | nn.Linear)]
+        held = [(part, i) for i, layer in enumerate(layers) for part in (layer.weight, layer.bias) if part is not None]
+        self.layers = {part.data_ptr(): i for part, i in held}
         self.attentions = sum(isinstance(part, AttentionBlock) for part in module.modules())
-        self.each = len(self.layers) + ATTENTION * self.attentions  # steps for one picture
+        self.each = len(layers) + ATTENTION * self.attentions  # steps for one picture
         self.pictures, self.finished, self.at_once = pictures, 0, 0
         self.seen, self.attended = set[int](), 0.0  # by those that are at work
         self.bar, self.start = bar or Progress(), time.monotonic()
@@ -322,23 +324,24 @@ class Watched(Cancellable):
         self, function: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         done = super().__torch_function__(function, types, args, kwargs)
-        if function in (torch.conv2d, linear):
-            self.count(args[1].data_ptr(), len(args[0]))
+        if function in LAYERS[:3]:
+            own = args[2] if function is torch.conv_transpose2d else args[1]  # its kernel is made for the call
+            self.count(self.layers.get(own.data_ptr()), len(args[0]))
         elif function is scaled_dot_product_attention and self.attentions:
             self.attended += args[0].shape[-2] / args[1].shape[-2]  # of all positions, those that looked around now
         return done
 
-    def count(self, weight: int, pictures: int) -> None:
-        """The layer whose weights lie there is at work; the first one comes again with the next pictures."""
-        if not self.layers:  # a dVAE's have names of their own
+    def count(self, layer: int | None, pictures: int) -> None:
+        """A layer is at work; the first one comes again with the next pictures."""
+        if layer is None:  # a dVAE's have names of their own
             return
-        if weight == self.layers[0]:
+        if layer == 0:
             if len(self.seen) > 1:
                 self.finished += self.at_once
                 self.seen.clear()
                 self.attended = 0.0
             self.at_once = pictures
-        self.seen.add(weight)
+        self.seen.add(layer)
         if time.monotonic() - self.start > PATIENCE:
             done = self.finished * self.each + self.at_once * (len(self.seen) + round(ATTENTION * self.attended))
             self.bar.step(min(done, self.pictures * self.each), self.pictures * self.each)
