@@ -156,6 +156,7 @@ def folder_input() -> io.Input:
 
 
 def training_size_inputs() -> list[io.Input]:
+    """What every training run is asked for."""
     return [
         io.Int.Input(
             "size", default=256, min=16, max=2048, step=16,
@@ -164,6 +165,10 @@ def training_size_inputs() -> list[io.Input]:
         io.Int.Input(
             "batch", default=8, min=1, max=1024,
             tooltip="Pictures in a step. Fewer where memory does not suffice; the log says so.",
+        ),
+        io.Int.Input(
+            "steps", default=10_000, min=1, max=100_000_000,
+            tooltip="Updates of the weights. More later: a finished run goes on to a higher number.",
         ),
     ]  # fmt: skip
 

@@ -79,10 +79,10 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return double(self.conv, x)
+        return upsample_and_convolve(self.conv, x)
 
 
-def double(conv: nn.Conv2d, x: Tensor, halo: tuple[int, int] = (0, 0)) -> Tensor:
+def upsample_and_convolve(conv: nn.Conv2d, x: Tensor, halo: tuple[int, int] = (0, 0)) -> Tensor:
     """Nearest neighbor to twice the size, then a 3x3 convolution, of [B, C, h, w]; rows and columns of a halo around x
     are neighbors alone.
 
@@ -92,11 +92,11 @@ def double(conv: nn.Conv2d, x: Tensor, halo: tuple[int, int] = (0, 0)) -> Tensor
     Returns:
         [B, C, 2 * (h - 2 * halo[0]), 2 * (w - 2 * halo[1])].
     """
-    kernel = _meeting(_meeting(conv.weight, 2), 3).transpose(0, 1)  # [C, C', 4, 4]
+    kernel = _merged_taps(_merged_taps(conv.weight, 2), 3).transpose(0, 1)  # [C, C', 4, 4]
     return F.conv_transpose2d(x, kernel, conv.bias, stride=2, padding=(1 + 2 * halo[0], 1 + 2 * halo[1]))
 
 
-def _meeting(kernel: Tensor, dim: int) -> Tensor:
+def _merged_taps(kernel: Tensor, dim: int) -> Tensor:
     """What of three rows or columns of a kernel meets a doubled pixel, at each of the four places that it reaches."""
     first, second, third = kernel.unbind(dim)
     return torch.stack([third, second + third, first + second, first], dim)

@@ -112,7 +112,7 @@ class ImageTower(nn.Module):
         self.projection = nn.Linear(c.image_width, c.embed_dim, bias=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        # the patches' convolution as a product, whose gradient takes CPUs a tenth of the time
+        # the patches' convolution as a product, whose gradient takes CPUs a quarter of the time
         patches = F.pixel_unshuffle(images, self.patches.stride[0]).flatten(2).transpose(1, 2)  # [B, h*w, 3*p*p]
         x = F.linear(patches, self.patches.weight.flatten(1))  # [B, h*w, C]
         x = torch.cat([self.class_token.to(x.dtype).expand(len(x), 1, -1), x], 1)

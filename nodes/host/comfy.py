@@ -42,7 +42,8 @@ OWN_MODELS, ASSETS = PACK / "models", PACK / "assets"
 EXTENSIONS = {".safetensors", ".ckpt", ".pt", ".pth", ".bin"}
 MAX_LISTED = 500  # files of one folder in a combo
 PATIENCE = 0.5  # seconds of a decoding before it has a bar
-LAYERS = (torch.conv2d, torch.conv_transpose2d, linear, torch.addmm)  # the last one looks for the nearest codes
+COUNTED = (torch.conv2d, torch.conv_transpose2d, linear)
+LAYERS = (*COUNTED, torch.addmm)  # the last one looks for the nearest codes
 ATTENTION = 20  # layers for which an attention counts: it takes as long as they do in pictures that need a bar
 FRESH = 3.0  # seconds that a list of files is good for
 OUTPUT = " [output]"  # marks names of files in the output folder, as ComfyUI does
@@ -324,7 +325,7 @@ class Watched(Cancellable):
         self, function: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         done = super().__torch_function__(function, types, args, kwargs)
-        if function in LAYERS[:3]:
+        if function in COUNTED:
             own = args[2] if function is torch.conv_transpose2d else args[1]  # its kernel is made for the call
             self.count(self.layers.get(own.data_ptr()), len(args[0]))
         elif function is scaled_dot_product_attention and self.attentions:

@@ -11,7 +11,7 @@ from ..host import comfy
 from ..host.comfy import io, ui
 from ..host.health import health
 from ..host.runs import Run
-from ..inputs import Do, do_input, folder_input, more_input, name_input, steps_input, training_size_inputs
+from ..inputs import Do, do_input, folder_input, more_input, name_input, training_size_inputs
 
 NOTHING = "nothing"  # of files to begin with
 SMALL = VQGANConfig(
@@ -43,7 +43,6 @@ class TrainVQGAN(io.ComfyNode):
                 do_input(),
                 folder_input(),
                 *training_size_inputs(),
-                steps_input(10_000, "Updates of the weights. More later: a finished run goes on to a higher number."),
                 io.Combo.Input(
                     "model", options=list(MODELS), default="small",
                     tooltip="small: 3 million weights, hours on a CPU, a picture's colors and shapes. as in the paper: "
@@ -89,7 +88,6 @@ class TrainPrior(io.ComfyNode):
                 do_input(),
                 folder_input(),
                 *training_size_inputs(),
-                steps_input(10_000, "Updates of the weights. More later: a finished run goes on to a higher number."),
                 io.Combo.Input(
                     "vqgan_file", options=files,
                     tooltip="The VQGAN whose codes it learns, such as one that Train VQGAN made; of a whole model its "

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ...geometry import Wrap
 from ..base import FirstStage
-from ..blocks import Level, double
+from ..blocks import Level, upsample_and_convolve
 from ..vqgan import VQGAN, Decoder
 from .layers import GroupMoments, StripLayers, new_output, strips_of
 from .memory import decode_memory, memory_for_strips
@@ -100,7 +100,8 @@ class StripDecoder(StripLayers):
         out, moments = x.new_empty(conv.out_channels, 2 * height, 2 * width), GroupMoments(self.groups)
         for first, last in strips_of(out, even=True):
             rows = self.rows_with_halo(x, first // 2, last // 2)
-            strip = double(conv, self.columns_with_halo(rows)[None], (1, int(self.wrap_columns)))[0]
+            rows = self.columns_with_halo(rows).unsqueeze(0)
+            strip = upsample_and_convolve(conv, rows, (1, int(self.wrap_columns)))[0]
             moments.add(strip)
             out[:, first:last] = strip
         return out, moments

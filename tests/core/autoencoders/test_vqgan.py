@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.autograd import grad
 
-from tessera.core.autoencoders.blocks import AttentionBlock, Downsample, ResidualBlock, double
+from tessera.core.autoencoders.blocks import AttentionBlock, Downsample, ResidualBlock, upsample_and_convolve
 from tessera.core.autoencoders.vqgan import VQGAN, Decoder, Encoder, VQGANConfig
 
 TINY = {
@@ -99,13 +99,13 @@ def test_downsampling_pads_right_and_bottom_only():
 
 
 @pytest.mark.parametrize("halo", [(0, 0), (1, 0), (1, 1)])
-def test_doubling_is_nearest_neighbor_then_a_convolution_and_so_is_its_gradient(halo):
+def test_upsampling_is_nearest_neighbor_then_a_convolution_and_so_is_its_gradient(halo):
     torch.manual_seed(0)
     conv, x = nn.Conv2d(6, 6, 3, padding=1), torch.randn(2, 6, 7, 5, requires_grad=True)
     wanted = conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
     rows, columns = (2 * n for n in halo)
     wanted = wanted[:, :, rows : wanted.shape[2] - rows, columns : wanted.shape[3] - columns]
-    made = double(conv, x, halo)
+    made = upsample_and_convolve(conv, x, halo)
     torch.testing.assert_close(made, wanted)
     leaves, seed = (x, conv.weight, conv.bias), torch.randn_like(wanted)
     for ours, theirs in zip(grad(made, leaves, seed), grad(wanted, leaves, seed), strict=True):
