@@ -23,6 +23,7 @@ COUNT_PREVIEWS = """() => {
     for (const name of ["b_preview", "b_preview_with_metadata"])
         app.api.addEventListener(name, () => { window.previews++; }, {once: true});
 }"""
+SAYS = """() => app.canvas.graph.getNodeById(2).widgets.some((one) => /cells in .* codes a pass/.test(one.value))"""
 GOES_ON = """() => new Promise((done) => {
     const before = app.canvas.frame;
     app.canvas.setDirty(true, true);
@@ -65,4 +66,6 @@ def test_finished_pictures_take_the_place_of_the_preview(screen, kind):
     if not screen.vue:  # Vue nodes may show one at a time, or small ones of all
         assert len(addresses) == len(made)
     assert all(any(name in address for name in made) for address in addresses)
+    if kind == "TesseraSampleCodes":
+        assert screen.page.evaluate(SAYS)
     assert screen.page.evaluate(GOES_ON)  # the page still draws

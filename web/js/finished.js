@@ -83,3 +83,23 @@ for (const end of ["execution_success", "execution_error", "execution_interrupte
 api.addEventListener("executed", ({ detail }) => {
   if (detail.output?.tessera_finished) dropPreview(detail);
 });
+
+// What our nodes said last, how long it took or why nothing was painted, stays on them: newer front ends take such texts
+// away when a run ends, so they are told once more.
+const SETTLED = 300; // milliseconds after the end of a run
+let [said, before] = [{}, {}]; // in this run and in the one before: node -> its last text
+
+api.addEventListener("execution_start", () => { [said, before] = [{}, said]; });
+api.addEventListener("execution_cached", ({ detail }) => {
+  for (const node of detail.nodes ?? []) if (node in before) said[node] = before[node];
+});
+api.addEventListener("progress_text", ({ detail }) => {
+  if (nodeOf(String(detail.nodeId))?.type?.startsWith("Tessera")) said[detail.nodeId] = detail.text;
+});
+for (const end of ["execution_success", "execution_error", "execution_interrupted"]) {
+  api.addEventListener(end, () => setTimeout(() => {
+    for (const [nodeId, text] of Object.entries(said)) {
+      api.dispatchEvent(new CustomEvent("progress_text", { detail: { nodeId, text } }));
+    }
+  }, SETTLED));
+}
