@@ -11,7 +11,7 @@ from .host.handles import Precision, open_bundle, open_vqgan
 from .host.images import to_image
 from .host.published import open_published
 
-EXAMPLES = ["photograph.jpg", "drawing.png"]  # in assets, with their origin
+EXAMPLES = ["photograph.jpg", "drawing.png", "blobs.png"]  # in assets, with their origin
 CATALOGUE = read_catalogue()
 BESIDE = " - "  # between a name and what the model paints; the name alone counts
 
