@@ -20,6 +20,7 @@ __all__ = [
     "SampleResult",
     "SamplingSettings",
     "SamplingState",
+    "Sketch",
     "Sliding",
     "Transformer",
     "TransformerConfig",

@@ -12,6 +12,7 @@ from ..core.bundle import Bundle
 from ..core.canvas.canvas import Canvas
 from ..core.conditions.base import Condition
 from ..core.conditions.edges import canny
+from ..core.conditions.sketch import Sketch
 from ..core.geometry import Window
 from ..core.images.io import open_image, to_pil, to_tensor
 from ..core.images.resize import fit_square
@@ -25,13 +26,13 @@ from ..core.sampling.settings import SamplingSettings
 from .report import Report
 
 ABOUT = """\
-The embedded edge model, edges of the two example pictures, the share of cells in percent whose code changes when the
-temperature does and the seed stays. *One cell*: the codes before it stay the same, so that nothing can be less than the
-total variation between the two distributions. *Whole picture*: drawn from the first cell on, so that changes feed on
-themselves. *Gumbel* is the draw of this repository, a number for each cell and code; *sorted* the usual alternative,
-one uniform number for each cell, looked up in the cumulative distribution, likeliest codes first."""
+The embedded model, lines and colors of the two example pictures, the share of cells in percent whose code changes
+when the temperature does and the seed stays. *One cell*: the codes before it stay the same, so that nothing can be
+less than the total variation between the two distributions. *Whole picture*: drawn from the first cell on, so that
+changes feed on themselves. *Gumbel* is the draw of this repository, a number for each cell and code; *sorted* the
+usual alternative, one uniform number for each cell, looked up in the cumulative distribution, likeliest codes first."""
 
-EXAMPLES = ("photograph.jpg", "drawing.png")
+EXAMPLES = (("photograph.jpg", "photograph.jpg"), ("drawing.png", "blobs.png"))  # of lines, and of colors
 ROOT = Path(__file__).parent.parent
 CELL_PAIRS = ((0.8, 0.85), (1.0, 1.05), (1.0, 0.8))
 PICTURE_PAIRS = ((0.8, 0.82), (0.8, 0.85), (1.0, 1.05), (1.0, 0.8), (0.5, 0.6))
@@ -48,15 +49,20 @@ def draw_sorted(logits: Tensor, uniform: Tensor) -> Tensor:
 
 
 def embedded_conditions() -> tuple[Bundle, list[Condition]]:
-    """The embedded model and the edges of the example pictures."""
-    bundle = load(ROOT / "models" / "emoji-edges.safetensors")
-    return bundle, [bundle.condition(canny(image)) for image in example_images(bundle)]
+    """The embedded model and sketches of the example pictures."""
+    bundle = load(ROOT / "models" / "emoji-sketch.safetensors")
+    return bundle, [bundle.condition(sketch) for sketch in example_sketches(bundle)]
 
 
-def example_images(bundle: Bundle) -> list[Tensor]:
-    """The example pictures, one window large: each [1, 3, H, W]."""
-    side = bundle.prior.window * bundle.vqgan.config.stride
-    return [fit_square(to_tensor(open_image(ROOT / "assets" / name)), side) for name in EXAMPLES]
+def example_sketches(bundle: Bundle) -> list[Sketch]:
+    """Lines and colors of the example pictures, one window large."""
+    pairs = [[example_image(name, bundle.image_size) for name in names] for names in EXAMPLES]
+    return [Sketch(lines=canny(lines) / 2 + 0.5, colors=colors) for lines, colors in pairs]
+
+
+def example_image(name: str, side: int) -> Tensor:
+    """The middle of an example picture, [1, 3, side, side]."""
+    return fit_square(to_tensor(open_image(ROOT / "assets" / name)), side)
 
 
 @torch.inference_mode()
@@ -118,7 +124,7 @@ TEMPERATURES = (0.8, 0.85, 0.9, 0.95, 1.0)
 
 
 def write_pictures(folder: str | Path, seed: int = 1) -> None:
-    """The two pictures of docs/sampling.md: the drawing's edges and one seed at five temperatures, with either draw."""
+    """The two pictures of docs/sampling.md: the drawing and one seed at five temperatures, with either draw."""
     bundle, (_, condition) = embedded_conditions()
     side, cells = bundle.prior.window, bundle.prior.window**2
     keys = cell_keys(seed, 1, side, side).flatten(2)

@@ -1,4 +1,4 @@
-"""The embedded model and real edges: several codes a pass against one at a time, and against `generate`."""
+"""The embedded model and real sketches: several codes a pass against one at a time, and against `generate`."""
 
 from __future__ import annotations
 
@@ -10,27 +10,26 @@ from torch import Tensor
 
 from ..core.canvas.canvas import Canvas
 from ..core.conditions.base import Condition
-from ..core.conditions.edges import canny
+from ..core.conditions.sketch import Sketch
 from ..core.priors.base import Prior
-from ..core.priors.transformer import TransformerConfig
+from ..core.priors.llama import Llama, LlamaConfig
 from ..core.sampling.loop import sample_steps
 from ..core.sampling.settings import SamplingSettings
 from ..core.sampling.state import SamplingState
 from ..core.sampling.windows import Sliding
-from .coupling import embedded_conditions, example_images
+from .coupling import embedded_conditions, example_sketches
 from .report import Report
 from .sampling import gpt2_like, time_generate
-from .shapes import random_prior
 from .timing import alternate
 
 ABOUT = """\
-The embedded model on the edges of the two example pictures, temperature 1, one picture of 256 cells each, in the loop
-with all that belongs to it. *Several at a time* guesses and verifies as many codes a pass as pay, *one at a time* is
-the same loop held to one; both give the same codes, and how often they don't is counted. `generate` is that of the
-library transformers with its GPT-2 of equal size. The strided canvas has 16x32 cells, the edges of one picture twice
-side by side. *Nothing to guess* is a prior of the same shape with random weights, its head so large that each code
-hangs on all before it. *Codes a pass* counts passes over windows that stand still, with 16 cells a pass and with as
-many as the loop chooses."""
+The embedded model on lines and colors of the two example pictures, temperature 1, one picture of 256 cells each, in
+the loop with all that belongs to it. *Several at a time* guesses and verifies as many codes a pass as pay, *one at a
+time* is the same loop held to one; both give the same codes, and how often they don't is counted. `generate` is that
+of the library transformers with its GPT-2 of equal size. The strided canvas has 16x32 cells, one picture twice side
+by side. *Nothing to guess* is a prior of the same shape with random weights, its head so large that each code hangs
+on all before it. *Codes a pass* counts passes over windows that stand still, with 16 cells a pass and with as many as
+the loop chooses."""
 
 SEVERAL, ONE = "several at a time", "one at a time"
 WAYS = {SEVERAL: 0, ONE: 1}  # and the cells a pass; 0 chooses
@@ -72,10 +71,11 @@ def last_row_unknown(canvas: Canvas) -> Canvas:
     return Canvas.filled(canvas.indices).forget(unknown)
 
 
-def chaotic_prior(config: TransformerConfig) -> Prior:
+def chaotic_prior(config: LlamaConfig) -> Prior:
     """A prior whose codes can't be guessed."""
-    prior = random_prior(config)
-    prior.head.weight.mul_(HEAD)
+    torch.manual_seed(0)
+    prior = Llama(config).eval().requires_grad_(False)
+    torch.nn.init.normal_(prior.output.weight, std=0.02 * HEAD)
     return prior
 
 
@@ -87,11 +87,18 @@ def codes_a_pass(prior: Prior, conditions: list[Condition], canvas: Canvas, look
     return int((~canvas.known).sum()) * len(conditions) / (counted.passes + len(conditions))
 
 
+def tiled(sketch: Sketch, down: int, right: int) -> Sketch:
+    """A sketch side by side with itself."""
+    assert sketch.lines is not None
+    assert sketch.colors is not None
+    return Sketch(lines=sketch.lines.repeat(1, 1, down, right), colors=sketch.colors.repeat(1, 1, down, right))
+
+
 def measure(quick: bool) -> Report:
     """Ratios of times, codes a pass, and codes that differ."""
     bundle, conditions = embedded_conditions()
     prior, side, chaotic = bundle.prior, bundle.prior.window, chaotic_prior(bundle.prior.config)
-    wide = bundle.condition(canny(example_images(bundle)[1]).repeat(1, 1, 1, 2))
+    wide = bundle.condition(tiled(example_sketches(bundle)[1], 1, 2), (side, 2 * side))
     window, strided = Canvas.empty(1, side, side), Canvas.empty(1, side, 2 * side)
     if quick:
         window, strided = (last_row_unknown(canvas) for canvas in (window, strided))

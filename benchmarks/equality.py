@@ -10,23 +10,23 @@ from torch import Tensor
 from ..core.bundle import Bundle
 from ..core.canvas.canvas import Canvas
 from ..core.conditions.base import Condition
-from ..core.conditions.edges import canny
+from ..core.conditions.sketch import CELL, Sketch
 from ..core.geometry import Window
 from ..core.prefix import Prefix
 from ..core.sampling.logits import draw, warp
 from ..core.sampling.noise import cell_keys, gumbel
 from ..core.sampling.settings import SamplingSettings
 from ..core.sampling.windows import Sliding
-from .coupling import embedded_conditions, example_images
-from .embedded import last_row_unknown, paint
+from .coupling import embedded_conditions, example_sketches
+from .embedded import last_row_unknown, paint, tiled
 from .report import Report
 
 ABOUT = """\
-The embedded model on the edges of the two example pictures, temperature 1: codes that are the same, in percent, of
-pictures drawn in batches of eight, one cell at a time, and of the same pictures *several cells at a time*, one picture
-after the other, and *without a cache*: the whole window evaluated at once, every cell drawn anew from the codes before
-it. *Row schedules*: a canvas larger than the window, stride 4, one cell at a time and row after row, against 2, 4 or as
-many rows side by side as the loop chooses, several cells at a time."""
+The embedded model on lines and colors of the two example pictures, temperature 1: codes that are the same, in
+percent, of pictures drawn in batches of eight, one cell at a time, and of the same pictures *several cells at a
+time*, one picture after the other, and *without a cache*: the whole window evaluated at once, every cell drawn anew
+from the codes before it. *Row schedules*: a canvas larger than the window, stride 4, one cell at a time and row after
+row, against 2, 4 or as many rows side by side as the loop chooses, several cells at a time."""
 
 BATCH = 8
 PLAIN = SamplingSettings()
@@ -36,7 +36,7 @@ PLAIN = SamplingSettings()
 def draw_uncached(bundle: Bundle, condition: Condition, codes: Tensor, seed: int) -> Tensor:
     """Each cell of codes [B, h, w] drawn from those before it, without a cache: [B, h, w]."""
     side, cells = bundle.prior.window, codes.flatten(1)
-    prefix = Prefix.of(condition.prefix(Window(0, 0, side, side))).tokens.expand(len(cells), -1)
+    prefix = Prefix.of(condition.prefix(Window(0, 0, side, side))).expand(len(cells))
     keys = cell_keys(seed, len(codes), side, side).flatten(2)  # [2, B, cells]
     drawn = [
         draw(warp(logits, PLAIN, 1.0), gumbel(own, logits.shape[-1]))
@@ -80,8 +80,10 @@ def measure(quick: bool, first: int = 0, batches: int = 4) -> Report:
         for seed in range(first, first + batches * batch, batch):
             for name, number in count_window(bundle, condition, seed, canvas, batch).items():
                 counted[name] += number
-    edges = canny(example_images(bundle)[1]).repeat(1, 1, 2, 2)[..., : tall.size[0] * 16, : tall.size[1] * 16]
-    differ = count_rows(bundle, bundle.condition(edges), tall, first, rows)
+    both = tiled(example_sketches(bundle)[1], 2, 2)
+    height, width = (cells * CELL for cells in tall.size)
+    sketch = Sketch(lines=both.lines[..., :height, :width], colors=both.colors[..., :height, :width])
+    differ = count_rows(bundle, bundle.condition(sketch, tall.size), tall, first, rows)
     cells = counted.pop("cells")
     ratios = {"pictures": float(len(conditions) * batches * batch)}
     ratios |= {f"the same codes, {name}, %": 100 * (1 - number / cells) for name, number in counted.items()}

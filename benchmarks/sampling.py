@@ -109,7 +109,7 @@ def time_naive(prior: Transformer, lengths: int = 8) -> float:
     return sum(seconds_of(lambda n=n: token(n)) for n in middles) / lengths * count
 
 
-def gpt2_like(config: TransformerConfig) -> nn.Module:
+def gpt2_like(config: TransformerConfig | LlamaConfig) -> nn.Module:
     """GPT-2 of the same size. It needs no torchvision, and one built for another torch would keep it from loading."""
     hidden = "torchvision" not in sys.modules
     if hidden:
@@ -120,14 +120,15 @@ def gpt2_like(config: TransformerConfig) -> nn.Module:
         if hidden:
             del sys.modules["torchvision"]
     theirs = GPT2Config(
-        vocab_size=config.vocab_size, n_positions=config.context, n_embd=config.width, n_layer=config.layers,
-        n_head=config.heads, activation_function="gelu", attn_implementation="sdpa", bos_token_id=0, eos_token_id=0,
+        vocab_size=config.vocab_size, n_positions=config.prefix_length + config.window**2, n_embd=config.width,
+        n_layer=config.layers, n_head=config.heads, activation_function="gelu", attn_implementation="sdpa",
+        bos_token_id=0, eos_token_id=0,
     )  # fmt: skip
     return GPT2LMHeadModel(theirs).eval()
 
 
 @torch.inference_mode()
-def time_generate(theirs: nn.Module, config: TransformerConfig) -> float:
+def time_generate(theirs: nn.Module, config: TransformerConfig | LlamaConfig) -> float:
     """transformers' own loop with its cache, sampling among the 100 most likely codes."""
     prefix = torch.randint(1, config.vocab_size, (1, config.prefix_length))
     cells = config.window**2

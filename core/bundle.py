@@ -117,7 +117,7 @@ class Bundle:
 
     def sample(
         self,
-        condition: Condition | Tensor | list[Box] | str | list[str] | TextFeatures | None = None,
+        condition: Condition | Tensor | list[Box] | str | list[str] | TextFeatures | Sketch | None = None,
         *,
         canvas: Canvas | None = None,
         batch: int = 1,
@@ -143,7 +143,7 @@ class Bundle:
         settings = SamplingSettings(
             temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, guidance_scale=guidance_scale
         )
-        if condition is None or isinstance(condition, Tensor | list | str | TextFeatures):
+        if condition is None or isinstance(condition, Tensor | list | str | TextFeatures | Sketch):
             condition = self.condition(condition, canvas.size if canvas else None)
         if canvas is None:
             window = self.prior.config.window

@@ -14,8 +14,14 @@ from .canvas.canvas import Canvas
 from .canvas.codec import decode_canvas, encode_canvas
 from .conditions.base import Condition, repeat
 from .conditions.edges import canny
-from .conditions.kinds import KINDS
-from .prepared import PreparedCondition, condition_agreement, prepare_image_condition, prepare_unconditional
+from .conditions.sketch import Sketch
+from .prepared import (
+    PreparedCondition,
+    condition_agreement,
+    prepare_image_condition,
+    prepare_sketch,
+    prepare_unconditional,
+)
 from .sampling.likelihood import canvas_nll
 
 
@@ -36,7 +42,7 @@ def scores_of_real(bundle: Bundle, images: Tensor) -> dict[str, Tensor]:
     if (guided := _guided(bundle, images)) is not None:
         scores["likelihood"] = _likelihood(bundle, guided.condition, canvas)
         scores["agreement"] = condition_agreement(bundle, guided, decode_canvas(bundle.vqgan, canvas))
-    if config.unconditional or not KINDS[config.kind].takes_input:
+    if config.optional:
         nothing = prepare_unconditional(bundle, canvas).condition
         scores["free_likelihood"] = _likelihood(bundle, repeat(nothing, len(images)), canvas)
     if not scores:
@@ -47,13 +53,15 @@ def scores_of_real(bundle: Bundle, images: Tensor) -> dict[str, Tensor]:
 
 
 def _guided(bundle: Bundle, images: Tensor) -> PreparedCondition | None:
-    """By the edges of images, or by small ones; None where the model is guided by something else."""
+    """By the edges of images, with their colors, or by small ones; None where the model is guided by something else."""
     kind = bundle.condition_config.kind
     if kind == "edges":
         return prepare_image_condition(bundle, kind, canny(images))
     if kind == "low-resolution":
         small = F.interpolate(images, scale_factor=1 / bundle.condition_config.factor, mode="area")
         return prepare_image_condition(bundle, kind, small)
+    if kind == "sketch":
+        return prepare_sketch(bundle, Sketch(lines=canny(images) / 2 + 0.5, colors=images))
     return None
 
 

@@ -17,7 +17,7 @@ from .conditions.edges import canny
 from .conditions.kinds import KINDS
 from .conditions.layout import Box
 from .conditions.maps import colorize_labels
-from .conditions.sketch import CELL, Sketch
+from .conditions.sketch import CELL, Sketch, SketchCondition
 from .conditions.spatial import SpatialCondition
 from .conditions.text import TextFeatures
 from .geometry import Window
@@ -170,7 +170,7 @@ def prepare_unconditional(bundle: Bundle, canvas: Canvas | None) -> PreparedCond
         ValueError: the bundle wants to be guided, and has not learned to paint freely.
     """
     config = bundle.condition_config
-    if KINDS[config.kind].takes_input and not config.unconditional:
+    if not config.optional:
         raise ValueError(f"this model is guided by {config.kind}; give it a condition of that kind")
     canvas = canvas or bundle.empty_canvas(1)
     return PreparedCondition(bundle.condition(None, canvas.size), canvas)
@@ -205,8 +205,8 @@ def show_condition(bundle: Bundle, prepared: PreparedCondition) -> Tensor:
 def condition_agreement(bundle: Bundle, prepared: PreparedCondition, images: Tensor) -> Tensor:
     """How well images agree with the condition that guided them: [B] in 0..1.
 
-    For edges, `edge_agreement` of theirs with the condition's; for low resolution one minus half the mean difference
-    of the shrunken image and the condition's.
+    For edges, and the lines of a sketch, `edge_agreement` of theirs with the condition's; for low resolution, and a
+    sketch of colors alone, one minus half the mean difference of the shrunken image and the condition's.
 
     Args:
         images: [B, 3, H, W] in -1..1, as large as the canvas that is guided, or one condition for all of them.
@@ -214,14 +214,41 @@ def condition_agreement(bundle: Bundle, prepared: PreparedCondition, images: Ten
         ValueError: guided by something that an image can't be compared with.
     """
     kind = bundle.condition_config.kind
+    if isinstance(prepared.condition, SketchCondition):
+        return sketch_agreement(prepared.condition, prepared.canvas, bundle.vqgan.config.stride, images.cpu())
     if kind not in ("edges", "low-resolution"):
-        raise ValueError(f"this model is guided by {kind}; agreement is measured for edges and for low resolution")
+        raise ValueError(
+            f"this model is guided by {kind}; agreement is measured for edges, sketches and low resolution"
+        )
     wanted = show_condition(bundle, prepared).cpu()
     wanted = wanted.repeat(-(-len(images) // len(wanted)), 1, 1, 1)[: len(images)]
     if kind == "edges":
         return edge_agreement(canny(images.cpu()), wanted)
     small = F.interpolate(images.cpu(), wanted.shape[2:], mode="area")
     return 1 - (small - wanted).abs().mean((1, 2, 3)) / 2
+
+
+def sketch_agreement(condition: SketchCondition, canvas: Canvas, stride: int, images: Tensor) -> Tensor:
+    """`condition_agreement` of images [B, 3, H, W] with the lines of a sketch, or else with its colors.
+
+    Raises:
+        ValueError: it has neither.
+    """
+    guided = len(canvas.indices)
+    times = -(-len(images) // guided)
+
+    def for_each(part: Tensor) -> Tensor:
+        return part.expand(guided, -1, -1, -1).repeat(times, 1, 1, 1)[: len(images)]
+
+    if condition.lines is not None and condition.lines[:, 1].any():
+        sides = [side * stride for side in canvas.size]
+        lines = crop_padding(F.interpolate(condition.lines[:, :1], sides), canvas.padding, stride) * 2 - 1
+        return edge_agreement(canny(images), for_each(lines))
+    if condition.colors is None or not condition.colors[:, 3].any():
+        raise ValueError("the sketch has neither lines nor colors that a picture could agree with; give it some")
+    wanted, known = for_each(condition.colors).split([3, 1], 1)
+    means = F.adaptive_avg_pool2d(pad_to_multiple(images, stride), (wanted.shape[2], wanted.shape[3]))
+    return 1 - ((means - wanted).abs() * known).mean(1).sum((1, 2)) / known.sum((1, 2, 3)) / 2
 
 
 def expand_batch(prepared: PreparedCondition, canvas: Canvas | None, images: int) -> tuple[Condition, Canvas]:

@@ -13,7 +13,7 @@ import torch
 from tessera import __main__ as command_line
 
 ROOT = Path(__file__).resolve().parent.parent
-EMBEDDED = ROOT / "models" / "emoji-edges.safetensors"
+EMBEDDED = ROOT / "models" / "emoji-sketch.safetensors"
 # imports the checkout as `tessera` in a new process, then does what its argument says
 BOOTSTRAP = f"""
 import importlib.util, sys

@@ -67,6 +67,12 @@ class ConditionConfig:
         if self.offset < 0:
             raise ValueError(f"the condition's offset is {self.offset}; choose a row of the vocabulary, from 0")
 
+    @property
+    def optional(self) -> bool:
+        """Whether the prior also paints with nothing given."""
+        row = KINDS[self.kind]
+        return self.unconditional or not row.takes_input or row.empty is not None
+
 
 @dataclass(frozen=True)
 class ConditionContext:

@@ -120,11 +120,14 @@ class SketchCondition:
     tokens: [1, P] int64.
     control: [B or 1, h, w, N, C], of all cells of the canvas.
     unconditional: the same canvas with nothing asked for; None of itself.
+    lines, colors: what was encoded, as `SketchEncoder` takes it, to compare images with.
     """
 
     tokens: Tensor
     control: Tensor
     unconditional: SketchCondition | None = None
+    lines: Tensor | None = None
+    colors: Tensor | None = None
 
     @property
     def canvas_size(self) -> tuple[int, int]:
@@ -158,15 +161,17 @@ def sketch_condition(
         )
     weight = encoder.out.weight
 
-    def of(some: Sketch) -> tuple[Tensor, Tensor]:
+    def of(some: Sketch, unconditional: SketchCondition | None) -> SketchCondition:
         tokens = sketch_tokens(some, slots, first, styles, words)
-        return tokens, encoder(*(part.to(weight) for part in sketch_inputs(some, *size))).float().cpu()
+        lines, colors = sketch_inputs(some, *size)
+        control = encoder(lines.to(weight), colors.to(weight)).float().cpu()
+        return SketchCondition(tokens, control, unconditional, lines, colors)
 
-    return SketchCondition(*of(sketch), SketchCondition(*of(Sketch())))
+    return of(sketch, of(Sketch(), None))
 
 
 def sketch_inputs(sketch: Sketch, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Lines and colors as `SketchEncoder` takes them, for a canvas of height x width cells."""
+    """Lines and colors as `SketchEncoder` takes them, as many of both, for a canvas of height x width cells."""
     blank = torch.zeros(1, 1, height * CELL, width * CELL)
     lines = torch.cat([blank, blank], 1)
     if sketch.lines is not None:
@@ -182,7 +187,8 @@ def sketch_inputs(sketch: Sketch, height: int, width: int) -> tuple[Tensor, Tens
             means = F.adaptive_avg_pool2d(sketch.colors * weights, spots) / shares.clamp(min=1e-6)
             given = (shares >= MIN_COLORED).float().expand(len(means), -1, -1, -1)
         colors = torch.cat([means * given, given], 1)
-    return lines, colors
+    images = max(len(lines), len(colors))
+    return lines.expand(images, -1, -1, -1), colors.expand(images, -1, -1, -1)
 
 
 def show_sketch(lines: Tensor, colors: Tensor) -> Tensor:

@@ -100,8 +100,8 @@ class TrainPrior(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "condition_file", options=[NOTHING, *files], default=NOTHING,
-                    tooltip="For edges, the VQGAN that encodes them, or a whole model guided by edges, such as the one "
-                    "that comes with Tessera.",
+                    tooltip="For edges, the VQGAN that encodes them: one trained on edges, or one of pictures, such as "
+                    "emoji-sketch's; or a whole model guided by edges.",
                 ),
                 io.Int.Input(
                     "layers", default=8, min=1, max=96, tooltip="Of the transformer: 8 learn a few thousand drawings."

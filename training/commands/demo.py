@@ -1,29 +1,40 @@
-"""Edges of a picture to new pictures, with the embedded model: a contact sheet and the single pictures.
+"""Pictures anew from their lines and colors, with the embedded models: a contact sheet and the single pictures.
 
-Each input gives a row for each temperature. Pictures in a row differ by seed; below one another they share it,
-so a column shows what temperature alone does.
+A line drawing has no colors; the model of colors invents a mosaic of them for each of its pictures. Each input gives a
+row for each temperature. Pictures in a row differ by seed; below one another they share it, so a column shows what
+temperature alone does.
 """
+
+from __future__ import annotations
 
 import argparse
 import itertools
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .arguments import file_path
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...core.conditions.sketch import Sketch
+
 ROOT = Path(__file__).parent.parent.parent
-BUNDLE = ROOT / "models" / "emoji-edges.safetensors"
+BUNDLE, COLORS = (ROOT / "models" / f"emoji-{name}.safetensors" for name in ("sketch", "colors"))
 PHOTOGRAPH, DRAWING = ROOT / "assets" / "photograph.jpg", ROOT / "assets" / "drawing.png"
-TEMPERATURES = [0.5, 0.8, 1.0]
+TEMPERATURES, GUIDANCE = [0.5, 0.8, 1.0], 1.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument(
-        "--picture", type=file_path, nargs="*", default=[PHOTOGRAPH], help="pictures to take the edges of"
+        "--picture", type=file_path, nargs="*", default=[PHOTOGRAPH], help="pictures to take lines and colors of"
     )
     parser.add_argument("--drawing", type=file_path, nargs="*", default=[DRAWING], help="line drawings, dark on light")
     parser.add_argument("--bundle", type=file_path, default=BUNDLE, help="model file (default: the embedded one)")
+    parser.add_argument("--colors", type=file_path, default=COLORS, help="model of colors (default: the embedded one)")
     parser.add_argument("--output", type=file_path, default=Path("out/demo"), help="folder for the pictures")
     parser.add_argument("--samples", type=int, default=4, help="pictures for each input and temperature (default 4)")
     parser.add_argument(
@@ -31,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="boldness, 0 to 100; 1 is the model as trained (default 0.5 0.8 1.0)",
     )  # fmt: skip
     parser.add_argument(
-        "--guidance", type=float, help="how strongly the edges pull: 1 is off, 2 doubles (default: 2 if the model can)"
+        "--guidance", type=float, default=GUIDANCE, help="how strongly lines and colors pull: 1 is off (default 1.5)"
     )
     parser.add_argument("--top-k", type=int, default=0, help="draw among the k most likely codes; 0 is off")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same pictures (default 0)")
@@ -43,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from PIL import Image
     from tqdm import tqdm
 
-    from ...core.conditions.edges import canny, centerlines
+    from ...core.conditions.sketch import show_sketch, sketch_inputs
     from ...core.images.io import open_image, to_pil, to_tensor
     from ...core.images.resize import fit_square
     from ...core.images.sheet import contact_sheet
@@ -56,20 +67,25 @@ def run(args: argparse.Namespace) -> int:
     if args.samples < 1:
         raise ValueError(f"--samples is {args.samples}; ask for at least 1")
     inputs = [(name, to_tensor(open_image(path)), drawn) for name, path, drawn in named(args.picture, args.drawing)]
-    bundle = load(args.bundle)
-    if (kind := bundle.condition_config.kind) != "edges":
-        raise ValueError(f"{args.bundle.name} is guided by {kind}; the demo only has edges, choose another --bundle")
-    guidance = (2.0 if bundle.condition_config.unconditional else 1.0) if args.guidance is None else args.guidance
-    settings = [SamplingSettings(temperature=t, top_k=args.top_k, guidance_scale=guidance) for t in args.temperature]
-    side = bundle.prior.config.window * bundle.vqgan.config.stride
-    cells = bundle.prior.config.window**2 * len(inputs) * len(settings)
+    bundle, colors = (load(path) for path in (args.bundle, args.colors))
+    for path, model in ((args.bundle, bundle), (args.colors, colors)):
+        if (kind := model.condition_config.kind) != "sketch":
+            raise ValueError(f"{path.name} is guided by {kind}; the demo gives sketches, choose another model")
+    settings = [
+        SamplingSettings(temperature=t, top_k=args.top_k, guidance_scale=args.guidance) for t in args.temperature
+    ]
+    window = bundle.prior.window
+    cells = window**2 * len(inputs) * len(settings)
     rows: list[tuple[str, list[Image.Image]]] = []
     with tqdm(total=cells, unit="cell", file=sys.stdout, disable=None) as bar:
         for name, picture, drawn in inputs:
-            square = fit_square(picture, side)
-            lines = centerlines(square) if drawn else canny(square)
-            condition = bundle.condition(lines)
-            guides = to_pil(torch.cat([square, lines.expand(-1, 3, -1, -1)]))
+            sketch = sketch_of(picture, drawn, bundle.image_size)
+            if drawn:
+                asked = colors.condition(sketch_of(picture, drawn, colors.image_size))
+                sketch = replace(sketch, colors=colors.sample(asked, batch=args.samples, seed=args.seed).images)
+            condition = bundle.condition(sketch)
+            seen = show_sketch(*sketch_inputs(sketch, window, window))
+            guides = to_pil(torch.cat([fit_square(picture, bundle.image_size), seen[:1]]))
             for setting in settings:
                 state = SamplingState.start(bundle.empty_canvas(args.samples), args.seed)
                 for _ in sample_steps(bundle.prior, condition, state, setting):
@@ -82,6 +98,17 @@ def run(args: argparse.Namespace) -> int:
     save_image(contact_sheet(rows), args.output / "contact-sheet.png")
     print(f"{len(rows) * args.samples} pictures and {args.output / 'contact-sheet.png'}")
     return 0
+
+
+def sketch_of(picture: Tensor, drawn: bool, side: int) -> Sketch:
+    """The lines of a picture [1, 3, H, W] on a square of `side` pixels; its colors too if it is no drawing."""
+    from ...core.conditions.edges import extract_lines
+    from ...core.conditions.sketch import Sketch
+    from ...core.images.resize import fit_square
+
+    square = fit_square(picture, side)
+    lines = extract_lines(square, "drawing" if drawn else "photograph") / 2 + 0.5
+    return Sketch(lines=lines, colors=None if drawn else square)
 
 
 def named(pictures: list[Path], drawings: list[Path]) -> list[tuple[str, Path, bool]]:

@@ -25,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", type=file_path, help="folder of the JSON files; the output folder if left out")
     parser.add_argument("--document", type=file_path, help="also write all results there into this Markdown file")
     parser.add_argument(
-        "--vqgan", type=file_path, default=EMBEDDED / "emoji-edges.safetensors",
-        help="bundle guided by edges, whose codes priors learn",
+        "--vqgan", type=file_path, required=True,
+        help="bundle guided by edges, whose codes priors learn; emoji-prior.yaml and what it names make one",
     )  # fmt: skip
     parser.add_argument(
         "--clip", type=file_path, default=EMBEDDED / "emoji-clip.safetensors",

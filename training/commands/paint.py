@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
-VQGAN, CLIP = ROOT / "models" / "emoji-edges.safetensors", ROOT / "models" / "emoji-clip.safetensors"
+VQGAN, CLIP = ROOT / "models" / "emoji-sketch.safetensors", ROOT / "models" / "emoji-clip.safetensors"
 FRAMES_A_SECOND = 12
 FREE = 16  # pictures to choose a beginning from
 

@@ -1,6 +1,9 @@
 import pytest
 import torch
 
+from tessera.core.bundle_file import load_bundle
+from tessera.core.calibration import scores_of_real
+from tessera.core.conditions.edges import canny
 from tessera.core.conditions.sketch import (
     Sketch,
     SketchConfig,
@@ -11,6 +14,8 @@ from tessera.core.conditions.sketch import (
 )
 from tessera.core.conditions.vocabulary import Vocabulary
 from tessera.core.geometry import Window
+from tessera.core.prepared import condition_agreement, prepare_sketch, prepare_unconditional
+from tessera.tests.core.worded_bundles import save_sketch_bundle
 
 
 def test_tokens_are_style_then_words_by_number_then_nothing():
@@ -76,3 +81,48 @@ def test_lines_of_another_size_than_the_canvas_are_refused():
 def test_a_word_that_there_is_not_is_refused():
     with pytest.raises(ValueError, match="words 0 to 1; give one of these"):
         sketch_tokens(Sketch(words=(2,)), 2, 50, 1, 2)
+
+
+def test_a_picture_agrees_with_the_lines_of_its_sketch_or_else_with_its_colors(tmp_path):
+    save_sketch_bundle(tmp_path / "sketch.safetensors", window=2)
+    bundle = load_bundle(tmp_path / "sketch.safetensors")
+    picture = torch.ones(1, 3, 58, 90)
+    picture[:, 1:, 8:40, 16:60] = -1  # a red square on white; sides that are no multiples of a cell
+    lines, other = canny(picture) / 2 + 0.5, picture.flip(1)
+
+    def agreements(sketch: Sketch) -> list[float]:
+        prepared = prepare_sketch(bundle, sketch)
+        return condition_agreement(bundle, prepared, torch.cat([picture, other, picture.roll(24, 3)])).tolist()
+
+    same, recolored, moved = agreements(Sketch(lines=lines, colors=picture))
+    assert same == 1
+    assert min(same, recolored) > 0.9 > 0.6 > moved
+    same, recolored, moved = agreements(Sketch(colors=picture))
+    assert same == pytest.approx(1)
+    assert same > recolored + 0.05
+    assert same > moved + 0.05
+    with pytest.raises(ValueError, match="neither lines nor colors"):
+        agreements(Sketch(style=1))
+
+
+def test_what_real_images_reach_is_told_of_sketches_too_and_nothing_needs_to_be_given(tmp_path):
+    save_sketch_bundle(tmp_path / "sketch.safetensors", window=2)
+    bundle = load_bundle(tmp_path / "sketch.safetensors")
+    scores = scores_of_real(bundle, torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1)
+    assert set(scores) == {"likelihood", "agreement", "free_likelihood"}
+    assert all(((score >= 0) & (score <= 1)).all() for score in scores.values())
+    asked = bundle.sample(Sketch(style=1, colors=torch.ones(1, 3, 32, 32)), batch=2, seed=3)
+    assert asked.images.shape == (2, 3, 32, 32)
+    free = bundle.sample(prepare_unconditional(bundle, None).condition, seed=3)
+    assert torch.equal(free.canvas.indices, bundle.sample(seed=3).canvas.indices)
+
+
+def test_one_drawing_is_colored_in_several_ways(tmp_path):
+    save_sketch_bundle(tmp_path / "sketch.safetensors", window=2)
+    bundle = load_bundle(tmp_path / "sketch.safetensors")
+    lines, colors = torch.eye(32)[None, None], torch.stack([torch.ones(3, 8, 8), -torch.ones(3, 8, 8)])
+    both = bundle.condition(Sketch(lines=lines, colors=colors))
+    alone = [bundle.condition(Sketch(lines=lines, colors=one[None])) for one in colors]
+    torch.testing.assert_close(both.control, torch.cat([one.control for one in alone]))
+    assert not torch.equal(*both.control)
+    assert len(bundle.sample(both, batch=2).images) == 4

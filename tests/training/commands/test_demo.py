@@ -9,7 +9,7 @@ from PIL import Image
 from tessera.__main__ import main
 from tessera.core.bundle_file import load_bundle
 from tessera.core.storage.model_file import read_model_file
-from tessera.training.commands.demo import BUNDLE, DRAWING, PHOTOGRAPH, named
+from tessera.training.commands.demo import BUNDLE, COLORS, DRAWING, PHOTOGRAPH, named
 
 
 def pixels(path) -> np.ndarray:
@@ -25,13 +25,15 @@ def made(tmp_path_factory):
 
 
 def test_the_embedded_bundle_is_small_and_says_where_it_comes_from():
-    assert BUNDLE.stat().st_size <= 40e6
-    file = read_model_file(BUNDLE)
-    assert "Noto Emoji" in file.trained_on
-    assert "Apache-2.0" in file.license
-    bundle = load_bundle(BUNDLE)
-    assert bundle.condition_config.kind == "edges"
-    assert bundle.prior.config.window * bundle.vqgan.config.stride == 256
+    assert sum(path.stat().st_size for path in BUNDLE.parent.glob("*.safetensors")) <= 64 * 2**20
+    for path, side in ((BUNDLE, 256), (COLORS, 128)):
+        file = read_model_file(path)
+        assert "Twemoji" in file.trained_on
+        assert "CC-BY-4.0" in file.license
+        bundle = load_bundle(path)
+        assert bundle.condition_config.kind == "sketch"
+        assert len(bundle.vocabulary.styles) == 11
+        assert bundle.image_size == side
 
 
 @pytest.mark.slow
