@@ -21,7 +21,7 @@ from ..autoencoders.base import FirstStage
 from ..bundle import Bundle
 from ..canvas.canvas import Canvas
 from ..canvas.codec import decode_canvas, encode_canvas
-from ..conditions.base import repeat
+from ..conditions.base import Condition, repeat
 from ..sampling.loop import sample_steps
 from ..sampling.settings import SamplingSettings
 from ..sampling.state import Progress, SamplingState
@@ -79,20 +79,22 @@ def best_of_free(
     count: int,
     seed: int,
     tell: Callable[[Progress], None],
+    condition: Condition | None = None,
 ) -> Canvas:
-    """The one of `count` images that a prior paints by itself that fits the words best, to begin with.
+    """The one of `count` images that a prior paints that fits the words best, to begin with.
 
     Args:
         prompts: those of words that attract count.
         size: height and width in pixels, made up to whole cells.
         tell: called after each cell.
+        condition: what guides them, one or `count`; None for nothing.
     Raises:
-        ValueError: a prior that has not learned to paint freely, or no words.
+        ValueError: a prior that has not learned to paint freely and is not guided, or no words.
     """
     words = [prompt.text for prompt in prompts if prompt.text and prompt.weight > 0]
     empty = Canvas.empty(count, *(-(-side // bundle.vqgan.config.stride) for side in size))
     state = SamplingState.start(empty, seed)
-    condition = repeat(bundle.condition(None, empty.size), count)
+    condition = repeat(bundle.condition(None, empty.size), count) if condition is None else condition
     for event in sample_steps(bundle.prior, condition, state, SamplingSettings()):
         tell(event)
     state.move_to(torch.device("cpu"))

@@ -3,14 +3,21 @@
 A text ending in .mp4 behind --output makes a film: scenes separated by ^, told one after the other.
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ...core.bundle import Bundle
+    from ...core.clip.prompts import Prompt
+    from ...core.conditions.base import Condition
 
 ROOT = Path(__file__).parent.parent.parent
-VQGAN, CLIP = ROOT / "models" / "emoji-sketch.safetensors", ROOT / "models" / "emoji-clip.safetensors"
+VQGAN, COLORS, CLIP = (ROOT / "models" / f"emoji-{name}.safetensors" for name in ("sketch", "colors", "clip"))
 FRAMES_A_SECOND = 12
 FREE = 16  # pictures to choose a beginning from
 
@@ -32,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--begin", type=Path, metavar="PICTURE", help="begin with a picture")
     parser.add_argument(
         "--free", type=int, metavar="N",
-        help="begin with the one of N freely painted pictures that fits the words best, where a model paints by itself "
-        "as the embedded one does (there 16); 0 for soft noise",
+        help="begin with the one of N pictures of a model that fits the words best (default 16 with the embedded one, "
+        "which paints mosaics that emoji-colors makes of the words); 0 for soft noise",
     )  # fmt: skip
     parser.add_argument(
         "--rate", type=float,
@@ -110,8 +117,9 @@ def run(args: argparse.Namespace) -> int:
     elif painter:
         painter.prior.to(device)
         with tqdm(desc=f"{free} free pictures", unit="cell", file=sys.stdout, disable=None) as bar:
+            said = mosaics(painter, scenes[0], (height, width), free, args.seed) if args.vqgan == VQGAN else None
             begun = best_of_free(
-                painter, models[0], scenes[0], (height, width), free, args.seed, lambda event: advance(bar, event)
+                painter, models[0], scenes[0], (height, width), free, args.seed, lambda event: advance(bar, event), said
             )
         state = from_canvas(vqgan, begun, args.seed)
     else:
@@ -142,6 +150,21 @@ def run(args: argparse.Namespace) -> int:
         for text, score in zip(words, score_texts(judge, (image + 1) / 2, words)[0].tolist(), strict=True):
             print(f"{score:.3f} {text}")
     return 0
+
+
+def mosaics(painter: Bundle, prompts: list[Prompt], size: tuple[int, int], count: int, seed: int) -> Condition:
+    """Mosaics of colors that the embedded model makes of the words, to guide the painter of pictures."""
+    from ...core.canvas.canvas import Canvas
+    from ...core.conditions.sketch import CELL, WORDS, Sketch
+    from ...core.loading import load
+
+    colors = load(COLORS)
+    text = ", ".join(prompt.text for prompt in prompts if prompt.text and prompt.weight > 0)
+    assert colors.vocabulary is not None
+    asked = Sketch(words=colors.vocabulary.read(text, WORDS).words)
+    height, width = (-(-side // (2 * CELL)) for side in size)  # two cells a side
+    made = colors.sample(asked, canvas=Canvas.empty(1, height, width), batch=count, seed=seed).images
+    return painter.condition(Sketch(colors=made), (-(-size[0] // CELL), -(-size[1] // CELL)))
 
 
 def advance(bar: Any, event: Any) -> None:
