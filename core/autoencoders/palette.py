@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..storage.kinds import Kind
 from .base import FirstStage
-from .nearest import as_rows
+from .nearest import as_rows, nearest_code
 from .quantizers import Quantized, VectorQuantizer
 
 LEVELS = 32  # of a color's parts between 0 and 1 that look different
@@ -57,11 +57,13 @@ class Palette(nn.Module, FirstStage):
     @classmethod
     def of_images(cls, images: Tensor, colors: int = 512, rounds: int = 20, seed: int = 0, stride: int = 1) -> Palette:
         """The palette that k-means finds in the cells of images [N, 3, H, W] in -1..1. Colors that look alike count
-        once, or a white ground would take half of the palette."""
+        once, or a white ground would take half of the palette; the most frequent one, a ground's, is kept as it is."""
         palette = cls(PaletteConfig(codebook_size=colors, stride=stride))
         rows = as_rows(palette.encode(images))
-        distinct = ((rows * LEVELS).round() / LEVELS).unique(dim=0)
+        distinct, counts = ((rows * LEVELS).round() / LEVELS).unique(dim=0, return_counts=True)
         palette.codebook.init_kmeans(distinct, torch.Generator().manual_seed(seed), rounds)
+        ground = distinct[counts.argmax()][None]
+        palette.codebook.embedding.weight.data[nearest_code(ground, palette.codebook.codes)] = ground
         return palette.eval().requires_grad_(False)
 
     @property

@@ -24,7 +24,8 @@ claim is decided where the 95 % interval of a paired bootstrap over held-out dra
 
 What is kept here is of `--size small`: minutes of a processor for each row, which end long before anything has
 converged. What it decides is decided of small models that have only begun to learn, on emoji. `--size paper` names the
-paper's sizes, for whoever has its pictures and accelerators.
+paper's sizes, for whoever has its pictures and accelerators. Priors learned the codes of small first stages of pictures
+and edges (`emoji-vqgan.yaml`, `emoji-edges.yaml`), bundled by `emoji-prior.yaml`'s run; any such bundle is `--vqgan`.
 """
 
 

@@ -65,6 +65,7 @@ def test_a_ground_of_one_color_does_not_take_the_palette():
     palette = Palette.of_images(pictures, colors=64)
     colored = (decode_canvas(palette, encode_canvas(palette, pictures)) - pictures)[:, :, :4, :4]
     assert colored.abs().mean() < 0.05
+    assert (palette.codebook.codes == 1).all(1).any()  # the ground's own white
 
 
 def test_a_gray_picture_of_one_channel_is_refused():
