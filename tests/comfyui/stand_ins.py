@@ -21,7 +21,7 @@ from tessera.tests.core.checkpoints.llamagen_layout import (
 from tessera.tests.core.checkpoints.original_layout import write_lightning
 from tessera.tests.core.checkpoints.released_shapes import prior_state
 from tessera.tests.core.conditions.tiny_text_encoder import write_text_encoder
-from tessera.tests.core.worded_bundles import save_caption_bundle, save_sketch_bundle
+from tessera.tests.core.worded_bundles import save_caption_bundle
 
 TAMING = {
     "drin": "depth", "sflckr": "segmentation", "cin": "class", "scenes_coco": "layout", "faceshq": "coordinates",
@@ -52,5 +52,4 @@ def write_stand_ins(models: Path) -> None:
     image_gpt.mkdir()
     torch.save(random_image_gpt(image_gpt, PIXELS)[0].state_dict(), image_gpt / "pytorch_model.bin")
     save_caption_bundle(priors / "words.safetensors", WINDOW)
-    save_sketch_bundle(priors / "sketch.safetensors", WINDOW)
     write_text_encoder(models / "text_encoders" / ENCODER, FEATURES)

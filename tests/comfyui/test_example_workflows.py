@@ -17,14 +17,15 @@ from PIL import Image
 from tessera.core.bundle_file import load_bundle
 from tessera.core.canvas.codec import decode_canvas
 from tessera.core.conditions.edges import canny
+from tessera.core.conditions.sketch import Sketch
 from tessera.core.images.io import open_image, to_tensor
 from tessera.core.images.resize import fit
-from tessera.core.prepared import prepare_image_condition
+from tessera.core.prepared import prepare_sketch
 from tessera.core.sampling.loop import sample
 from tessera.core.sampling.settings import SamplingSettings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-MODEL = ROOT / "models" / "emoji-edges.safetensors"
+MODEL = ROOT / "models" / "emoji-sketch.safetensors"
 WORKFLOWS = sorted((ROOT / "workflows" / "api").glob("*.json"))
 PAINTING = {"TesseraSampleCodes", "TesseraSweepSettings", "TesseraBestOf", "TesseraAnimateTemperature"}
 DIFFUSION = "54-tiles-first-then-diffusion"  # needs a checkpoint of other people
@@ -49,7 +50,7 @@ def test_workflow_makes_what_core_makes(server):
     made = server.pictures(server.run(prompt), name)
     bundle = load_bundle(MODEL)
     picture = fit(to_tensor(open_image(ROOT / "assets" / "photograph.jpg")), "square", 256)
-    guide = prepare_image_condition(bundle, "edges", canny(picture))
+    guide = prepare_sketch(bundle, Sketch(lines=canny(picture) / 2 + 0.5, colors=picture))
     (settings,) = (node["inputs"] for node in prompt.values() if node["class_type"] == "TesseraSamplingSettings")
     settings = {{"guidance": "guidance_scale"}.get(name, name): value for name, value in settings.items()}
     state = sample(bundle.prior, guide.condition, guide.canvas.repeat(4), 0, SamplingSettings(**settings))

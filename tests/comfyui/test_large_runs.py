@@ -1,8 +1,6 @@
 """Canvases larger than the window in a real ComfyUI: sliding, wrapping, planning, super-resolution, scene layouts."""
 
-import json
 import re
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +13,6 @@ from tessera.core.sampling.loop import sample
 from tessera.core.sampling.settings import SamplingSettings
 from tessera.core.sampling.windows import Sliding
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 PLAN = r"\d+ cells through \d+ windows: about \d+ s, \d+ MB"
 
 
@@ -89,20 +86,21 @@ def test_width_that_can_not_wrap_gets_one_sentence(server):
     assert "\n" not in report.error
 
 
-def test_super_resolution_workflow_runs_with_a_random_model(server):
-    prompt = json.loads((ROOT / "workflows" / "api" / "17-super-resolution.json").read_text(encoding="utf-8"))
-    (example,) = (name for name, one in prompt.items() if one["class_type"] == "TesseraExamplePicture")
-    for one in prompt.values():  # a model that paints twice as large, in cells of 4 pixels
-        if one["class_type"] == "TesseraLoadBundle":
-            one["inputs"]["file"] = "low-resolution.safetensors"
-        if one["class_type"] == "TesseraSlidingWindow":
-            one["inputs"]["stride"] = "2"
-        if one["class_type"] == "ImageScale" and one["inputs"]["image"] == [example, 0]:
-            one["inputs"].update(width=28, height=20)
+def test_small_picture_of_any_size_becomes_a_larger_one(server):
+    prompt = {
+        "1": node("TesseraLoadBundle", file="low-resolution.safetensors"),  # twice as large
+        "2": node("TesseraExamplePicture", picture="drawing.png"),
+        "3": node("ImageScale", image=["2", 0], upscale_method="lanczos", width=28, height=20, crop="center"),
+        "4": node("TesseraLowResolution", model=["1", 0], image=["3", 0], size="original size"),
+        "5": node("TesseraSlidingWindow", stride="2", wrap="none"),
+        "6": node(
+            "TesseraSampleCodes", model=["1", 0], condition=["4", 0], sliding=["5", 0], seed=0, pictures=1,
+            preview_every=0,
+        ),
+    }  # fmt: skip
     report = server.run(prompt)
     assert report.status == "success", report.error or report.refused
-    (name,) = (name for name, one in prompt.items() if one["class_type"] == "TesseraSampleCodes")
-    assert server.pictures(report, name).shape == (1, 40, 56, 3)  # twice as large
+    assert server.pictures(report, "6").shape == (1, 40, 56, 3)
 
 
 def test_boxes_guide_a_picture_and_are_shown(server):
