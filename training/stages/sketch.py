@@ -231,14 +231,11 @@ class SketchTask:
         )
 
     def adopt(self, bundle: Bundle) -> None:
-        """Take a bundle's weights for the averaged ones; ValueError if it is no bundle of sketches of this size."""
+        """Take a bundle's models, of any size, for the averaged ones; ValueError if it is no bundle of sketches."""
         if not isinstance(bundle.prior, Llama) or not isinstance(bundle.control, SketchEncoder):
             raise ValueError("the bundle is not guided by sketches; give one that `train sketch` made")
         own = self.averaged.module
-        if (bundle.prior.config, bundle.control.config) != (own.prior.config, own.encoder.config):
-            raise ValueError("the bundle's prior is of another size than the run's; give the run that made it")
-        own.prior.load_state_dict(bundle.prior.state_dict())
-        own.encoder.load_state_dict(bundle.control.state_dict())
+        own.prior, own.encoder = (part.to(self.device) for part in (bundle.prior, bundle.control))
 
     def bundle(self) -> Bundle:
         """The averaged weights with the VQGAN and the words that they were trained with."""
