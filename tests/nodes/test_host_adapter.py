@@ -59,7 +59,7 @@ def test_models_that_come_with_the_pack_are_offered(host, monkeypatch):
         (host.base / "own" / name).touch()
     adapter.register_model_folders()
     for folder in ("vq_transformer", "vqgan"):
-        assert adapter.model_files(folder) == ["emoji-sketch.safetensors", "emoji-colors.safetensors"]
+        assert adapter.model_files(folder) == ["emoji-colors.safetensors", "emoji-sketch.safetensors"]
 
 
 def test_loaded_model_is_fit_for_gradients_though_comfyui_runs_in_inference_mode(host, make_bundle):
