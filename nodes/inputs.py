@@ -50,7 +50,7 @@ def canvas_inputs() -> list[io.Input]:
     return [
         sockets.Condition.Input(
             "condition", optional=True,
-            tooltip="What guides the picture, such as Edges. Left open, nothing does: the model that comes with "
+            tooltip="What guides the picture, such as Sketch. Left open, nothing does: the model that comes with "
             "Tessera then paints what it likes, as do models that are guided by nothing or by coordinates.",
         ),
         sockets.Canvas.Input(
