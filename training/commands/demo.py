@@ -25,6 +25,8 @@ ROOT = Path(__file__).parent.parent.parent
 BUNDLE, COLORS = (ROOT / "models" / f"emoji-{name}.safetensors" for name in ("sketch", "colors"))
 PHOTOGRAPH, DRAWING = ROOT / "assets" / "photograph.jpg", ROOT / "assets" / "drawing.png"
 TEMPERATURES, GUIDANCE = [0.5, 0.8, 1.0], 1.5
+SHOWN = "strawberry"  # on the example drawing
+COLORS_GUIDANCE = 2.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--picture", type=file_path, nargs="*", default=[PHOTOGRAPH], help="pictures to take lines and colors of"
     )
     parser.add_argument("--drawing", type=file_path, nargs="*", default=[DRAWING], help="line drawings, dark on light")
+    parser.add_argument("--words", help="what the drawings show, which decides their colors")
     parser.add_argument("--bundle", type=file_path, default=BUNDLE, help="model file (default: the embedded one)")
     parser.add_argument("--colors", type=file_path, default=COLORS, help="model of colors (default: the embedded one)")
     parser.add_argument("--output", type=file_path, default=Path("out/demo"), help="folder for the pictures")
@@ -54,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from PIL import Image
     from tqdm import tqdm
 
-    from ...core.conditions.sketch import show_sketch, sketch_inputs
+    from ...core.conditions.sketch import WORDS, show_sketch, sketch_inputs
     from ...core.images.io import open_image, to_pil, to_tensor
     from ...core.images.resize import fit_square
     from ...core.images.sheet import contact_sheet
@@ -71,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
     for path, model in ((args.bundle, bundle), (args.colors, colors)):
         if (kind := model.condition_config.kind) != "sketch":
             raise ValueError(f"{path.name} is guided by {kind}; the demo gives sketches, choose another model")
+    said = (SHOWN if args.drawing == [DRAWING] else "") if args.words is None else args.words
+    words = colors.vocabulary.read(said, WORDS).words
     settings = [
         SamplingSettings(temperature=t, top_k=args.top_k, guidance_scale=args.guidance) for t in args.temperature
     ]
@@ -81,8 +86,9 @@ def run(args: argparse.Namespace) -> int:
         for name, picture, drawn in inputs:
             sketch = sketch_of(picture, drawn, bundle.image_size)
             if drawn:
-                asked = colors.condition(sketch_of(picture, drawn, colors.image_size))
-                sketch = replace(sketch, colors=colors.sample(asked, batch=args.samples, seed=args.seed).images)
+                asked = replace(sketch_of(picture, drawn, colors.image_size), words=words)
+                mosaics = colors.sample(asked, batch=args.samples, seed=args.seed, guidance_scale=COLORS_GUIDANCE)
+                sketch = replace(sketch, colors=mosaics.images)
             condition = bundle.condition(sketch)
             seen = show_sketch(*sketch_inputs(sketch, window, window))
             guides = to_pil(torch.cat([fit_square(picture, bundle.image_size), seen[:1]]))
