@@ -104,20 +104,28 @@ def load_drawings(folder: str | Path, captions: list[Caption], size: int, cache:
 def learn_vocabulary(captions: Iterable[Caption], least: int) -> Vocabulary:
     """Names and keywords that at least `least` drawings have, the most frequent first, and what foreign ones mean.
 
+    Of equally frequent words the first one of the alphabet comes first: a run that goes on in another process, where
+    sets have another order, must give its words the same numbers.
+
     A foreign name means the English name of the same drawing; a foreign keyword, in whose place no order helps, the
     English one that stands with the same concepts.
     """
     captions = list(captions)
     counts = Counter(word for c in captions for word in {c.name, *c.keywords} if 0 < len(word) < LONGEST)
-    words = tuple(word for word, number in counts.most_common() if number >= least)
+    words = tuple(word for word in most_frequent(counts) if counts[word] >= least)
     known = set(words)
     meanings = defaultdict(Counter)
     for caption in captions:
         if caption.name in known and caption.foreign_name:
             meanings[caption.foreign_name][caption.name] += 1
-    translations = {foreign: names.most_common(1)[0][0] for foreign, names in meanings.items()}
+    translations = {foreign: most_frequent(names)[0] for foreign, names in meanings.items()}
     translations = foreign_keywords(captions, known) | translations
     return Vocabulary(tuple(sorted({c.style for c in captions})), words, translations)
+
+
+def most_frequent(counts: Counter) -> list[str]:
+    """Words by number, and by the alphabet where that is equal."""
+    return sorted(counts, key=lambda word: (-counts[word], word))
 
 
 def foreign_keywords(captions: list[Caption], known: set[str]) -> dict[str, str]:
@@ -129,7 +137,7 @@ def foreign_keywords(captions: list[Caption], known: set[str]) -> dict[str, str]
         foreign.update(others)
         both.update((word, other) for word in words for other in others)
     best: dict[str, tuple[float, str]] = {}
-    for (word, other), number in both.items():
+    for (word, other), number in sorted(both.items()):
         agreement = number**2 / (own[word] * foreign[other])
         if agreement > max(ALIKE, best.get(other, (0.0, ""))[0]):
             best[other] = (agreement, word)

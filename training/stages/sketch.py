@@ -23,6 +23,7 @@ from ...core.bundle import Bundle
 from ...core.bundle_file import save_bundle, stage_fingerprints
 from ...core.conditions.kinds import ConditionConfig
 from ...core.conditions.sketch import CELL, WORDS, Sketch, SketchConfig, SketchEncoder, sketch_inputs
+from ...core.conditions.vocabulary import Vocabulary
 from ...core.loading import load_vqgan
 from ...core.prefix import Prefix
 from ...core.priors.llama import Llama, LlamaConfig
@@ -67,12 +68,10 @@ class SketchTask:
         self, run: SketchRun, vqgan: FirstStage | None, captions: list[Caption], drawings: Tensor,
         accelerator: Accelerator,
     ):  # fmt: skip
-        self.run, self.device = run, accelerator.device
-        self.vocabulary = learn_vocabulary((c for c in captions if not c.held_out), run.least)
+        self.run, self.captions, self.device = run, captions, accelerator.device
+        self.use_vocabulary(learn_vocabulary((c for c in captions if not c.held_out), run.least))
         self.held_out = torch.tensor([c.held_out for c in captions])
         self.drawings = drawings.to(self.device)
-        self.words = word_table(captions, self.vocabulary, KEYWORDS).to(self.device)
-        self.styles = torch.tensor([self.vocabulary.style(c.style) for c in captions], device=self.device)
         self.train_set = torch.where(~self.held_out)[0].to(self.device)
         self.painter = Painter(self.drawings[self.train_set], run.scenes)
         self.vqgan = vqgan = self.first_stage() if vqgan is None else vqgan
@@ -231,11 +230,20 @@ class SketchTask:
         )
 
     def adopt(self, bundle: Bundle) -> None:
-        """Take a bundle's models, of any size, for the averaged ones; ValueError if it is no bundle of sketches."""
+        """Take a bundle's models, of any size, and its words for one's own; ValueError if it is no bundle of sketches,
+        or knows other styles than the drawings have."""
         if not isinstance(bundle.prior, Llama) or not isinstance(bundle.control, SketchEncoder):
             raise ValueError("the bundle is not guided by sketches; give one that `train sketch` made")
         own = self.averaged.module
         own.prior, own.encoder = (part.to(self.device) for part in (bundle.prior, bundle.control))
+        assert bundle.vocabulary is not None  # as of all bundles of sketches
+        self.use_vocabulary(bundle.vocabulary)
+
+    def use_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """Number styles and words of the drawings by a vocabulary."""
+        self.vocabulary = vocabulary
+        self.words = word_table(self.captions, vocabulary, KEYWORDS).to(self.device)
+        self.styles = torch.tensor([vocabulary.style(c.style) for c in self.captions], device=self.device)
 
     def bundle(self) -> Bundle:
         """The averaged weights with the VQGAN and the words that they were trained with."""

@@ -97,8 +97,11 @@ def test_what_is_trained_is_measured_on_what_it_is_asked_for(run, tmp_path, caps
     assert all(0 <= figures[name] <= 1 for name in figures if name not in ("nothing", "words", "colors", "lines"))
     with Image.open(sheet) as drawn:
         assert drawn.width > drawn.height
-    assert main(["evaluate", *run[1:], "--number", "4", "--set", "least=4"]) == 2
-    assert "knows other words" in capsys.readouterr().err
+    assert main(["evaluate", *run[1:], "--number", "4", "--set", "least=4"]) == 0  # the bundle's words count
+    table = (tmp_path / "captions.tsv").read_text(encoding="utf-8")
+    (tmp_path / "captions.tsv").write_text(table.replace("noto", "clay"), encoding="utf-8")
+    assert main(["evaluate", *run[1:], "--number", "4"]) == 2
+    assert "style 'clay' is unknown" in capsys.readouterr().err
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(run, tmp_path):
