@@ -65,7 +65,8 @@ def finished(folder: Path, outputs: dict, graph: dict) -> list[Image.Image]:
     kinds = {str(node["id"]): node["type"] for node in graph["nodes"]}
     made = {name: one["images"] for name, one in outputs.items() if one.get("images")}
     made = {name: images for name, images in made.items() if kinds.get(name) in LAST}
-    best = min(made, key=lambda name: (LAST.index(kinds[name]), -int(name)))
+    right = {str(node["id"]): node["pos"][0] for node in graph["nodes"]}
+    best = min(made, key=lambda name: (LAST.index(kinds[name]), -right[name], -int(name)))
     return [Image.open(folder / one["type"] / one["subfolder"] / one["filename"]) for one in made[best]]
 
 
