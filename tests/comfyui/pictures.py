@@ -31,7 +31,7 @@ NODE = 560  # width of a node's picture at most
 WHOLE = {"01-drawing-to-pictures": "drawing-to-pictures", "06-inpaint": "inpainting"}  # screens of the README
 LAST = (
     "TesseraPutBack", "PreviewImage", "TesseraTravel", "TesseraSweepSettings", "TesseraBestOf", "TesseraCodebookAtlas",
-    "TesseraTilePreview", "TesseraSampleCodes", "TesseraSteerByWords", "TesseraGate", "TesseraPaintByWords",
+    "TesseraTilePreview", "TesseraSteerByWords", "TesseraGate", "TesseraPaintByWords", "TesseraSampleCodes",
     "TesseraRankByWords", "TesseraClassify", "TesseraShowCanvas",
 )  # fmt: skip
 SETTINGS = {"Comfy.NodeBadge.NodeSourceBadgeMode": "None", "LiteGraph.Canvas.MinFontSizeForLOD": 0}  # texts at any size
@@ -123,6 +123,7 @@ def make(screen: Screen, path: Path, nodes: set[str], only_open: bool) -> str:
     elif not only_open:
         screen.page.keyboard.press("Escape")
         screen.page.wait_for_timeout(1000)
+    screen.page.evaluate("() => { app.canvas.links_render_mode = LiteGraph.SPLINE_LINK; }")  # hidden by a node's
     screen.see_all()
     screen.shot(path.stem)
     if not (ended == "execution_success" or path.with_suffix(".jpg").exists()):
