@@ -31,7 +31,7 @@ NODE = 560  # width of a node's picture at most
 WHOLE = {"01-drawing-to-pictures": "drawing-to-pictures", "06-inpaint": "inpainting"}  # screens of the README
 LAST = (
     "TesseraPutBack", "PreviewImage", "TesseraTravel", "TesseraSweepSettings", "TesseraBestOf", "TesseraCodebookAtlas",
-    "TesseraTilePreview", "TesseraSampleCodes", "TesseraSteerByWords", "TesseraGate", "TesseraPaintByWords",
+    "TesseraTilePreview", "TesseraSteerByWords", "TesseraGate", "TesseraPaintByWords", "TesseraSampleCodes",
     "TesseraRankByWords", "TesseraClassify", "TesseraShowCanvas",
 )  # fmt: skip
 SETTINGS = {"Comfy.NodeBadge.NodeSourceBadgeMode": "None", "LiteGraph.Canvas.MinFontSizeForLOD": 0}  # texts at any size
@@ -65,7 +65,8 @@ def finished(folder: Path, outputs: dict, graph: dict) -> list[Image.Image]:
     kinds = {str(node["id"]): node["type"] for node in graph["nodes"]}
     made = {name: one["images"] for name, one in outputs.items() if one.get("images")}
     made = {name: images for name, images in made.items() if kinds.get(name) in LAST}
-    best = min(made, key=lambda name: (LAST.index(kinds[name]), -int(name)))
+    right = {str(node["id"]): node["pos"][0] for node in graph["nodes"]}
+    best = min(made, key=lambda name: (LAST.index(kinds[name]), -right[name], -int(name)))
     return [Image.open(folder / one["type"] / one["subfolder"] / one["filename"]) for one in made[best]]
 
 
@@ -122,6 +123,7 @@ def make(screen: Screen, path: Path, nodes: set[str], only_open: bool) -> str:
     elif not only_open:
         screen.page.keyboard.press("Escape")
         screen.page.wait_for_timeout(1000)
+    screen.page.evaluate("() => { app.canvas.links_render_mode = LiteGraph.SPLINE_LINK; }")  # hidden by a node's
     screen.see_all()
     screen.shot(path.stem)
     if not (ended == "execution_success" or path.with_suffix(".jpg").exists()):
