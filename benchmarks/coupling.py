@@ -95,8 +95,9 @@ def paint(bundle: Bundle, condition: Condition, temperature: float, images: int,
     prefix, decoder = Prefix.of(condition.prefix(Window(0, 0, prior.window, prior.window))), prior.decoder()
     logits, cache = prior.start(prefix, torch.zeros(images, 0, dtype=torch.long), 1, prior.window**2)
     for place in range(prior.window**2):
+        if drawn:
+            logits = decoder(drawn[-1].unsqueeze(1), cache)
         drawn.append(draw_cell(warp(logits[:, 0], PLAIN, temperature), place))
-        logits = decoder(drawn[-1].unsqueeze(1), cache)
     return torch.stack(drawn, 1)
 
 
