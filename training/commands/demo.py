@@ -71,9 +71,11 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--samples is {args.samples}; ask for at least 1")
     inputs = [(name, to_tensor(open_image(path)), drawn) for name, path, drawn in named(args.picture, args.drawing)]
     bundle, colors = (load(path) for path in (args.bundle, args.colors))
-    for path, model in ((args.bundle, bundle), (args.colors, colors)):
-        if (kind := model.condition_config.kind) != "sketch":
-            raise ValueError(f"{path.name} is guided by {kind}; the demo gives sketches, choose another model")
+    for path, model, kinds in ((args.bundle, bundle, ("sketch", "edges")), (args.colors, colors, ("sketch",))):
+        if (kind := model.condition_config.kind) not in kinds:
+            raise ValueError(
+                f"{path.name} is guided by {kind}; the demo only has {' and '.join(kinds)}, choose another"
+            )
     said = (SHOWN if args.drawing == [DRAWING] else "") if args.words is None else args.words
     words = colors.vocabulary.read(said, WORDS).words
     settings = [
@@ -89,7 +91,8 @@ def run(args: argparse.Namespace) -> int:
                 asked = replace(sketch_of(picture, drawn, colors.image_size), words=words)
                 mosaics = colors.sample(asked, batch=args.samples, seed=args.seed, guidance_scale=COLORS_GUIDANCE)
                 sketch = replace(sketch, colors=mosaics.images)
-            condition = bundle.condition(sketch)
+            by_edges = bundle.condition_config.kind == "edges"
+            condition = bundle.condition(sketch.lines * 2 - 1 if by_edges else sketch)
             seen = show_sketch(*sketch_inputs(sketch, window, window))
             guides = to_pil(torch.cat([fit_square(picture, bundle.image_size), seen[:1]]))
             for setting in settings:

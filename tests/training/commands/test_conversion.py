@@ -194,7 +194,7 @@ def test_a_prior_is_trained_on_the_stages_of_a_released_transformer(transformer_
 
 def test_the_demo_says_when_a_bundle_wants_another_guide(transformer_file, tmp_path, capsys):
     assert main(["demo", "--bundle", str(transformer_file), "--output", str(tmp_path / "out")]) == 2
-    assert "drin.ckpt is guided by depth; the demo only has edges" in capsys.readouterr().err
+    assert "drin.ckpt is guided by depth; the demo only has sketch and edges" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -22,7 +22,7 @@ def load(tmp_path):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_configs_load_as_the_stage_they_train(path):
-    kinds = {"clip": ClipRun, "prior": PriorRun, "sketch": SketchRun}
+    kinds = {"clip": ClipRun, "prior": PriorRun, "sketch": SketchRun, "colors": SketchRun}
     run = load_config(kinds.get(path.stem.split("-")[-1], VQGANRun), path, [])
     assert Path(run.output).name == path.stem
 

@@ -6,14 +6,33 @@ import pytest
 import torch
 
 from tessera.__main__ import main
+from tessera.core.autoencoders.vqgan import VQGAN, VQGANConfig
+from tessera.core.bundle import Bundle
+from tessera.core.bundle_file import save_bundle
+from tessera.core.conditions.kinds import ConditionConfig
+from tessera.core.priors.transformer import Transformer, TransformerConfig
 from tessera.training.experiments.intervals import bootstrap, kernel_distance
 from tessera.training.experiments.laboratory import split_by_table
 from tessera.training.experiments.result import Claim
 
 
+def edges_bundle() -> Bundle:
+    """A small random bundle guided by edges, with cells of 16 pixels."""
+    torch.manual_seed(0)
+    shape = {"channels": 32, "channel_mult": (1, 1, 1, 1, 1), "blocks_per_level": 1, "attention_levels": ()}
+    codes = {"latent_channels": 8, "codebook_size": 64, "code_dim": 4}
+    color, edges = (VQGAN(VQGANConfig(image_channels=channels, **shape, **codes)).eval() for channels in (3, 1))
+    config = TransformerConfig(
+        layers=1, width=32, heads=2, codebook_size=64, vocab_size=128, prefix_length=16, window=4
+    )
+    return Bundle(color, Transformer(config), ConditionConfig(kind="edges", offset=64), edges)
+
+
 def run(name, pictures, tmp_path):
-    output, document = tmp_path / "runs", tmp_path / "experiments.md"
-    arguments = ["--size", "tiny", "--output", str(output), "--document", str(document)]
+    output, document, vqgan = tmp_path / "runs", tmp_path / "experiments.md", tmp_path / "edges.safetensors"
+    if not vqgan.exists():
+        save_bundle(vqgan, edges_bundle())
+    arguments = ["--size", "tiny", "--output", str(output), "--document", str(document), "--vqgan", str(vqgan)]
     assert main(["experiment", name, str(pictures), *arguments]) == 0
     return json.loads((output / f"{name}.json").read_text()), document.read_text()
 

@@ -316,7 +316,7 @@ def test_from_pictures_to_a_bundle_by_the_commands_alone(
         assert len(list(made.glob("*-seed*.png"))) == 6
         assert Image.open(made / "contact-sheet.png").size[0] > 4 * 192
     else:
-        assert f"is guided by {kind}; the demo only has edges" in capsys.readouterr().err
+        assert f"is guided by {kind}; the demo only has sketch and edges" in capsys.readouterr().err
         assert not made.exists()
 
 
