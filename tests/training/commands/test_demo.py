@@ -64,6 +64,16 @@ def test_the_same_seed_gives_the_same_picture_whatever_else_is_made(made, tmp_pa
     assert np.array_equal(pixels(tmp_path / "drawing-t1-seed1.png"), pixels(made / "drawing-t1-seed1.png"))
 
 
+@pytest.mark.slow
+def test_words_decide_the_colors_of_a_drawing(made, tmp_path):
+    alone = ["--samples", "2", "--temperature", "0.5", "--picture", "--output", str(tmp_path)]
+    assert main(["demo", *alone, "--words", "frog"]) == 0
+    red, green = (
+        pixels(folder / "drawing-t0.5-seed0.png").mean((0, 1)) for folder in (made, tmp_path)
+    )  # a strawberry, and what a frog's colors make of it
+    assert red[0] - red[1] > green[0] - green[1] + 20
+
+
 def test_inputs_of_one_name_keep_names_of_their_own():
     paths = [Path(p) for p in ("a/image.jpg", "b/image.jpg", "image-2.png", "cat.jpg")]
     drawings = [Path(p) for p in ("cat.png", "Cat.png", "cat.jpg")]

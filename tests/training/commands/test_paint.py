@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -58,3 +59,11 @@ def test_what_can_not_be_painted_is_told_in_a_sentence(paint, tmp_path, capsys, 
     assert paint("a ^ b", "--output", tmp_path / "a.mp4") == 2
     assert "pip install av" in capsys.readouterr().err
     assert not [*tmp_path.glob("*.png"), *tmp_path.glob("*.mp4")]
+
+
+def test_the_embedded_models_begin_with_the_colors_of_the_words(tmp_path):
+    for words in ("strawberry", "frog"):
+        small = ["--size", "128", "--steps", "1", "--views", "2", "--rate", "0.001", "--free", "3"]
+        assert command_line.main(["paint", words, *small, "--output", str(tmp_path / f"{words}.png")]) == 0
+    red, green = (np.asarray(Image.open(tmp_path / f"{words}.png")).mean((0, 1)) for words in ("strawberry", "frog"))
+    assert red[0] - red[1] > green[0] - green[1] + 20
