@@ -26,7 +26,7 @@ class LoadBundle(io.ComfyNode):
             display_name="Load Tessera Model",
             category="Tessera",
             description="Loads a model file: a prior, the VQGAN it speaks the codes of, and what guides it. Files go "
-            "into models/vq_transformer; emoji-sketch and emoji-colors come with Tessera.",
+            "into models/vq_transformer; emoji-sketch comes with Tessera.",
             inputs=[
                 io.Combo.Input(
                     "file",

@@ -1,38 +1,34 @@
-"""A palette as a first stage: each cell is a mean color, its code the nearest one (Image-GPT, Chen et al. 2020)."""
+"""A palette as a first stage: each pixel is a cell, its code the nearest color (Image-GPT, Chen et al. 2020)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..storage.kinds import Kind
 from .base import FirstStage
-from .nearest import as_rows, nearest_code
+from .nearest import as_rows
 from .quantizers import Quantized, VectorQuantizer
-
-LEVELS = 32  # of a color's parts between 0 and 1 that look different
 
 
 @dataclass(frozen=True, kw_only=True)
 class PaletteConfig:
-    """How many colors there are, 512 in the published models, and how many pixels a side have one in common."""
+    """How many colors there are; 512 in the published models."""
 
     codebook_size: int = 512
-    stride: int = 1
 
     kind = "palette"
     image_channels = pixel_channels = 3
     code_dim = 3
+    stride = 1
     normalize_codes = False
     codebook = "nearest"
 
     def __post_init__(self):
-        for name in ("codebook_size", "stride"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.codebook_size < 1:
+            raise ValueError(f"codebook_size is {self.codebook_size}; it must be at least 1")
 
 
 class Palette(nn.Module, FirstStage):
@@ -44,26 +40,21 @@ class Palette(nn.Module, FirstStage):
     def __init__(self, config: PaletteConfig):
         super().__init__()
         self.config = config
-        self.encoder = self.decoder = nn.Identity()  # a color is its own latent
+        self.encoder = self.decoder = nn.Identity()  # a pixel is its own latent
         self.codebook = VectorQuantizer(config.codebook_size, 3)
 
     @classmethod
-    def of_colors(cls, colors: Tensor, stride: int = 1) -> Palette:
+    def of_colors(cls, colors: Tensor) -> Palette:
         """A palette of colors [K, 3] in -1..1."""
-        palette = cls(PaletteConfig(codebook_size=len(colors), stride=stride))
+        palette = cls(PaletteConfig(codebook_size=len(colors)))
         palette.codebook.embedding.weight.data.copy_(colors)
         return palette.eval().requires_grad_(False)
 
     @classmethod
-    def of_images(cls, images: Tensor, colors: int = 512, rounds: int = 20, seed: int = 0, stride: int = 1) -> Palette:
-        """The palette that k-means finds in the cells of images [N, 3, H, W] in -1..1. Colors that look alike count
-        once, or a white ground would take half of the palette; the most frequent one, a ground's, is kept as it is."""
-        palette = cls(PaletteConfig(codebook_size=colors, stride=stride))
-        rows = as_rows(palette.encode(images))
-        distinct, counts = ((rows * LEVELS).round() / LEVELS).unique(dim=0, return_counts=True)
-        palette.codebook.init_kmeans(distinct, torch.Generator().manual_seed(seed), rounds)
-        ground = distinct[counts.argmax()][None]
-        palette.codebook.embedding.weight.data[nearest_code(ground, palette.codebook.codes)] = ground
+    def of_images(cls, images: Tensor, colors: int = 512, rounds: int = 20, seed: int = 0) -> Palette:
+        """The palette that k-means finds in the pixels of images [N, 3, H, W] in -1..1."""
+        palette = cls(PaletteConfig(codebook_size=colors))
+        palette.codebook.init_kmeans(as_rows(images), torch.Generator().manual_seed(seed), rounds)
         return palette.eval().requires_grad_(False)
 
     @property
@@ -72,22 +63,18 @@ class Palette(nn.Module, FirstStage):
         return 3
 
     def encode(self, image: Tensor) -> Tensor:
-        """Mean colors [B, 3, H/stride, W/stride]; ValueError for another number of channels, or sides that are no
-        multiples of the stride."""
+        """The image itself, [B, 3, H, W]; ValueError for another number of channels."""
         if image.shape[1] != 3:
             raise ValueError(f"the picture has {image.shape[1]} channels, a palette takes 3; convert the picture first")
-        stride, (height, width) = self.config.stride, image.shape[2:]
-        if height % stride or width % stride:
-            raise ValueError(f"the picture is {width}x{height} pixels, and its sides must be multiples of {stride}")
-        return F.avg_pool2d(image, stride)
+        return image
 
     def quantize(self, latents: Tensor) -> Quantized:
         """The nearest color of each pixel."""
         return self.codebook(latents)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """A square of each color [B, 3, h, w], `stride` pixels a side."""
-        return F.interpolate(codes, scale_factor=float(self.config.stride))
+        """Colors [B, 3, H, W] as they are, in memory of their own."""
+        return codes.clone()
 
 
 KIND: Kind[FirstStage] = Kind("palette", Palette, PaletteConfig)

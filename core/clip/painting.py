@@ -21,7 +21,8 @@ from ..autoencoders.base import FirstStage
 from ..bundle import Bundle
 from ..canvas.canvas import Canvas
 from ..canvas.codec import decode_canvas, encode_canvas
-from ..conditions.base import Condition, repeat
+from ..conditions.base import repeat
+from ..conditions.sketch import Sketch
 from ..sampling.loop import sample_steps
 from ..sampling.settings import SamplingSettings
 from ..sampling.state import Progress, SamplingState
@@ -33,6 +34,7 @@ from .scoring import score_texts
 
 BACKWARD = 2  # a backward pass takes twice the forward pass
 MAX_FRAMES = 10_000
+ASKED_GUIDANCE = 3.0  # of what a prior is asked to show: without it few of its pictures show it
 
 
 def soft_noise(height: int, width: int, seed: int) -> Tensor:
@@ -79,7 +81,7 @@ def best_of_free(
     count: int,
     seed: int,
     tell: Callable[[Progress], None],
-    condition: Condition | None = None,
+    sketch: Sketch | None = None,
 ) -> Canvas:
     """The one of `count` images that a prior paints that fits the words best, to begin with.
 
@@ -87,15 +89,16 @@ def best_of_free(
         prompts: those of words that attract count.
         size: height and width in pixels, made up to whole cells.
         tell: called after each cell.
-        condition: what guides them, one or `count`; None for nothing.
+        sketch: what they are asked to show, of a prior of sketches; None for nothing.
     Raises:
         ValueError: a prior that has not learned to paint freely and is not guided, or no words.
     """
     words = [prompt.text for prompt in prompts if prompt.text and prompt.weight > 0]
     empty = Canvas.empty(count, *(-(-side // bundle.vqgan.config.stride) for side in size))
     state = SamplingState.start(empty, seed)
-    condition = repeat(bundle.condition(None, empty.size), count) if condition is None else condition
-    for event in sample_steps(bundle.prior, condition, state, SamplingSettings()):
+    condition = repeat(bundle.condition(sketch, empty.size), count)
+    settings = SamplingSettings(guidance_scale=ASKED_GUIDANCE if sketch else 1.0)
+    for event in sample_steps(bundle.prior, condition, state, settings):
         tell(event)
     state.move_to(torch.device("cpu"))
     scores = score_texts(model, (decode_canvas(bundle.vqgan, state.canvas) + 1) / 2, words).mean(1)

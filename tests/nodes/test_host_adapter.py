@@ -55,11 +55,11 @@ def test_combo_says_where_files_go_when_there_is_none(host, monkeypatch):
 def test_models_that_come_with_the_pack_are_offered(host, monkeypatch):
     monkeypatch.setattr(adapter, "OWN_MODELS", host.base / "own")
     (host.base / "own").mkdir()
-    for name in ("emoji-sketch.safetensors", "emoji-colors.safetensors", "README.md", "curves.png"):
+    for name in ("b-model.safetensors", "a-model.safetensors", "README.md", "curves.png"):
         (host.base / "own" / name).touch()
     adapter.register_model_folders()
     for folder in ("vq_transformer", "vqgan"):
-        assert adapter.model_files(folder) == ["emoji-colors.safetensors", "emoji-sketch.safetensors"]
+        assert adapter.model_files(folder) == ["a-model.safetensors", "b-model.safetensors"]
 
 
 def test_loaded_model_is_fit_for_gradients_though_comfyui_runs_in_inference_mode(host, make_bundle):

@@ -1,8 +1,7 @@
-"""Pictures anew from their lines and colors, with the embedded models: a contact sheet and the single pictures.
+"""Pictures anew from their lines and colors, with the embedded model: a contact sheet and the single pictures.
 
-A line drawing has no colors; the model of colors invents a mosaic of them for each of its pictures. Each input gives a
-row for each temperature. Pictures in a row differ by seed; below one another they share it, so a column shows what
-temperature alone does.
+A line drawing has no colors; words say what it shows. Each input gives a row for each temperature. Pictures in a row
+differ by seed; below one another they share it, so a column shows what temperature alone does.
 """
 
 from __future__ import annotations
@@ -10,11 +9,11 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .arguments import file_path
+from .words import known_words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,11 +21,10 @@ if TYPE_CHECKING:
     from ...core.conditions.sketch import Sketch
 
 ROOT = Path(__file__).parent.parent.parent
-BUNDLE, COLORS = (ROOT / "models" / f"emoji-{name}.safetensors" for name in ("sketch", "colors"))
+BUNDLE = ROOT / "models" / "emoji-sketch.safetensors"
 PHOTOGRAPH, DRAWING = ROOT / "assets" / "photograph.jpg", ROOT / "assets" / "drawing.png"
-TEMPERATURES, GUIDANCE = [0.5, 0.8, 1.0], 1.5
-SHOWN = "strawberry"  # on the example drawing
-COLORS_GUIDANCE = 2.0
+TEMPERATURES, GUIDANCE = [0.7, 0.85, 1.0], 4.0
+SHOWN = "red strawberry"  # on the example drawing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,18 +33,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--picture", type=file_path, nargs="*", default=[PHOTOGRAPH], help="pictures to take lines and colors of"
     )
     parser.add_argument("--drawing", type=file_path, nargs="*", default=[DRAWING], help="line drawings, dark on light")
-    parser.add_argument("--words", help="what the drawings show, which decides their colors")
+    parser.add_argument("--words", help="what the drawings show (default for the example: red strawberry)")
     parser.add_argument("--bundle", type=file_path, default=BUNDLE, help="model file (default: the embedded one)")
-    parser.add_argument("--colors", type=file_path, default=COLORS, help="model of colors (default: the embedded one)")
     parser.add_argument("--output", type=file_path, default=Path("out/demo"), help="folder for the pictures")
     parser.add_argument("--samples", type=int, default=4, help="pictures for each input and temperature (default 4)")
     parser.add_argument(
         "--temperature", type=float, nargs="+", default=TEMPERATURES, metavar="T",
-        help="boldness, 0 to 100; 1 is the model as trained (default 0.5 0.8 1.0)",
+        help="boldness, 0 to 100; 1 is the model as trained (default 0.7 0.85 1.0)",
     )  # fmt: skip
     parser.add_argument(
-        "--guidance", type=float, default=GUIDANCE, help="how strongly lines and colors pull: 1 is off (default 1.5)"
-    )
+        "--guidance", type=float, default=GUIDANCE,
+        help="how strongly words, lines and colors pull: 1 is off (default 4)",
+    )  # fmt: skip
     parser.add_argument("--top-k", type=int, default=0, help="draw among the k most likely codes; 0 is off")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same pictures (default 0)")
 
@@ -57,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     from PIL import Image
     from tqdm import tqdm
 
-    from ...core.conditions.sketch import WORDS, show_sketch, sketch_inputs
+    from ...core.conditions.sketch import show_sketch, sketch_inputs
     from ...core.images.io import open_image, to_pil, to_tensor
     from ...core.images.resize import fit_square
     from ...core.images.sheet import contact_sheet
@@ -70,14 +68,11 @@ def run(args: argparse.Namespace) -> int:
     if args.samples < 1:
         raise ValueError(f"--samples is {args.samples}; ask for at least 1")
     inputs = [(name, to_tensor(open_image(path)), drawn) for name, path, drawn in named(args.picture, args.drawing)]
-    bundle, colors = (load(path) for path in (args.bundle, args.colors))
-    for path, model, kinds in ((args.bundle, bundle, ("sketch", "edges")), (args.colors, colors, ("sketch",))):
-        if (kind := model.condition_config.kind) not in kinds:
-            raise ValueError(
-                f"{path.name} is guided by {kind}; the demo only has {' and '.join(kinds)}, choose another"
-            )
-    said = (SHOWN if args.drawing == [DRAWING] else "") if args.words is None else args.words
-    words = colors.vocabulary.read(said, WORDS).words
+    bundle = load(args.bundle)
+    if (kind := bundle.condition_config.kind) not in ("sketch", "edges"):
+        raise ValueError(f"{args.bundle.name} is guided by {kind}; the demo only has sketch and edges, choose another")
+    example = args.drawing == [DRAWING] and bundle.vocabulary is not None
+    words = known_words(bundle, (SHOWN if example else "") if args.words is None else args.words)
     settings = [
         SamplingSettings(temperature=t, top_k=args.top_k, guidance_scale=args.guidance) for t in args.temperature
     ]
@@ -86,13 +81,8 @@ def run(args: argparse.Namespace) -> int:
     rows: list[tuple[str, list[Image.Image]]] = []
     with tqdm(total=cells, unit="cell", file=sys.stdout, disable=None) as bar:
         for name, picture, drawn in inputs:
-            sketch = sketch_of(picture, drawn, bundle.image_size)
-            if drawn:
-                asked = replace(sketch_of(picture, drawn, colors.image_size), words=words)
-                mosaics = colors.sample(asked, batch=args.samples, seed=args.seed, guidance_scale=COLORS_GUIDANCE)
-                sketch = replace(sketch, colors=mosaics.images)
-            by_edges = bundle.condition_config.kind == "edges"
-            condition = bundle.condition(sketch.lines * 2 - 1 if by_edges else sketch)
+            sketch = sketch_of(picture, drawn, bundle.image_size, words)
+            condition = bundle.condition(sketch.lines * 2 - 1 if kind == "edges" else sketch)
             seen = show_sketch(*sketch_inputs(sketch, window, window))
             guides = to_pil(torch.cat([fit_square(picture, bundle.image_size), seen[:1]]))
             for setting in settings:
@@ -109,15 +99,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def sketch_of(picture: Tensor, drawn: bool, side: int) -> Sketch:
-    """The lines of a picture [1, 3, H, W] on a square of `side` pixels; its colors too if it is no drawing."""
+def sketch_of(picture: Tensor, drawn: bool, side: int, words: tuple[int, ...]) -> Sketch:
+    """The lines of a picture [1, 3, H, W] on a square of `side` pixels, with the words of a drawing, or else the colors
+    of a photograph."""
     from ...core.conditions.edges import extract_lines
     from ...core.conditions.sketch import Sketch
     from ...core.images.resize import fit_square
 
     square = fit_square(picture, side)
     lines = extract_lines(square, "drawing" if drawn else "photograph") / 2 + 0.5
-    return Sketch(lines=lines, colors=None if drawn else square)
+    return Sketch(lines=lines, words=words) if drawn else Sketch(lines=lines, colors=square)
 
 
 def named(pictures: list[Path], drawings: list[Path]) -> list[tuple[str, Path, bool]]:

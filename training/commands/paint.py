@@ -11,13 +11,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .words import known_words
+
 if TYPE_CHECKING:
     from ...core.bundle import Bundle
     from ...core.clip.prompts import Prompt
-    from ...core.conditions.base import Condition
+    from ...core.conditions.sketch import Sketch
 
 ROOT = Path(__file__).parent.parent.parent
-VQGAN, COLORS, CLIP = (ROOT / "models" / f"emoji-{name}.safetensors" for name in ("sketch", "colors", "clip"))
+VQGAN, CLIP = (ROOT / "models" / f"emoji-{name}.safetensors" for name in ("sketch", "clip"))
 FRAMES_A_SECOND = 12
 FREE = 16  # pictures to choose a beginning from
 
@@ -39,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--begin", type=Path, metavar="PICTURE", help="begin with a picture")
     parser.add_argument(
         "--free", type=int, metavar="N",
-        help="begin with the one of N pictures of a model that fits the words best (default 16 with the embedded one, "
-        "which paints mosaics that emoji-colors makes of the words); 0 for soft noise",
+        help="begin with the one of N pictures of a model that fits the words best, told these if it knows words "
+        "(default 16 with the embedded one); 0 for soft noise",
     )  # fmt: skip
     parser.add_argument(
         "--rate", type=float,
@@ -117,10 +119,10 @@ def run(args: argparse.Namespace) -> int:
     elif painter:
         painter.prior.to(device)
         with tqdm(desc=f"{free} free pictures", unit="cell", file=sys.stdout, disable=None) as bar:
-            said = mosaics(painter, scenes[0], (height, width), free, args.seed) if args.vqgan == VQGAN else None
             begun = best_of_free(
-                painter, models[0], scenes[0], (height, width), free, args.seed, lambda event: advance(bar, event), said
-            )
+                painter, models[0], scenes[0], (height, width), free, args.seed, lambda event: advance(bar, event),
+                asked(painter, scenes[0]),
+            )  # fmt: skip
         state = from_canvas(vqgan, begun, args.seed)
     else:
         state = begin_painting(vqgan, height, width, args.seed)
@@ -152,19 +154,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def mosaics(painter: Bundle, prompts: list[Prompt], size: tuple[int, int], count: int, seed: int) -> Condition:
-    """Mosaics of colors that the embedded model makes of the words, to guide the painter of pictures."""
-    from ...core.canvas.canvas import Canvas
-    from ...core.conditions.sketch import CELL, WORDS, Sketch
-    from ...core.loading import load
+def asked(painter: Bundle, prompts: list[Prompt]) -> Sketch | None:
+    """The words of prompts that attract, for a model of sketches that knows words; None for another one."""
+    from ...core.conditions.sketch import Sketch
 
-    colors = load(COLORS)
-    text = ", ".join(prompt.text for prompt in prompts if prompt.text and prompt.weight > 0)
-    assert colors.vocabulary is not None
-    asked = Sketch(words=colors.vocabulary.read(text, WORDS).words)
-    height, width = (-(-side // (2 * CELL)) for side in size)  # two cells a side
-    made = colors.sample(asked, canvas=Canvas.empty(1, height, width), batch=count, seed=seed).images
-    return painter.condition(Sketch(colors=made), (-(-size[0] // CELL), -(-size[1] // CELL)))
+    if painter.condition_config.kind != "sketch" or not (painter.vocabulary and painter.vocabulary.words):
+        return None
+    return Sketch(words=known_words(painter, ", ".join(p.text for p in prompts if p.text and p.weight > 0)))
 
 
 def advance(bar: Any, event: Any) -> None:

@@ -53,8 +53,7 @@ class SketchRun:
 
     output: str
     data: DrawingsConfig
-    vqgan: str = ""  # file of the first stage
-    palette: int = 0  # colors of a mosaic in its place, which the run finds in its drawings
+    vqgan: str  # file of the first stage
     least: int = 6  # drawings that must have a word for it to be learned
     validation: int = 256  # held-out drawings that are looked at
     pkeep: float = 0.94  # share of input codes left as they are; the others are replaced at random
@@ -66,10 +65,7 @@ class SketchRun:
 
     def __post_init__(self):
         expand_paths(self, "", "output", "vqgan")
-        if bool(self.vqgan) == bool(self.palette):
-            raise ValueError("name either vqgan, the file of a first stage, or palette, a number of colors")
         check_numbers(self, "", ("least", "validation"), 1)
-        check_numbers(self, "", ("palette",), 0, 2**16)
         check_numbers(self, "", ("weight_decay",), 0)
         if not 0 < self.pkeep <= 1:
             raise ValueError(f"pkeep is {self.pkeep}; choose a share above 0 and up to 1, such as 0.94")

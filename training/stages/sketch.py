@@ -18,11 +18,10 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ...core.autoencoders.base import FirstStage
-from ...core.autoencoders.palette import Palette
 from ...core.bundle import Bundle
 from ...core.bundle_file import save_bundle, stage_fingerprints
 from ...core.conditions.kinds import ConditionConfig
-from ...core.conditions.sketch import CELL, WORDS, Sketch, SketchConfig, SketchEncoder, sketch_inputs
+from ...core.conditions.sketch import WORDS, Sketch, SketchConfig, SketchEncoder, sketch_inputs
 from ...core.conditions.vocabulary import Vocabulary
 from ...core.loading import load_vqgan
 from ...core.prefix import Prefix
@@ -41,7 +40,6 @@ from ..engine.plots import image_grid
 from ..engine.update import descend
 
 PREVIEW_IMAGES = 6
-PALETTE_SCENES = 4096  # in which a palette is found
 logger = logging.getLogger("tessera")
 
 KEYWORDS = 24  # of a drawing, its name among them
@@ -65,16 +63,14 @@ class SketchTask:
     """Loss, validation and samples; see `engine.task.Task`."""
 
     def __init__(
-        self, run: SketchRun, vqgan: FirstStage | None, captions: list[Caption], drawings: Tensor,
-        accelerator: Accelerator,
-    ):  # fmt: skip
-        self.run, self.captions, self.device = run, captions, accelerator.device
+        self, run: SketchRun, vqgan: FirstStage, captions: list[Caption], drawings: Tensor, accelerator: Accelerator
+    ):
+        self.run, self.vqgan, self.captions, self.device = run, vqgan, captions, accelerator.device
         self.use_vocabulary(learn_vocabulary((c for c in captions if not c.held_out), run.least))
         self.held_out = torch.tensor([c.held_out for c in captions])
         self.drawings = drawings.to(self.device)
         self.train_set = torch.where(~self.held_out)[0].to(self.device)
         self.painter = Painter(self.drawings, run.scenes, self.train_set)
-        self.vqgan = vqgan = self.first_stage() if vqgan is None else vqgan
         styles, words = len(self.vocabulary.styles), len(self.vocabulary.words)
         model = run.model
         prior = LlamaConfig(
@@ -99,22 +95,6 @@ class SketchTask:
         self.extra_state: dict[str, Tensor] = {}
         self.stages = stage_fingerprints(vqgan, None)
         self.goal = ("lines", -1)
-
-    def first_stage(self) -> FirstStage:
-        """The run's VQGAN, or a palette of scenes of its drawings; ValueError if its cells don't fill them."""
-        run = self.run
-        stage = load_vqgan(run.vqgan) if run.vqgan else None
-        stride = stage.config.stride if stage else CELL
-        if run.data.size % stride:
-            raise ValueError(f"data.size {run.data.size} is not a multiple of {stride}, the pixels a side of a cell")
-        if stage is None:
-            means = [
-                F.avg_pool2d(self.painter.paint(run.loop.batch).images, stride)
-                for _ in range(-(-PALETTE_SCENES // run.loop.batch))
-            ]
-            colors = Palette.of_images(torch.cat(means).cpu() * 2 - 1, run.palette, seed=run.loop.seed)
-            stage = Palette.of_colors(colors.codebook.codes, stride)
-        return stage.to(self.device)
 
     def step(self, batches: list[dict], step: int, accelerator: Accelerator) -> dict[str, Tensor]:
         """One update on newly painted scenes."""
@@ -271,15 +251,11 @@ def evenly_spaced(numbers: Tensor, most: int) -> Tensor:
     return numbers if len(numbers) <= most else numbers[torch.arange(most) * len(numbers) // most]
 
 
-def open_sketch_task(
-    run: SketchRun, vqgan: FirstStage | None = None, accelerator: Accelerator | None = None
-) -> SketchTask:
-    """The task of a run on its folder of drawings; ValueError if the cells of its first stage don't fill them.
-
-    Args:
-        vqgan: the first stage in the place of the one that the run names.
-    """
+def open_sketch_task(run: SketchRun, vqgan: FirstStage, accelerator: Accelerator | None = None) -> SketchTask:
+    """The task of a run on its folder of drawings; ValueError if the cells of its first stage don't fill them."""
     accelerator = accelerator or make_accelerator(run.loop)
+    if run.data.size % vqgan.config.stride:
+        raise ValueError(f"data.size {run.data.size} is not a multiple of {vqgan.config.stride}, the stride of vqgan")
     captions = read_captions(run.data.folder)
     cache = Path(run.output) / f"drawings-{run.data.size}.npy"
     drawings = load_drawings(run.data.folder, captions, run.data.size, cache)
@@ -289,7 +265,7 @@ def open_sketch_task(
 def train_sketch(run: SketchRun) -> bool:
     """Train or resume one prior guided by sketches; True when finished, False when stopped early."""
     accelerator = make_accelerator(run.loop)
-    task = open_sketch_task(run, accelerator=accelerator)
+    task = open_sketch_task(run, load_vqgan(run.vqgan).to(accelerator.device), accelerator)
 
     def stream(start: int) -> Any:
         return itertools.repeat({})  # scenes are painted in the step

@@ -44,30 +44,6 @@ def test_unknown_pixels_are_gray(pictures):
     assert not decode_canvas(palette, Canvas(canvas.indices, known))[:, :, 4:].any()
 
 
-def test_a_cell_of_several_pixels_is_their_mean_color():
-    palette = Palette.of_colors(torch.tensor([[-1.0, -1, -1], [1, 1, 1], [1, -1, -1]]), stride=4)
-    picture = torch.ones(1, 3, 4, 8)
-    picture[:, 1:, 1:, 4:] = -1  # three quarters red
-    canvas = encode_canvas(palette, picture)
-    assert canvas.indices.tolist() == [[[1, 2]]]
-    mosaic = decode_canvas(palette, canvas)
-    assert mosaic.shape == picture.shape
-    assert mosaic[0, :, 3, 3].tolist() == [1, 1, 1]
-    assert mosaic[0, :, 0, 4].tolist() == [1, -1, -1]
-    with pytest.raises(ValueError, match="multiples of 4"):
-        palette.encode(torch.zeros(1, 3, 6, 8))
-
-
-def test_a_ground_of_one_color_does_not_take_the_palette():
-    generator = torch.Generator().manual_seed(0)
-    pictures = torch.ones(4, 3, 32, 32)
-    pictures[:, :, :4, :4] = torch.rand(4, 3, 4, 4, generator=generator) * 2 - 1
-    palette = Palette.of_images(pictures, colors=64)
-    colored = (decode_canvas(palette, encode_canvas(palette, pictures)) - pictures)[:, :, :4, :4]
-    assert colored.abs().mean() < 0.05
-    assert (palette.codebook.codes == 1).all(1).any()  # the ground's own white
-
-
 def test_a_gray_picture_of_one_channel_is_refused():
     with pytest.raises(ValueError, match="1 channels, a palette takes 3"):
         Palette.of_colors(torch.zeros(2, 3)).encode(torch.zeros(1, 1, 4, 4))

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from tessera.__main__ import main
-from tessera.core.bundle_file import load_bundle
+from tessera.core.bundle_file import load_bundle, save_bundle
 from tessera.core.storage.model_file import read_model_file
-from tessera.training.commands.demo import BUNDLE, COLORS, DRAWING, PHOTOGRAPH, named
+from tessera.training.commands.demo import BUNDLE, DRAWING, PHOTOGRAPH, named
 
 
 def pixels(path) -> np.ndarray:
@@ -26,14 +26,13 @@ def made(tmp_path_factory):
 
 def test_the_embedded_bundle_is_small_and_says_where_it_comes_from():
     assert sum(path.stat().st_size for path in BUNDLE.parent.glob("*.safetensors")) <= 64 * 2**20
-    for path, side in ((BUNDLE, 256), (COLORS, 128)):
-        file = read_model_file(path)
-        assert "Twemoji" in file.trained_on
-        assert "CC-BY-4.0" in file.license
-        bundle = load_bundle(path)
-        assert bundle.condition_config.kind == "sketch"
-        assert len(bundle.vocabulary.styles) == 11
-        assert bundle.image_size == side
+    file = read_model_file(BUNDLE)
+    assert "Twemoji" in file.trained_on
+    assert "CC-BY-4.0" in file.license
+    bundle = load_bundle(BUNDLE)
+    assert bundle.condition_config.kind == "sketch"
+    assert (len(bundle.vocabulary.styles), len(bundle.vocabulary.words)) == (11, 3723)
+    assert bundle.image_size == 256
 
 
 @pytest.mark.slow
@@ -72,6 +71,16 @@ def test_words_decide_the_colors_of_a_drawing(made, tmp_path):
         pixels(folder / "drawing-t0.5-seed0.png").mean((0, 1)) for folder in (made, tmp_path)
     )  # a strawberry, and what a frog's colors make of it
     assert red[0] - red[1] > green[0] - green[1] + 20
+
+
+def test_a_model_of_edges_needs_no_words_and_refuses_them(make_bundle, tmp_path, capsys):
+    save_bundle(tmp_path / "edges.safetensors", make_bundle("edges"))
+    small = ["--samples", "1", "--temperature", "1", "--guidance", "1", "--output", str(tmp_path / "out")]
+    asked = ["demo", "--bundle", str(tmp_path / "edges.safetensors"), *small]
+    assert main(asked) == 0
+    assert Image.open(tmp_path / "out" / "drawing-t1-seed0.png").size == (16, 16)
+    assert main([*asked, "--words", "frog"]) == 2
+    assert "the model knows no words" in capsys.readouterr().err
 
 
 def test_inputs_of_one_name_keep_names_of_their_own():

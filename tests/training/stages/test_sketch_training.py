@@ -66,26 +66,6 @@ def test_named_drawings_become_a_bundle_that_paints_what_is_asked_for(run, tmp_p
     assert free.known.all()
 
 
-def test_a_mosaic_of_colors_needs_no_first_stage(run, tmp_path):
-    """Its own colors are found in the drawings, the same ones when the run goes on; what it paints guides others."""
-    mosaic = [*run, "--set", "vqgan=", "--set", "palette=12", "--set", "given.colors=0"]
-    assert main([*mosaic, "--set", "loop.minutes=0.00001"]) == 0
-    first = load_bundle(tmp_path / "out" / "sketch.safetensors").vqgan.state_dict()
-    assert main([*mosaic, "--set", "loop.steps=12"]) == 0
-    bundle = load_bundle(tmp_path / "out" / "sketch.safetensors")
-    assert (bundle.vqgan.config.stride, bundle.vqgan.config.codebook_size, bundle.prior.window) == (16, 12, 2)
-    assert all(torch.equal(first[name], value) for name, value in bundle.vqgan.state_dict().items())
-    state = sample(bundle.prior, bundle.condition(), bundle.empty_canvas(1), 0, SamplingSettings())
-    painted = bundle.decode(state.canvas)
-    assert painted.shape == (1, 3, 32, 32)
-    assert (painted[:, :, :16, :16] == painted[:, :, :1, :1]).all()
-
-
-def test_a_run_names_one_first_stage(run, capsys):
-    assert main([*run, "--set", "palette=12"]) == 2
-    assert "either vqgan" in capsys.readouterr().err
-
-
 def test_what_is_trained_is_measured_on_what_it_is_asked_for(run, tmp_path, capsys):
     small = ["--set", "loop.steps=2", "--set", "scenes.leaves=0"]
     assert main([*run, *small]) == 0
