@@ -4,9 +4,11 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from ...core.canvas.canvas import Canvas
 from ...core.clip.guidance import GuidanceSettings
-from ...core.clip.painting import Camera, begin_painting, restyle, story
+from ...core.clip.painting import Camera, begin_painting, from_canvas, restyle, story
 from ...core.clip.prompts import Prompt, parse_prompts
+from .. import sockets
 from ..host.comfy import io
 from ..host.handles import VQGANHandle
 from ..host.images import from_image, to_image
@@ -58,6 +60,10 @@ class PaintStory(io.ComfyNode):
                 ),
                 io.Float.Input("turn", default=0.0, min=-180.0, max=180.0, step=0.5, tooltip="Degrees, each frame."),
                 paint_settings_input(),
+                sockets.Canvas.Input(
+                    "canvas", optional=True,
+                    tooltip="Where the first frame begins, instead of from noise; the film is as large.",
+                ),
             ],
             outputs=[io.Image.Output(display_name="frames", tooltip="The film, frame by frame.")],
         )  # fmt: skip
@@ -79,11 +85,15 @@ class PaintStory(io.ComfyNode):
         down: float,
         turn: float,
         settings: GuidanceSettings | None = None,
+        canvas: Canvas | None = None,
     ) -> io.NodeOutput:
         listed = [parse_prompts(line) for line in lines_of(scenes)]
         camera = Camera(zoom=zoom, right=right, down=down, turn=turn)
-        module, models = make_ready(vqgan, [clip], (height, width))
-        start, first = begin_painting(module, height, width, seed), with_steps(settings, first_steps)
+        stride = vqgan.module.config.stride
+        size = (height, width) if canvas is None else tuple(side * stride for side in canvas.size)
+        module, models = make_ready(vqgan, [clip], size)
+        start = begin_painting(module, *size, seed) if canvas is None else from_canvas(module, canvas, seed)
+        first = with_steps(settings, first_steps)
         made = story(module, models, listed, start, first, camera, frames, steps)
         return io.NodeOutput(to_image(film(made, frames, first_steps + (frames - 1) * steps)))
 

@@ -103,6 +103,16 @@ def test_stories_and_films_are_batches_of_frames(models, settings):
     assert restyled.shape == frames.shape
 
 
+def test_a_story_begins_where_a_canvas_says(models, settings):
+    picture, start = paint(models, settings)
+    gentle = painting.PaintSettings.execute(0.001, 2, "mixed", True, 0.0, 0.0, 0.5).args[0]
+    given = (*models, 0, "a cat", 1, 64, 64, 1, 1, 1.0, 0.0, 0.0, 0.0, gentle)
+    (there,) = films.PaintStory.execute(*given, start).args
+    assert torch.allclose(there, picture, atol=0.02)
+    (from_noise,) = films.PaintStory.execute(*given).args
+    assert from_noise.shape == (1, 64, 64, 3)
+
+
 def test_pictures_are_ranked_by_words_and_by_a_reference(models):
     judge, pictures = models[1], torch.rand(4, 24, 24, 3, generator=torch.Generator().manual_seed(0))
     best, scores = clip.RankByWords.execute(judge, pictures, "", 2, reference=pictures[2:3]).args

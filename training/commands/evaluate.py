@@ -96,7 +96,7 @@ def measure_vqgan(run: VQGANRun, bundle: Path | None) -> tuple[dict[str, float],
     open_stage = load_condition_vqgan if run.data.picture != "color" and bundle else load_vqgan
     model = open_stage(bundle or Path(run.output) / "vqgan.safetensors")
     if run.scenes:
-        views = load_named_drawings(run)[1]
+        views = load_named_drawings(run)[-1]
     else:
         views = open_pictures(run.data, run.loop.seed, run.output, run.condition).held_out
     return evaluate_vqgan(model, views, run.loop.batch), reconstruction_strip(model, views)

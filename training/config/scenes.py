@@ -13,6 +13,8 @@ class SceneConfig:
     several: scenes with a second drawing behind the first.
     leaves: scenes on dead leaves, overlapping shapes of all sizes that stand in for photographs; three fifths of them
         show nothing else.
+    bare: scenes of a ground alone, so that a first stage learns even color up to the corners; a prior that sees them
+        paints them where nothing is asked of it.
     white: grounds that are white.
     hue: drawings whose hue is turned all the way round; the others keep theirs nearly.
     """
@@ -20,6 +22,7 @@ class SceneConfig:
     whole: float = 0.65
     several: float = 0.15
     leaves: float = 0.03
+    bare: float = 0.0
     white: float = 0.5
     hue: float = 0.06
 

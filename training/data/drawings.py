@@ -83,9 +83,9 @@ def load_drawings(folder: str | Path, captions: list[Caption], size: int, cache:
     """All drawings as uint8 RGBA [N, 4, size, size], read once; `cache` is a file to keep them in."""
     shape = (len(captions), size, size, 4)
     if cache.is_file():
-        kept = np.load(cache, mmap_mode="r")
+        kept = np.load(cache, mmap_mode="c")  # read from the file as they are needed
         if kept.shape == shape:
-            return torch.from_numpy(np.array(kept)).permute(0, 3, 1, 2)
+            return torch.from_numpy(kept).permute(0, 3, 1, 2)
     logger.info("reading %d drawings", len(captions))
     pixels = np.empty(shape, np.uint8)
 

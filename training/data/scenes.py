@@ -1,8 +1,7 @@
 """Scenes of drawings: placed, turned, recolored, on plain, graded and textured grounds; leaves that fill the image.
 
 All of this is tensor operations on the device that holds the drawings, since a GPU trains faster than CPUs draw.
-The random numbers are torch's own, which the loop
-seeds anew at every step.
+The random numbers are torch's own, which the loop seeds anew at every step.
 """
 
 from __future__ import annotations
@@ -31,20 +30,21 @@ class Scenes(NamedTuple):
 
 
 class Painter:
-    """Draws scenes of the drawings [N, 4, S, S] uint8, RGBA, not premultiplied."""
+    """Draws scenes of the drawings [N, 4, S, S] uint8, RGBA, not premultiplied; of those with `numbers`, or of all."""
 
-    def __init__(self, drawings: Tensor, config: SceneConfig):
+    def __init__(self, drawings: Tensor, config: SceneConfig, numbers: Tensor | None = None):
         self.drawings, self.config = drawings, config
+        self.numbers = torch.arange(len(drawings), device=drawings.device) if numbers is None else numbers
         self.side, self.device = drawings.shape[-1], drawings.device
 
     def paint(self, batch: int) -> Scenes:
         """A batch of scenes."""
         c = self.config
-        leafy = torch.arange(batch, device=self.device) < round(c.leaves * batch)
-        bare = torch.arange(batch, device=self.device) < round(0.6 * c.leaves * batch)
+        leaves, row = round(c.leaves * batch), torch.arange(batch, device=self.device)
+        bare = (row < round(0.6 * c.leaves * batch)) | ((row >= leaves) & (row < leaves + round(c.bare * batch)))
         images = self._grounds(batch)
-        if leafy.any():
-            images[leafy] = self._leaves(int(leafy.sum()))
+        if leaves:
+            images[:leaves] = self._leaves(leaves)
         first, second = self._any(batch), self._any(batch)
         two = self.chance(batch, c.several) & ~bare
         whole = self.chance(batch, c.whole) & ~two
@@ -61,10 +61,14 @@ class Painter:
         """Images with a drawing each laid over them, mirrored or not, where `on`."""
         batch = len(number)
         mirror = torch.where(self.chance(batch, 0.5), -1.0, 1.0)
-        rgb, alpha = place(self.drawings[number], zoom, angle, shift, mirror)
         far = self.chance(batch, self.config.hue)
         turn = torch.where(far, self.uniform(batch, -math.pi, math.pi), self.uniform(batch, -0.08, 0.08))
-        return torch.lerp(images, turn_hue(rgb, turn), alpha * on.view(-1, 1, 1, 1))
+        if not on.any():
+            return images
+        row = torch.where(on)[0]
+        rgb, alpha = place(self.drawings[number[row]], zoom[row], angle[row], shift[row], mirror[row])
+        images[row] = torch.lerp(images[row], turn_hue(rgb, turn[row]), alpha)
+        return images
 
     def _grounds(self, batch: int) -> Tensor:
         """White, plain, graded from one color to another, or mottled with two: [B, 3, S, S]."""
@@ -109,7 +113,7 @@ class Painter:
 
     def _any(self, batch: int) -> Tensor:
         """Numbers of drawings, [B]."""
-        return torch.randint(len(self.drawings), (batch,), device=self.device)
+        return self.numbers[torch.randint(len(self.numbers), (batch,), device=self.device)]
 
     def uniform(self, batch: int, low: float, high: float, *shape: int) -> Tensor:
         """[B, *shape]"""

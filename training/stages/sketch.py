@@ -71,7 +71,7 @@ class SketchTask:
         self.held_out = torch.tensor([c.held_out for c in captions])
         self.drawings = drawings.to(self.device)
         self.train_set = torch.where(~self.held_out)[0].to(self.device)
-        self.painter = Painter(self.drawings[self.train_set], run.scenes)
+        self.painter = Painter(self.drawings, run.scenes, self.train_set)
         styles, words = len(self.vocabulary.styles), len(self.vocabulary.words)
         model = run.model
         prior = LlamaConfig(
@@ -112,12 +112,11 @@ class SketchTask:
     def loss(self, scenes: Scenes) -> Tensor:
         """Mean nats per code of scenes, each guided by some of what it shows (arXiv eq. 10)."""
         batch, given = len(scenes.images), self.run.given
-        first = self.train_set[scenes.first.clamp(min=0)]
-        second = self.train_set[scenes.second.clamp(min=0)]
+        first = scenes.first.clamp(min=0)
         named = ~self.painter.chance(batch, given.nothing) & (scenes.first >= 0)
         style = named & self.painter.chance(batch, given.style)
         words = named & self.painter.chance(batch, given.words)
-        tokens = self.tokens(first, second.where(scenes.second >= 0, -1), style, words)
+        tokens = self.tokens(first, scenes.second, style, words)
         lines = varied_lines(scenes.images, self.painter)
         lines = torch.cat([lines, torch.ones_like(lines)], 1) * chosen(self.painter.chance(batch, given.lines))
         colors = self.some_colors(scenes.images) * chosen(self.painter.chance(batch, given.colors))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from tqdm import trange
 
 from ...core.bundle import Bundle
 from ...core.clip.model import ClipModel
@@ -53,7 +54,7 @@ class SketchSampler:
     def codes(self, sketches: list[Sketch], guidance: float = 1.0, offset: int = 0) -> Tensor:
         """A sample [B, h, w] of each sketch at temperature 1."""
         settings, made = SamplingSettings(guidance_scale=guidance), []
-        for start in range(0, len(sketches), BATCH):
+        for start in trange(0, len(sketches), BATCH, desc="samples", disable=None):
             some = sketches[start : start + BATCH]
             canvas = self.bundle.empty_canvas(len(some))
             seed = self.seed + start + offset

@@ -333,8 +333,9 @@ def train_vqgan(run: VQGANRun) -> bool:
 def train_vqgan_in(folder: Path, run: VQGANRun, accelerator: Accelerator) -> bool:
     """`train_vqgan` where nobody else writes."""
     if run.scenes:
-        drawings, held_out = load_named_drawings(run)
-        task = VQGANTask(run, held_out, Painter(drawings.to(accelerator.device), run.scenes))
+        drawings, learned, held_out = load_named_drawings(run)
+        device = accelerator.device
+        task = VQGANTask(run, held_out, Painter(drawings.to(device), run.scenes, learned.to(device)))
         return train(task, lambda start: itertools.repeat({}), run.loop, folder, accelerator)  # painted in the step
     pictures = open_pictures(run.data, run.loop.seed, run.output, run.condition)
     task = task_of(run, pictures.held_out)
@@ -353,11 +354,11 @@ def task_of(run: VQGANRun, held_out: ImageViews) -> VQGANTask | DVAETask | Judge
     return DVAETask(run, held_out) if isinstance(run.model, DVAEConfig) else VQGANTask(run, held_out)
 
 
-def load_named_drawings(run: VQGANRun) -> tuple[Tensor, WholeDrawings]:
-    """Drawings [N, 4, S, S] uint8 to paint scenes of, and those held out, as the table beside them says."""
+def load_named_drawings(run: VQGANRun) -> tuple[Tensor, Tensor, WholeDrawings]:
+    """All drawings [N, 4, S, S] uint8, the numbers of those to paint scenes of, and the others, held out."""
     captions = read_captions(run.data.folder)
     drawings = load_drawings(
         run.data.folder, captions, run.data.size, Path(run.output) / f"drawings-{run.data.size}.npy"
     )
     held_out = torch.tensor([caption.held_out for caption in captions])
-    return drawings[~held_out], WholeDrawings(drawings[held_out], run.data)
+    return drawings, torch.where(~held_out)[0], WholeDrawings(drawings[held_out], run.data)

@@ -49,6 +49,21 @@ def test_bare_leaves_name_no_drawing_and_fill_the_image(drawings):
     assert all(len(image.flatten(1).unique(dim=1)[0]) > 5 for image in scenes.images)
 
 
+def test_bare_grounds_name_no_drawing_and_are_one_color_where_grounds_are_white(drawings):
+    torch.manual_seed(0)
+    scenes = Painter(drawings, SceneConfig(leaves=0, bare=0.5, white=1)).paint(6)
+    assert scenes.first.tolist()[:3] == [-1, -1, -1]
+    assert (scenes.first[3:] >= 0).all()
+    assert (scenes.images[:3] == 1).all()
+
+
+def test_only_the_numbered_drawings_are_drawn(drawings):
+    torch.manual_seed(0)
+    scenes = Painter(drawings, SceneConfig(leaves=0, several=0.5), torch.tensor([1])).paint(16)
+    assert set(scenes.first.tolist()) == {1}
+    assert set(scenes.second.tolist()) <= {-1, 1}
+
+
 def test_a_drawing_placed_as_it_is_is_itself(drawings):
     one, zero = torch.ones(2), torch.zeros(2)
     rgb, alpha = place(drawings, one, zero, torch.zeros(2, 2), one)
