@@ -118,7 +118,7 @@ def test_muon_has_the_matrices_of_the_blocks_and_leaves_out_a_step_that_is_not_f
 
 
 def test_muon_learns_and_goes_on_to_the_same_weights(run, tmp_path):
-    muon = [*run, "--set", "optimizer=muon", "--set", "loop.steps=20", "--set", "loop.log_every=5"]
+    muon = [*run, "--set", "optimizer=muon", "--set", "loop.steps=12", "--set", "loop.log_every=4"]
     assert main([*muon, "--set", f"output={tmp_path / 'whole'}"]) == 0
     log = read_csv(tmp_path / "whole" / "train.csv")
     assert log["nll"][-1] < log["nll"][0]
