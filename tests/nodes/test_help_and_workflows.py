@@ -13,8 +13,8 @@ WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 FOREIGN = {  # ComfyUI's own nodes that the workflows use
     "LoadImage", "PreviewImage", "PreviewAny", "ImageScale", "ImageCrop", "ImageFlip", "ImageStitch",
     "ImagePadForOutpaint", "SolidMask", "MaskComposite", "MaskPreview", "LatentFlip", "LatentBlend", "MarkdownNote",
-    "EmptyImage", "CreateVideo", "SaveVideo", "CheckpointLoaderSimple", "CLIPTextEncode", "VAEEncode", "VAEDecode",
-    "SetLatentNoiseMask", "KSampler", "Canny", "CLIPLoader", "CLIPVisionLoader",
+    "ImageToMask", "InvertMask", "EmptyImage", "CreateVideo", "SaveVideo", "CheckpointLoaderSimple", "CLIPTextEncode",
+    "VAEEncode", "VAEDecode", "SetLatentNoiseMask", "KSampler", "Canny", "CLIPLoader", "CLIPVisionLoader",
 }  # fmt: skip
 MUTED = 2  # a node's mode: not run, since a fresh ComfyUI lacks the file it loads
 SEEDED = {

@@ -1,6 +1,7 @@
 """`train sketch`: everything one run needs."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from .checks import check_numbers, check_shares, expand_paths
 from .data import MAX_SIZE
@@ -38,10 +39,10 @@ class GivenConfig:
     """Shares of the scenes learned with each of what guides, 0 to 1; `nothing`: with neither style nor words."""
 
     style: float = 0.85
-    words: float = 0.85
-    colors: float = 0.45
-    lines: float = 0.5
-    nothing: float = 0.1
+    words: float = 0.8
+    colors: float = 0.55
+    lines: float = 0.55
+    nothing: float = 0.08
 
     def __post_init__(self):
         check_shares(self, "given.")
@@ -58,6 +59,7 @@ class SketchRun:
     validation: int = 256  # held-out drawings that are looked at
     pkeep: float = 0.94  # share of input codes left as they are; the others are replaced at random
     weight_decay: float = 0.1
+    optimizer: Literal["adamw", "muon"] = "adamw"  # muon: of the matrices of the blocks, at 10 times the learning rate
     given: GivenConfig = field(default_factory=GivenConfig)
     scenes: SceneConfig = field(default_factory=SceneConfig)
     model: SketchModelConfig = field(default_factory=SketchModelConfig)
@@ -67,5 +69,7 @@ class SketchRun:
         expand_paths(self, "", "output", "vqgan")
         check_numbers(self, "", ("least", "validation"), 1)
         check_numbers(self, "", ("weight_decay",), 0)
+        if self.optimizer == "muon" and (self.loop.sharded or self.loop.precision == "fp16"):
+            raise ValueError("optimizer muon does not go with loop.sharded or loop.precision fp16; choose bf16 or no")
         if not 0 < self.pkeep <= 1:
             raise ValueError(f"pkeep is {self.pkeep}; choose a share above 0 and up to 1, such as 0.94")

@@ -111,7 +111,7 @@ class Training:
         rate = learning_rate(self.at.step, loop, self.at.seconds)
         for optimizer in task.optimizers.values():
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group.get("rate", 1)
         with self.speed.working():
             with self.speed.waiting():
                 micro_batches = [next(batches) for _ in range(loop.accumulate)]

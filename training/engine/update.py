@@ -1,4 +1,6 @@
-"""One update of the weights, and what is done where it would break them."""
+"""What updates the weights, and what is done where it would break them."""
+
+from collections.abc import Iterable
 
 import torch
 from accelerate import Accelerator
@@ -6,14 +8,44 @@ from torch import Tensor, nn
 
 from .distributed import own, whole
 
+MUON_RATE = 10  # times AdamW's: 0.02 beside 2e-3
 MAX_SKIPPED = 5  # steps in a row whose loss is not finite, before a run ends
 
 
+def prior_optimizers(
+    module: nn.Module, blocks: nn.Module, kind: str, weight_decay: float
+) -> dict[str, torch.optim.Optimizer]:
+    """The optimizers of a module; vectors don't decay. The loop multiplies its learning rate by a group's "rate".
+
+    Args:
+        blocks: the part whose matrices are Muon's (Jordan et al. 2024), if the `kind` is muon, else adamw.
+    Raises:
+        ValueError: this torch has no Muon.
+    """
+    if kind == "muon" and not hasattr(torch.optim, "Muon"):
+        raise ValueError(f"optimizer muon needs torch 2.9 or later, this is {torch.__version__}; choose adamw")
+    of_blocks = {p: None for p in blocks.parameters() if p.ndim == 2} if kind == "muon" else {}
+    rest = [p for p in module.parameters() if p not in of_blocks]
+    groups = [
+        {"params": [p for p in rest if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    optimizers = {"model": torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True)}
+    if of_blocks:
+        matrices = {"params": list(of_blocks), "rate": MUON_RATE}
+        optimizers["blocks"] = torch.optim.Muon([matrices], weight_decay=weight_decay)
+    return optimizers
+
+
 def descend(
-    module: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, clip: float, accelerator: Accelerator
+    module: nn.Module,
+    optimizers: Iterable[torch.optim.Optimizer],
+    loss: Tensor,
+    clip: float,
+    accelerator: Accelerator,
 ) -> tuple[Tensor, Tensor]:
     """Clip the gradients, step, and clear them. Where the loss or the gradient is not finite, on any process, the
-    weights stay as they are; the device decides it, by what fused optimizers have for loss scaling.
+    weights stay as they are; the device decides it, by what fused optimizers have for loss scaling. Others wait for it.
 
     Returns:
         The norm of the gradient before clipping, and whether the step was made, bool.
@@ -24,9 +56,11 @@ def descend(
         made = made & torch.isfinite(norm)
     if accelerator.num_processes > 1:
         made = accelerator.reduce(made.float(), "sum") == accelerator.num_processes
-    getattr(optimizer, "optimizer", optimizer).found_inf = (~made).float()
-    optimizer.step()
-    optimizer.zero_grad()
+    for optimizer in optimizers:
+        getattr(optimizer, "optimizer", optimizer).found_inf = (~made).float()
+        if optimizer.defaults.get("fused") or made:
+            optimizer.step()
+        optimizer.zero_grad()
     return norm.detach(), made
 
 

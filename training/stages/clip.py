@@ -60,7 +60,7 @@ class ClipTask:
             loss = contrastive_loss(model(batch["images"], batch["tokens"]), batch["true"])
             accelerator.backward(loss / len(batches))
             total = total + loss.detach() / len(batches)
-        norm, made = descend(model, self.optimizers["model"], total, self.run.loop.clip, accelerator)
+        norm, made = descend(model, self.optimizers.values(), total, self.run.loop.clip, accelerator)
         return {"loss": total, "gradient_norm": norm, "made": made}
 
     def statistics(self) -> dict[str, float]:

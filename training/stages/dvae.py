@@ -70,7 +70,7 @@ class DVAETask:
             total = total + loss.detach() / len(batches)
             for name, value in (("surprise", surprise), ("divergence", divergence)):
                 report[name] = value.detach() / len(batches) + report.get(name, 0.0)
-        norm, made = descend(model, self.optimizers["model"], total, self.run.loop.clip, accelerator)
+        norm, made = descend(model, self.optimizers.values(), total, self.run.loop.clip, accelerator)
         fixed = {"temperature": torch.tensor(temperature), "kl_weight": torch.tensor(kl_weight)}
         return report | {name: value.to(total.device) for name, value in fixed.items()} | {
             "gradient_norm": norm, "made": made,

@@ -50,7 +50,7 @@ class JudgeTask:
             accelerator.backward(loss / len(batches))
             total = total + loss.detach() / len(batches)
             right = right + ((real > 0).float().mean() + (false < 0).float().mean()) / 2 / len(batches)
-        _, done = descend(judge, self.optimizers["model"], total, self.run.loop.clip, accelerator)
+        _, done = descend(judge, self.optimizers.values(), total, self.run.loop.clip, accelerator)
         for figure, before in running:
             figure.copy_(torch.where(done, figure, before))
         return {"loss": total, "patches_right": right, "made": done}

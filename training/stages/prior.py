@@ -90,7 +90,7 @@ class PriorTask:
             loss = self.loss(batch)
             accelerator.backward(loss / len(batches))
             total = total + loss.detach() / len(batches)
-        norm, made = descend(model, self.optimizers["model"], total, self.run.loop.clip, accelerator)
+        norm, made = descend(model, self.optimizers.values(), total, self.run.loop.clip, accelerator)
         return {"nll": total, "gradient_norm": norm, "made": made}
 
     def statistics(self) -> dict[str, float]:

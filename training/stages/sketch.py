@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from ..engine.distributed import synchronized_once
 from ..engine.ema import make_ema
 from ..engine.loop import make_accelerator, train
 from ..engine.plots import image_grid
-from ..engine.update import descend
+from ..engine.update import descend, prior_optimizers
 
 PREVIEW_IMAGES = 6
 logger = logging.getLogger("tessera")
@@ -83,14 +84,11 @@ class SketchTask:
             prefix_length=1 + WORDS,
             prefix_rotation="identity",
             window=run.data.size // vqgan.config.stride,
-            control_layers=tuple(model.layers * third // 3 for third in range(3)),
+            control_layers=tuple(math.ceil(model.layers * third / 3) for third in range(3)),
         )
         module = SketchPrior(prior, SketchConfig(width=model.width, layers=3))
         self.modules: dict[str, nn.Module] = {"model": module}
-        matrices = [p for p in module.parameters() if p.ndim >= 2]
-        vectors = [p for p in module.parameters() if p.ndim < 2]
-        groups = [{"params": matrices, "weight_decay": run.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-        self.optimizers = {"model": torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True)}
+        self.optimizers = prior_optimizers(module, module.prior.layers, run.optimizer, run.weight_decay)
         self.averaged = make_ema(module, run.loop.ema)
         self.extra_state: dict[str, Tensor] = {}
         self.stages = stage_fingerprints(vqgan, None)
@@ -104,7 +102,7 @@ class SketchTask:
                 loss = self.loss(self.painter.paint(self.run.loop.batch))
             accelerator.backward(loss / len(batches))
             total = total + loss.detach() / len(batches)
-        norm, made = descend(model, self.optimizers["model"], total, self.run.loop.clip, accelerator)
+        norm, made = descend(model, self.optimizers.values(), total, self.run.loop.clip, accelerator)
         return {"nll": total, "gradient_norm": norm, "made": made}
 
     def statistics(self) -> dict[str, float]:

@@ -117,7 +117,7 @@ class VQGANTask:
             levels.append(latents_of(out))
             if quantizes:
                 self.extra_state["counts"] += accelerator.reduce(uses_of(out.levels, bare.codebooks), "sum")
-        _, made = descend(model, self.optimizers["model"], total, self.run.loop.clip, accelerator)
+        _, made = descend(model, [self.optimizers["model"]], total, self.run.loop.clip, accelerator)
         if quantizes and codebooks and self.run.learn == "all":
             counts = self.extra_state["counts"].split([codebook.size for codebook in codebooks])
             for codebook, latents, uses in zip(codebooks, joined(levels), counts, strict=True):
@@ -203,7 +203,7 @@ class VQGANTask:
             loss = hinge_loss(discriminator(image), discriminator(reconstruction))
             accelerator.backward(loss / len(pairs))
             total = total + loss.detach() / len(pairs)
-        _, made = descend(discriminator, self.optimizers["discriminator"], total, self.run.loop.clip, accelerator)
+        _, made = descend(discriminator, [self.optimizers["discriminator"]], total, self.run.loop.clip, accelerator)
         return total, made
 
     def update_codebook(

@@ -24,8 +24,7 @@ def made(tmp_path_factory):
     return folder
 
 
-def test_the_embedded_bundle_is_small_and_says_where_it_comes_from():
-    assert sum(path.stat().st_size for path in BUNDLE.parent.glob("*.safetensors")) <= 64 * 2**20
+def test_the_embedded_bundle_says_where_it_comes_from_and_what_it_knows():
     file = read_model_file(BUNDLE)
     assert "Twemoji" in file.trained_on
     assert "CC-BY-4.0" in file.license

@@ -313,7 +313,7 @@ def test_a_prior_learns_nothing_from_a_step_that_is_not_finite(prior_run):
     model, optimizer = task.modules["model"], task.optimizers["model"]
     before = tensors_of(task)
     model.loss(torch.zeros(1, 64, dtype=torch.long) + 16, torch.zeros(1, 64, dtype=torch.long)).backward()
-    _, made = descend(model, optimizer, torch.tensor(math.nan), 1.0, accelerator)
+    _, made = descend(model, [optimizer], torch.tensor(math.nan), 1.0, accelerator)
     assert not made
     after = tensors_of(task)
     assert all(torch.equal(before[name], after[name]) for name in before)

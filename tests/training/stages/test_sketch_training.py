@@ -1,6 +1,7 @@
 """The whole way from named drawings to a picture asked for by words, on two CPU seconds' worth of model."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +16,14 @@ from tessera.core.loading import load_bundle, load_vqgan
 from tessera.core.sampling.loop import sample
 from tessera.core.sampling.settings import SamplingSettings
 from tessera.training.config.runs import DataConfig, VQGANLossConfig, VQGANRun
+from tessera.training.config.sketch import SketchRun
+from tessera.training.config.yaml import load_config
 from tessera.training.data.drawings import COLUMNS
 from tessera.training.engine.log import read_csv
+from tessera.training.engine.loop import make_accelerator
+from tessera.training.engine.update import descend
 from tessera.training.stages.image_terms import cell_color_difference, gradient_difference
+from tessera.training.stages.sketch import open_sketch_task
 
 
 @pytest.fixture
@@ -90,6 +96,37 @@ def test_a_stopped_run_goes_on_to_the_same_weights(run, tmp_path):
     assert main(run) == 0
     whole, parts = (load_bundle(tmp_path / name / "sketch.safetensors").prior.state_dict() for name in ("whole", "out"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_muon_has_the_matrices_of_the_blocks_and_leaves_out_a_step_that_is_not_finite(run):
+    settings = load_config(SketchRun, Path(run[2]), ["optimizer=muon"])
+    accelerator = make_accelerator(settings.loop)
+    task = open_sketch_task(settings, load_vqgan(settings.vqgan), accelerator)
+    model = task.modules["model"]
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    muon, adamw = (
+        {names[p] for group in task.optimizers[kind].param_groups for p in group["params"]}
+        for kind in ("blocks", "model")
+    )
+    assert muon == {name for name in names.values() if name.startswith("prior.layers.") and "norm" not in name}
+    assert muon | adamw == set(names.values())
+    assert not muon & adamw
+    before = {name: parameter.clone() for parameter, name in names.items()}
+    task.loss(task.painter.paint(2)).backward()
+    descend(model, task.optimizers.values(), torch.tensor(torch.nan), 1.0, accelerator)
+    assert all(torch.equal(before[name], parameter) for parameter, name in names.items())
+
+
+def test_muon_learns_and_goes_on_to_the_same_weights(run, tmp_path):
+    muon = [*run, "--set", "optimizer=muon", "--set", "loop.steps=12", "--set", "loop.log_every=4"]
+    assert main([*muon, "--set", f"output={tmp_path / 'whole'}"]) == 0
+    log = read_csv(tmp_path / "whole" / "train.csv")
+    assert log["nll"][-1] < log["nll"][0]
+    assert main([*muon, "--set", "loop.minutes=0.00001"]) == 0  # ends at once
+    assert main(muon) == 0
+    whole, parts = (load_bundle(tmp_path / name / "sketch.safetensors").prior.state_dict() for name in ("whole", "out"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert main([*muon, "--set", "loop.precision=fp16"]) == 2
 
 
 @pytest.mark.slow
