@@ -78,17 +78,21 @@ def sketch_figures(
         among the first five of at most 230.
     strawberry, frog, sun: share of pictures of the word alone that are red, green and yellow.
     color_error: of held-out drawings' colors, mean difference (0..1) of the sample's.
-    edge_f1, edge_f1_guided, edge_f1_shuffled: of held-out drawings' lines, how those of samples lie on them; with
-        guidance 2; and on those of another drawing.
+    edge_f1, edge_f1_shuffled: of held-out drawings' lines, how those of samples lie on them, and on those of another
+        drawing.
     disagreement: share of cells that differ between two seeds of the same style and words.
     free_flat: share of pictures painted of nothing that have one color only.
+
+    Names that end in _guided are of guidance 2.
     """
     sampler = SketchSampler(bundle, task.run.loop.seed)
     learned = evenly_spaced(task.train_set.cpu(), number)
     held_out = evenly_spaced(torch.where(task.held_out)[0], number)
     asked = [sketch_of(task, int(drawing)) for drawing in learned]
     codes = sampler.codes(asked)
-    painted = sampler.images(codes)
+    painted = {
+        suffix: sampler.images(made) for suffix, made in (("", codes), ("_guided", sampler.codes(asked, GUIDANCE)))
+    }
     free = sampler.images(sampler.codes([Sketch()] * number))
     figures = task.validate()
     figures |= style_figures(task, painted, learned, held_out)
@@ -107,15 +111,15 @@ def sketch_of(task: SketchTask, drawing: int) -> Sketch:
     return Sketch(words=tuple(words), style=int(task.styles[drawing]))
 
 
-def style_figures(task: SketchTask, painted: Tensor, learned: Tensor, held_out: Tensor) -> dict[str, float]:
-    """`style_obeyed` and `style_real`."""
+def style_figures(task: SketchTask, painted: dict[str, Tensor], learned: Tensor, held_out: Tensor) -> dict[str, float]:
+    """`style_obeyed` of each of `painted`, and `style_real`."""
     rows = task.train_set.cpu()
     real = torch.cat([small(on_white(task.drawings[part])).cpu() for part in rows.split(BATCH)])  # [N, 3, s, s]
     styles = task.styles.cpu()
     model = train_style_classifier(real, styles[rows], task.run.loop.seed)
     shares = {}
     for name, images, own in (
-        ("style_obeyed", (painted + 1) / 2, learned),
+        *((f"style_obeyed{suffix}", (images + 1) / 2, learned) for suffix, images in painted.items()),
         ("style_real", on_white(task.drawings[held_out]).cpu(), held_out),
     ):
         shares[name] = (styles_of(model, images) == styles[own]).float().mean().item()
@@ -123,9 +127,9 @@ def style_figures(task: SketchTask, painted: Tensor, learned: Tensor, held_out: 
 
 
 def word_figures(
-    task: SketchTask, clip: ClipModel, captions: list[Caption], painted: Tensor, learned: Tensor
+    task: SketchTask, clip: ClipModel, captions: list[Caption], painted: dict[str, Tensor], learned: Tensor
 ) -> dict[str, float]:
-    """`words_obeyed` and `words_real`."""
+    """`words_obeyed` of each of `painted`, and `words_real`."""
     own = [captions[int(drawing)].name for drawing in learned]
     others = [caption.name for caption in captions if caption.name and not caption.held_out]
     names = list(dict.fromkeys(filter(None, own)))
@@ -135,7 +139,8 @@ def word_figures(
     places = torch.tensor([names.index(name) for name in own if name in names])
     texts = embed_texts(clip, names)
     shares = {}
-    for key, images in (("words_obeyed", (painted + 1) / 2), ("words_real", on_white(task.drawings[learned]).cpu())):
+    shown = {f"words_obeyed{suffix}": (images + 1) / 2 for suffix, images in painted.items()}
+    for key, images in (shown | {"words_real": on_white(task.drawings[learned]).cpu()}).items():
         best = (embed_images(clip.clip, images[named]) @ texts.t()).topk(min(BEST, len(names)), 1).indices.cpu()
         shares[key] = (best == places[:, None]).any(1).float().mean().item()
     return shares
@@ -146,9 +151,9 @@ def hue_figures(sampler: SketchSampler) -> dict[str, float]:
     assert sampler.bundle.vocabulary is not None
     numbers, shares = sampler.bundle.vocabulary.numbers, {}
     for word, hue in KNOWN_HUES.items():
-        if word in numbers:
-            images = sampler.images(sampler.codes([Sketch(words=(numbers[word],))] * SEEDS))
-            shares[word] = has_hue(images, HUES[hue]).float().mean().item()
+        for suffix, guidance in (("", 1.0), ("_guided", GUIDANCE)) if word in numbers else ():
+            images = sampler.images(sampler.codes([Sketch(words=(numbers[word],))] * SEEDS, guidance))
+            shares[word + suffix] = has_hue(images, HUES[hue]).float().mean().item()
     return shares
 
 
