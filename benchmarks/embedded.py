@@ -27,13 +27,13 @@ The embedded model on lines and colors of the two example pictures, temperature 
 the loop with all that belongs to it. *Several at a time* guesses and verifies as many codes a pass as pay, *one at a
 time* is the same loop held to one; both give the same codes, and how often they don't is counted. `generate` is that
 of the library transformers with its GPT-2 of equal size. The strided canvas has 16x32 cells, one picture twice side
-by side. *Nothing to guess* is a prior of the same shape with random weights, its head so large that each code hangs
-on all before it. *Codes a pass* counts passes over windows that stand still, with 16 cells a pass and with as many as
-the loop chooses."""
+by side. *Nothing to guess* is a prior of the same shape with random weights, its matrices so large that each code
+hangs on all before it. *Codes a pass* counts passes over windows that stand still, with 16 cells a pass and with as
+many as the loop chooses."""
 
 SEVERAL, ONE = "several at a time", "one at a time"
 WAYS = {SEVERAL: 0, ONE: 1}  # and the cells a pass; 0 chooses
-HEAD = 50.0  # times as large as at first: logits then differ by more than the noise of a draw
+DEEP, HEAD = 0.1, 1.0  # deviations of matrices: each code then changes all that follow
 
 
 class Counted:
@@ -75,7 +75,9 @@ def chaotic_prior(config: LlamaConfig) -> Prior:
     """A prior whose codes can't be guessed."""
     torch.manual_seed(0)
     prior = Llama(config).eval().requires_grad_(False)
-    torch.nn.init.normal_(prior.output.weight, std=0.02 * HEAD)
+    for name, parameter in prior.named_parameters():
+        if parameter.ndim == 2:
+            torch.nn.init.normal_(parameter, std=HEAD if name.startswith("output") else DEEP)
     return prior
 
 

@@ -12,7 +12,7 @@ import torch
 
 from .base import Prior
 
-SMALL = 2**24  # parameters; a model of fewer gives up threads
+SMALL = 2**25  # parameters; a model of fewer gives up threads
 SHARE = 0.8  # of the clock's time that a thread computes unless others push it aside
 FORGET = 0.7  # what a pass counts after the next one
 AGAIN = 32  # passes with one thread until all are tried again; twice as many each time that others push them aside
