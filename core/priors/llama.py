@@ -207,6 +207,12 @@ class Llama(nn.Module, Prior):
             cache.cells = cells.shape[1]
         return logits
 
+    def decay_groups(self, weight_decay: float) -> list[dict]:
+        """Optimizer groups: weight decay for the weights of linear layers only."""
+        decayed = {m.weight: None for m in self.modules() if isinstance(m, nn.Linear)}
+        rest = [p for p in self.parameters() if p not in decayed]
+        return [{"params": list(decayed), "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+
     def run(
         self,
         x: Tensor,

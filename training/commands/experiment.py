@@ -17,7 +17,9 @@ EMBEDDED = Path(__file__).resolve().parents[2] / "models"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument(
-        "name", choices=("priors", "first-stages", "completions", "orders", "control"), help="which comparison"
+        "name",
+        choices=("priors", "first-stages", "completions", "orders", "control", "blocks"),
+        help="which comparison",
     )
     parser.add_argument("folder", type=file_path, help="folder of pictures")
     parser.add_argument("--size", choices=("tiny", "small", "paper"), default="small", help="how much is trained")

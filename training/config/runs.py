@@ -55,6 +55,15 @@ class LoopConfig:
             raise ValueError(f"loop.ema is {self.ema}; choose a decay from 0 (off) to below 1")
 
 
+Optimizer = Literal["adamw", "muon"]  # muon: of the matrices of a prior's blocks, at 10 times the learning rate
+
+
+def check_optimizer(optimizer: Optimizer, loop: LoopConfig) -> None:
+    """Raise ValueError for a loop that does not go with the optimizer."""
+    if optimizer == "muon" and (loop.sharded or loop.precision == "fp16"):
+        raise ValueError("optimizer muon does not go with loop.sharded or loop.precision fp16; choose bf16 or no")
+
+
 @dataclass(frozen=True, kw_only=True)
 class VQGANLossConfig:
     """Weights of the first stage's losses (section 3.1). The adversary is off while its weight is 0."""
@@ -188,21 +197,23 @@ class VQGANRun:
 class PriorModelConfig:
     """The prior's free sizes; vocabulary and lengths follow from the VQGANs."""
 
-    kind: Literal["transformer", "pixelsnail"] = "transformer"
+    kind: Literal["transformer", "llama", "pixelsnail"] = "transformer"
     layers: int = 8  # of PixelSNAIL, in each block
     width: int = 256
-    heads: int = 8  # of the transformer
+    heads: int = 8  # of the transformer and of Llama
     control: bool = False  # of the transformer: codes of a condition picture are added cell by cell, not put before
     order: Order = "row"  # of the transformer: how it goes through the cells of a window
     norm: Literal["layer", "rms"] = "layer"  # of the transformer; "rms" and "quick-gelu" are Image-GPT's
     activation: Literal["gelu", "quick-gelu"] = "gelu"
     blocks: int = 4  # of PixelSNAIL, each with one attention
     kernel: int = 5  # of PixelSNAIL, the width of its convolutions
-    dropout: float = 0.0
+    dropout: float = 0.0  # of the transformer and PixelSNAIL
 
     def __post_init__(self):
         check_numbers(self, "model.", ("layers", "width", "heads", "blocks", "kernel"), 1)
         check_shares(self, "model.", "dropout")
+        if self.dropout and self.kind == "llama":
+            raise ValueError(f"model.dropout is {self.dropout}, and model.kind llama has none; leave it out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,6 +243,7 @@ class PriorRun:
     views: int = 8  # augmented views of each picture in the cached code file
     pkeep: float = 0.9  # share of input codes left as they are; the rest are replaced at random
     weight_decay: float = 0.01
+    optimizer: Optimizer = "adamw"
     checkpointing: bool = False  # of a transformer: less memory, a third more time
     model: PriorModelConfig = field(default_factory=PriorModelConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
@@ -249,6 +261,9 @@ class PriorRun:
             )
         check_numbers(self, "", ("views",), 1)
         check_numbers(self, "", ("weight_decay",), 0)
+        check_optimizer(self.optimizer, self.loop)
+        if self.optimizer == "muon" and self.model.kind == "pixelsnail":
+            raise ValueError("optimizer muon is for model.kind transformer and llama; choose adamw for pixelsnail")
         if self.condition.kind in ENCODED and not self.condition.vqgan:
             raise ValueError(f"condition.vqgan is empty; name the file of the VQGAN that encodes {self.condition.kind}")
 

@@ -1,11 +1,10 @@
 """`train sketch`: everything one run needs."""
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from .checks import check_numbers, check_shares, expand_paths
 from .data import MAX_SIZE
-from .runs import LoopConfig
+from .runs import LoopConfig, Optimizer, check_optimizer
 from .scenes import SceneConfig
 
 
@@ -59,7 +58,7 @@ class SketchRun:
     validation: int = 256  # held-out drawings that are looked at
     pkeep: float = 0.94  # share of input codes left as they are; the others are replaced at random
     weight_decay: float = 0.1
-    optimizer: Literal["adamw", "muon"] = "adamw"  # muon: of the matrices of the blocks, at 10 times the learning rate
+    optimizer: Optimizer = "adamw"
     given: GivenConfig = field(default_factory=GivenConfig)
     scenes: SceneConfig = field(default_factory=SceneConfig)
     model: SketchModelConfig = field(default_factory=SketchModelConfig)
@@ -69,7 +68,6 @@ class SketchRun:
         expand_paths(self, "", "output", "vqgan")
         check_numbers(self, "", ("least", "validation"), 1)
         check_numbers(self, "", ("weight_decay",), 0)
-        if self.optimizer == "muon" and (self.loop.sharded or self.loop.precision == "fp16"):
-            raise ValueError("optimizer muon does not go with loop.sharded or loop.precision fp16; choose bf16 or no")
+        check_optimizer(self.optimizer, self.loop)
         if not 0 < self.pkeep <= 1:
             raise ValueError(f"pkeep is {self.pkeep}; choose a share above 0 and up to 1, such as 0.94")

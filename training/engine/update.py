@@ -13,24 +13,22 @@ MAX_SKIPPED = 5  # steps in a row whose loss is not finite, before a run ends
 
 
 def prior_optimizers(
-    module: nn.Module, blocks: nn.Module, kind: str, weight_decay: float
+    groups: list[dict], blocks: nn.Module, kind: str, weight_decay: float
 ) -> dict[str, torch.optim.Optimizer]:
-    """The optimizers of a module; vectors don't decay. The loop multiplies its learning rate by a group's "rate".
+    """The optimizers of a module. The loop multiplies its learning rate by a group's "rate".
 
     Args:
+        groups: of all parameters, with the weight decay of each, as AdamW takes them.
         blocks: the part whose matrices are Muon's (Jordan et al. 2024), if the `kind` is muon, else adamw.
+        weight_decay: of those.
     Raises:
         ValueError: this torch has no Muon.
     """
     if kind == "muon" and not hasattr(torch.optim, "Muon"):
         raise ValueError(f"optimizer muon needs torch 2.9 or later, this is {torch.__version__}; choose adamw")
     of_blocks = {p: None for p in blocks.parameters() if p.ndim == 2} if kind == "muon" else {}
-    rest = [p for p in module.parameters() if p not in of_blocks]
-    groups = [
-        {"params": [p for p in rest if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    optimizers = {"model": torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True)}
+    rest = [{**group, "params": [p for p in group["params"] if p not in of_blocks]} for group in groups]
+    optimizers = {"model": torch.optim.AdamW(rest, betas=(0.9, 0.95), fused=True)}
     if of_blocks:
         matrices = {"params": list(of_blocks), "rate": MUON_RATE}
         optimizers["blocks"] = torch.optim.Muon([matrices], weight_decay=weight_decay)

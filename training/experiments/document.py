@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from . import completions, control, first_stages, orders, priors
+from . import blocks, completions, control, first_stages, orders, priors
 from .result import as_markdown, paper_section
 
 EXPERIMENTS = {
@@ -14,6 +14,7 @@ EXPERIMENTS = {
     "completions": completions,
     "orders": orders,
     "control": control,
+    "blocks": blocks,
 }
 HEAD = """# Experiments
 

@@ -25,6 +25,7 @@ from ..config.runs import (
     DataConfig,
     DVAELossConfig,
     LoopConfig,
+    Optimizer,
     PriorModelConfig,
     PriorRun,
     StageConfig,
@@ -82,12 +83,15 @@ class Laboratory:
         learned, held_out = split_by_table(table) if table.is_file() else load_split(self.data(self.scale.pixels))
         return thinned(learned, self.scale.pictures), thinned(held_out, self.scale.held_out)
 
-    def prior_run(self, name: str, model: PriorModelConfig, condition: str, **loop: float) -> PriorRun:
+    def prior_run(
+        self, name: str, model: PriorModelConfig, condition: str, optimizer: Optimizer = "adamw", **loop: float
+    ) -> PriorRun:
         """The run of a prior, guided by "edges" or "none"."""
         vqgan = str(self.vqgan) if condition == "edges" else ""
         return PriorRun(
             output=str(self.output / name), data=self.data(self.scale.pixels), vqgan=str(self.vqgan), model=model,
             condition=SourceConfig(kind=condition, vqgan=vqgan), views=self.scale.views, loop=self.loop(**loop),
+            optimizer=optimizer,
         )  # fmt: skip
 
     def loop(self, **changes: float) -> LoopConfig:
@@ -234,8 +238,9 @@ def seconds_a_step(tasks: list[PriorTask], held_out: CodeDataset, batch: int, ro
         for task, seconds in zip(tasks, spent, strict=True):
             began = time.process_time()
             task.loss(items).backward()
-            task.optimizers["model"].step()
-            task.optimizers["model"].zero_grad()
+            for optimizer in task.optimizers.values():
+                optimizer.step()
+                optimizer.zero_grad()
             seconds.append(time.process_time() - began)
     return [sorted(seconds[1:])[rounds // 2] for seconds in spent]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ..config.runs import PriorModelConfig
+from ..config.runs import Optimizer, PriorModelConfig
 from ..stages.prior import PriorTask
 from .intervals import bootstrap
 from .laboratory import Laboratory, nll_of_each, seconds_a_step, with_seed
@@ -86,7 +86,9 @@ def compare(lab: Laboratory, condition: str) -> tuple[list[dict], list[Claim]]:
     return rows, claims
 
 
-def tuned_rate(lab: Laboratory, system: str, model: PriorModelConfig, condition: str) -> float:
+def tuned_rate(
+    lab: Laboratory, system: str, model: PriorModelConfig, condition: str, optimizer: Optimizer = "adamw"
+) -> float:
     """The learning rate that leaves the lowest likelihood loss after a short run of what is called `system`."""
     scale, found = lab.scale, {}
     if len(scale.rates) == 1:
@@ -94,7 +96,7 @@ def tuned_rate(lab: Laboratory, system: str, model: PriorModelConfig, condition:
     _, held_out = lab.codes(condition)
     for rate in scale.rates:
         name = f"priors/{condition}-{system}-rate-{rate:g}"
-        run = lab.prior_run(name, model, condition, steps=scale.tuning, learning_rate=rate)
+        run = lab.prior_run(name, model, condition, optimizer, steps=scale.tuning, learning_rate=rate)
         found[rate] = nll_of_each(lab.learn_prior(run, condition), held_out, scale.batch).mean().item()
     return min(found, key=found.get)
 

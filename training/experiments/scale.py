@@ -30,6 +30,7 @@ class Scale:
     tuning: int
     transformer: PriorModelConfig
     control: PriorModelConfig  # edges added cell by cell; of as many parameters as the transformer with edges before
+    llama: PriorModelConfig  # of as many parameters in its blocks as the transformer
     pixelsnail: dict[str, PriorModelConfig]  # by condition: of as many parameters as the transformer
     orders: tuple[Order, ...]
     colors: int  # of Image-GPT's palette
@@ -57,6 +58,7 @@ SCALES = {
         rates=(1e-3,), tuning=10,
         transformer=PriorModelConfig(layers=1, width=16, heads=1),
         control=PriorModelConfig(layers=1, width=12, heads=1, control=True),
+        llama=PriorModelConfig(kind="llama", layers=1, width=16, heads=1),
         pixelsnail=dict.fromkeys(
             ("none", "edges"), PriorModelConfig(kind="pixelsnail", blocks=1, layers=1, width=8, kernel=3)
         ),
@@ -77,6 +79,7 @@ SCALES = {
         rates=(1e-3, 3e-3, 1e-2, 3e-2), tuning=400,
         transformer=PriorModelConfig(layers=3, width=96, heads=3),
         control=PriorModelConfig(layers=3, width=66, heads=3, control=True),
+        llama=PriorModelConfig(kind="llama", layers=3, width=96, heads=3),
         pixelsnail={
             "none": PriorModelConfig(kind="pixelsnail", blocks=2, layers=2, width=68, kernel=3),
             "edges": PriorModelConfig(kind="pixelsnail", blocks=2, layers=2, width=58, kernel=3),
@@ -99,6 +102,7 @@ SCALES = {
         seeds={"none": 1, "edges": 1}, rates=(4.5e-6 * 64,), tuning=1000,
         transformer=PriorModelConfig(layers=24, width=1024, heads=16),
         control=PriorModelConfig(layers=24, width=1024, heads=16, control=True),
+        llama=PriorModelConfig(kind="llama", layers=24, width=1024, heads=16),
         pixelsnail=dict.fromkeys(
             ("none", "edges"), PriorModelConfig(kind="pixelsnail", blocks=12, layers=4, width=768, kernel=5)
         ),

@@ -16,8 +16,8 @@ from ...core.bundle import Bundle
 from ...core.bundle_file import save_bundle, save_prior, stage_fingerprints
 from ...core.conditions.kinds import ConditionConfig
 from ...core.loading import load_condition_vqgan, load_vqgan
-from ...core.priors.snail.pixelsnail import PixelSnail
-from ...core.priors.transformer import Transformer, cell_loss, corrupt
+from ...core.priors.llama import Llama
+from ...core.priors.transformer import cell_loss, corrupt
 from ...core.storage.model_file import check_shapes
 from ..config.runs import PriorRun
 from ..data.codes import CodeDataset, cached_codes
@@ -30,11 +30,11 @@ from ..engine.ema import make_ema
 from ..engine.lock import locked_folder
 from ..engine.loop import make_accelerator, train
 from ..engine.state import state_path
-from ..engine.update import descend
+from ..engine.update import descend, prior_optimizers
 from ..shards.manifest import is_sharded
 from ..shards.views import views_of_shards
 from .figures import sample_grid
-from .prior_models import Codes, build_model
+from .prior_models import Codes, LearnedPrior, build_model
 from .transfer import starting_weights
 
 logger = logging.getLogger("tessera")
@@ -75,7 +75,8 @@ class PriorTask:
             model.checkpointing = True
         self.modules: dict[str, nn.Module] = {"model": model}
         groups = model.decay_groups(run.weight_decay)
-        self.optimizers = {"model": torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True)}
+        blocks = model.layers if isinstance(model, Llama) else model.blocks
+        self.optimizers = prior_optimizers(groups, blocks, run.optimizer, run.weight_decay)
         self.averaged = make_ema(model, run.loop.ema)
         self.extra_state: dict[str, Tensor] = {}
         # [1, P], the prefix of free pictures
@@ -193,9 +194,7 @@ def prefix_of(batch: dict[str, Tensor], codes: int) -> Tensor:
 
 
 @torch.inference_mode()
-def held_out_nll(
-    prior: Transformer | PixelSnail, held_out: CodeDataset, batch: int, prefix: Tensor | None = None
-) -> float:
+def held_out_nll(prior: LearnedPrior, held_out: CodeDataset, batch: int, prefix: Tensor | None = None) -> float:
     """Mean negative log-likelihood over all held-out cells, nats per code; after `prefix` [1, P], if given, in place
     of their own. Processes that train together take a share each."""
     device, codes = prior.device, prior.codebook_size

@@ -88,7 +88,9 @@ class SketchTask:
         )
         module = SketchPrior(prior, SketchConfig(width=model.width, layers=3))
         self.modules: dict[str, nn.Module] = {"model": module}
-        self.optimizers = prior_optimizers(module, module.prior.layers, run.optimizer, run.weight_decay)
+        matrices, vectors = ([p for p in module.parameters() if (p.ndim > 1) is many] for many in (True, False))
+        groups = [{"params": matrices, "weight_decay": run.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+        self.optimizers = prior_optimizers(groups, module.prior.layers, run.optimizer, run.weight_decay)
         self.averaged = make_ema(module, run.loop.ema)
         self.extra_state: dict[str, Tensor] = {}
         self.stages = stage_fingerprints(vqgan, None)

@@ -14,10 +14,18 @@ from ...core.autoencoders.vqgan import VQGAN
 from ...core.bundle_file import check_stages, load_prior, stage_fingerprints
 from ...core.inspection import inspect_model
 from ...core.loading import load
+from ...core.priors.llama import Llama
+from ...core.priors.snail.pixelsnail import PixelSnail
+from ...core.priors.transformer import Transformer
 from ..config.runs import PriorRun
 from ..data.codes import CodeDataset, encode_views
 from ..data.views import Views
 
+EMBEDDING_AND_HEAD = {  # the weights with a row for each code
+    Transformer: ("tok_emb.weight", "head.weight"),
+    PixelSnail: ("tok_emb.weight", "head.weight"),
+    Llama: ("tok_embeddings.weight", "output.weight"),
+}
 SMOOTHING = 0.05  # how often each code counts as seen in place of any other: one never seen inherits the mean
 
 logger = logging.getLogger("tessera")
@@ -62,14 +70,15 @@ def starting_weights(
             f"VQGANs of this run {new_cells.shape[1]} and {new_condition.shape[1]}; start from one that fits, or anew"
         )
     state = old.prior.state_dict()
+    tokens, logits = EMBEDDING_AND_HEAD[type(old.prior)]
     of_pictures = code_cooccurrence(cells, new_cells, codes_of(old.vqgan), codes_of(vqgan))
-    rows = state["tok_emb.weight"].split(codes_of(old.vqgan))
+    rows = state[tokens].split(codes_of(old.vqgan))
     carried = [of_pictures @ rows[0], *rows[1:]]
     if condition_vqgan is not None:
         told = codes_of(old.condition_vqgan)
         rest, nothing = torch.cat(rows[1:]).tensor_split([told])  # and the row of no condition, if there is one
         carried[1:] = [code_cooccurrence(condition, new_condition, told, codes_of(condition_vqgan)) @ rest, nothing]
-    return state | {"tok_emb.weight": torch.cat(carried), "head.weight": of_pictures @ state["head.weight"]}
+    return state | {tokens: torch.cat(carried), logits: of_pictures @ state[logits]}
 
 
 def codes_of(vqgan: VQGAN) -> int:

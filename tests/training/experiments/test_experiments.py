@@ -53,7 +53,13 @@ def test_priors_are_compared_and_not_trained_twice(pictures, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "systems", "shows"),
-    [("first-stages", 4, True), ("orders", 2, False), ("completions", 2, True), ("control", 2, True)],
+    [
+        ("first-stages", 4, True),
+        ("orders", 2, False),
+        ("completions", 2, True),
+        ("control", 2, True),
+        ("blocks", 4, False),
+    ],
 )
 def test_an_experiment_runs_to_its_table(name, systems, shows, pictures, tmp_path):
     tree, document = run(name, pictures, tmp_path)

@@ -10,7 +10,13 @@ from tessera.core.autoencoders.vqgan_file import read_vqgan, save_vqgan
 from tessera.core.bundle_file import load_bundle, save_bundle
 from tessera.training.engine.loop import make_accelerator
 from tessera.training.stages.prior import PriorTask, load_codes, load_stages, load_views, train_prior
-from tessera.training.stages.transfer import code_cooccurrence, starting_weights
+from tessera.training.stages.transfer import EMBEDDING_AND_HEAD, code_cooccurrence, starting_weights
+
+
+@pytest.fixture(params=["transformer", "llama"])
+def prior_run(prior_run, request):
+    model = {"kind": request.param, "layers": 1, "width": 32, "heads": 2}
+    return lambda **changes: prior_run(**{"model": model, **changes})
 
 
 @pytest.fixture
@@ -81,7 +87,8 @@ def test_larger_codebooks_make_room_for_all_their_codes(prior_run, stages, learn
     condition = {"kind": "edges", "vqgan": str(tmp_path / "larger.safetensors")}
     run = prior_run(condition=condition, output=str(tmp_path / "again"))
     known, carried = load_bundle(learned_bundle).prior.state_dict(), starting(run, learned_bundle)
-    assert carried["tok_emb.weight"].shape[0] == 16 + 24
+    tokens, _ = EMBEDDING_AND_HEAD[type(load_bundle(learned_bundle).prior)]
+    assert carried[tokens].shape[0] == 16 + 24
     assert held_out_nll(run, carried) == pytest.approx(held_out_nll(prior_run(), known), abs=0.1)
 
 
