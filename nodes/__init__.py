@@ -13,6 +13,7 @@ from . import (
     palette,
     sample,
     sliding,
+    upscale,
 )
 from .host import comfy
 from .host.comfy import ComfyExtension, io
@@ -57,6 +58,7 @@ NODES: list[type[io.ComfyNode]] = [
     canvas.Outpaint,
     inpaint.CropAroundMask,
     inpaint.PutBack,
+    upscale.AgreeWithSmallPicture,
     canvas.Crop,
     canvas.Paste,
     canvas.Roll,

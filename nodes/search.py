@@ -46,6 +46,7 @@ WORDS = {
     "TesseraLock": ["mask", "protect", "keep", "inpaint", "freeze"],
     "TesseraOutpaint": ["extend", "uncrop", "expand", "pad"],
     "TesseraCropAroundMask": ["inpaint crop", "crop to mask", "detailer", "region", "bbox"],
+    "TesseraAgreeWithSmallPicture": ["upscale", "super resolution", "color match", "back projection"],
     "TesseraPutBack": ["inpaint stitch", "composite", "blend", "paste", "feather", "restore"],
     "TesseraCropCanvas": ["crop", "cut"],
     "TesseraPasteCanvas": ["collage", "composite", "paste", "combine"],

@@ -131,15 +131,23 @@ def low_resolution(images: Tensor, factor: int) -> Tensor:
     """Scaled down by `factor` and back up, in steps of 1/255: what super-resolution learns to undo. Same shape.
 
     Raises:
+        ValueError: as of `made_small`.
+    """
+    return enlarge(made_small(images, factor), images.shape[-2:]).to(images)
+
+
+def made_small(images: Tensor, factor: int) -> Tensor:
+    """Scaled down by `factor`, in steps of 1/255: [B, C, H, W] -> [B, C, H // factor, W // factor].
+
+    Raises:
         ValueError: a broken image, or a factor below 1 or larger than a side.
     """
     check_images(images)
     height, width = images.shape[-2:]
     if factor < 1 or min(height, width) < factor:
         raise ValueError(f"factor {factor} does not fit a {width}x{height} picture; choose 1 to {min(height, width)}")
-    small = (height // factor, width // factor)
     pixels = ((images + 1) * 127.5).clamp(0, 255).byte()  # cut off, not rounded, as in the original
-    return (resize(resize(pixels, small), (height, width)) / 127.5 - 1).to(images)
+    return (resize(pixels, (height // factor, width // factor)) / 127.5 - 1).to(images)
 
 
 def enlarge(images: Tensor, size: tuple[int, int]) -> Tensor:

@@ -18,7 +18,7 @@ class DataConfig:
     folder: str  # searched with its sub-folders; or shards: a folder or address with manifest.json, a pattern of .tar
     size: int = 256  # pixels per side of a training view
     picture: Literal["color", "edges", "condition"] = "color"  # what a VQGAN learns; condition: maps of that section
-    validation: float = 0.08  # share of the drawings held out
+    validation: float = 0.08  # share of the drawings held out, where no captions.tsv in the folder says which
     max_validation: int = 2000  # pictures that a validation looks at, however many are held out
     variants: str = ""  # regular expression; names equal after removing it are variants of one drawing
     backgrounds: tuple[str, ...] = ("#ffffff",)  # colors behind transparency, or "random"

@@ -65,6 +65,25 @@ def read_captions(folder: str | Path) -> list[Caption]:
     return captions
 
 
+def held_out_files(folder: str | Path) -> set[str] | None:
+    """The files, below the folder, that its table holds out; None where no table has a column that says so.
+
+    Raises:
+        ValueError: the table holds out all of them, or none.
+    """
+    path = Path(folder) / TABLE
+    if not path.is_file():
+        return None
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        if not {"file", "held_out"} <= set(rows.fieldnames or ()):
+            return None
+        held_out = {row["file"]: row["held_out"] == "1" for row in rows}
+    if len(set(held_out.values())) < 2:
+        raise ValueError(f"{path} holds out {sum(held_out.values())} of {len(held_out)} pictures; some are needed")
+    return {name for name, out in held_out.items() if out}
+
+
 def caption_of(row: dict[str, str]) -> Caption:
     """A row of the table, its words in lower case."""
     keywords, foreign = (tuple(filter(None, map(plain, row[name].split("|")))) for name in ("tags_en", "tags_es"))

@@ -17,6 +17,7 @@ from ...core.images.io import open_image
 from ..config.runs import DataConfig
 from ..engine.distributed import rank_and_world
 from .conditions.sources import Source
+from .drawings import held_out_files
 from .index import PictureIndex
 from .places import SUFFIXES, parts_below, path_below
 from .views import Views
@@ -109,9 +110,15 @@ def identity(path: Path, config: DataConfig) -> str:
 
 
 def split_images(paths: list[Path], config: DataConfig) -> tuple[list[Path], list[Path]]:
-    """Training and validation pictures. A drawing's side is drawn from a hash of its identity, so variants stay
-    together and adding pictures never moves old ones across. Where all would fall on one side, the drawing nearest to
-    the border takes the other; a single drawing is on both."""
+    """Training and validation pictures, as a table in the folder says, `drawings.held_out_files`.
+
+    Without one a drawing's side is drawn from a hash of its identity, so variants stay together and adding pictures
+    never moves old ones across. Where all would fall on one side, the drawing nearest to the border takes the other; a
+    single drawing is on both.
+    """
+    if (kept := held_out_files(config.folder)) is not None:
+        out = [path_below(path, config).as_posix() in kept for path in paths]
+        return [p for p, o in zip(paths, out, strict=True) if not o], [p for p, o in zip(paths, out, strict=True) if o]
     names = [identity(path, config) for path in paths]
     place = {name: int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8], "big") / 2**64 for name in names}
     if len(place) == 1:

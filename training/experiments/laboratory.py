@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import time
@@ -48,7 +47,6 @@ from .scale import Scale
 logger = logging.getLogger("tessera")
 
 MAX_KEPT = 20_000  # pictures of which one view is rendered and kept; of more, every epoch has its own
-TABLE = "captions.tsv"  # of a folder that says itself which pictures are held out
 
 
 @dataclass(frozen=True)
@@ -79,8 +77,7 @@ class Laboratory:
     @cached_property
     def split(self) -> tuple[list[Path], list[Path]]:
         """Pictures to learn from and held-out ones, evenly spaced among all that there are."""
-        table = self.folder / TABLE
-        learned, held_out = split_by_table(table) if table.is_file() else load_split(self.data(self.scale.pixels))
+        learned, held_out = load_split(self.data(self.scale.pixels), str(self.output))
         return thinned(learned, self.scale.pictures), thinned(held_out, self.scale.held_out)
 
     def prior_run(
@@ -199,16 +196,6 @@ def finished_steps(folder: Path) -> int:
     """How many steps a run that came to its end had; 0 for others."""
     path = folder / "finished"
     return int(path.read_text(encoding="utf-8")) if path.is_file() else 0
-
-
-def split_by_table(table: Path) -> tuple[list[Path], list[Path]]:
-    """Pictures by the column `held_out` of a table beside them."""
-    with table.open(newline="", encoding="utf-8") as file:
-        rows = [(table.parent / row["file"], row["held_out"] == "1") for row in csv.DictReader(file, delimiter="\t")]
-    learned, held_out = ([path for path, kept in rows if kept is side] for side in (False, True))
-    if not learned or not held_out:
-        raise ValueError(f"{table.name} holds out {len(held_out)} of {len(rows)} pictures; some of each are needed")
-    return learned, held_out
 
 
 def thinned(items: list, number: int) -> list:

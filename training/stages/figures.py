@@ -9,9 +9,10 @@ from ...core.bundle import Bundle
 from ...core.canvas.canvas import Canvas
 from ...core.conditions.base import Condition, StartToken, TokenCondition
 from ...core.conditions.edges import EdgeSettings, canny
-from ...core.conditions.maps import colorize_labels
+from ...core.conditions.maps import colorize_labels, enlarge, made_small
 from ...core.conditions.spatial import SpatialCondition
-from ...core.images.metrics import code_agreement, edge_agreement, psnr
+from ...core.images.agreement import agree
+from ...core.images.metrics import code_agreement, edge_agreement, psnr, ssim
 from ...core.sampling.loop import sample
 from ...core.sampling.settings import SamplingSettings
 from ..config.runs import DataConfig
@@ -56,14 +57,16 @@ def sample_figures(
         of another drawing. edge_f1_guided: the same with guidance 2, of a prior that can.
     free_flat: of a prior that can do without edges, the share of pictures painted so, at temperature 0.9, that have
         one color only.
-    psnr, psnr_condition: of low-resolution, dB of samples, and of the condition as its codes keep it, to the original.
+    psnr, ssim: of low-resolution, of samples at temperature 0.5 to the original; with _agreed those that were made to
+        agree with the small picture; with _bicubic the small picture enlarged, with _condition that as its codes
+        keep it.
     """
     figures: dict[str, list[Tensor]] = {}
     config = bundle.condition_config
     chosen = evenly_spaced(len(held_out), number)
     wanted = [views[0, i] for i in chosen]
     lines, originals = (torch.stack([view[name] for view in wanted]) for name in ("edges", "color"))
-    made, guided = [], []
+    calm, made, guided, seen = [], [], [], []
     for start in range(0, len(chosen), BATCH):
         some = chosen[start : start + BATCH]
         condition = condition_of(bundle, held_out, some)
@@ -73,14 +76,15 @@ def sample_figures(
             )
             apart = 1 - code_agreement(first.indices, second.indices)
             figures.setdefault(f"disagreement_{temperature}", []).append(apart)
+            if temperature == TEMPERATURES[0] and config.kind == "low-resolution":
+                calm.append(bundle.decode(first).cpu())
         made.append(bundle.decode(first).cpu())
         if config.unconditional:
             guided.append(bundle.decode(sample_images(bundle, condition, len(some), seed, 1.0, GUIDANCE)).cpu())
             free = sample_unconditional(bundle, len(some), seed + start).cpu()
             figures.setdefault("free_flat", []).append(is_single_color(free).float())
         if config.kind == "low-resolution":
-            given = bundle.condition_vqgan.decode_indices(condition.indices).cpu()
-            figures.setdefault("psnr_condition", []).append(psnr(given, originals[start : start + BATCH]))
+            seen.append(bundle.condition_vqgan.decode_indices(condition.indices).cpu())
     pictures = torch.cat(made)
     if config.kind == "edges":
         drawn = edges_of(pictures, views.config)
@@ -90,7 +94,12 @@ def sample_figures(
     if config.unconditional and config.kind == "edges":
         figures["edge_f1_guided"] = [edge_agreement(edges_of(torch.cat(guided), views.config), lines)]
     if config.kind == "low-resolution":
-        figures["psnr"] = [psnr(pictures, originals)]
+        small = made_small(originals, config.factor)
+        bicubic = enlarge(small, originals.shape[-2:])
+        calmly = torch.cat(calm)
+        shown = {"": calmly, "_agreed": agree(calmly, small), "_bicubic": bicubic, "_condition": torch.cat(seen)}
+        for suffix, images in shown.items():
+            figures |= {f"psnr{suffix}": [psnr(images, originals)], f"ssim{suffix}": [ssim(images, originals)]}
     return {name: torch.cat(values).mean().item() for name, values in figures.items()}
 
 

@@ -125,6 +125,18 @@ def test_a_name_that_is_no_text_has_its_side_too():
     assert sorted(itertools.chain(*split_images(paths, config()))) == sorted(paths)
 
 
+def test_a_table_in_the_folder_says_which_pictures_are_held_out(tmp_path):
+    paths = [tmp_path / "noto" / f"{name}.png" for name in "abc"]
+    table = tmp_path / "captions.tsv"
+    table.write_text("file\theld_out\nnoto/a.png\t0\nnoto/b.png\t1\nnoto/c.png\t0\n")
+    assert [names(side) for side in split_images(paths, config(tmp_path))] == [["a.png", "c.png"], ["b.png"]]
+    table.write_text("file\theld_out\nnoto/a.png\t0\n")
+    with pytest.raises(ValueError, match="holds out 0 of 1 pictures"):
+        split_images(paths, config(tmp_path))
+    table.write_text("file\tname\nnoto/a.png\ta\n")  # says nothing of it
+    assert sorted(itertools.chain(*split_images(paths, config(tmp_path)))) == paths
+
+
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.9])
 def test_pictures_of_one_name_in_folders_of_their_own_are_split_by_the_folders(tmp_path, share):
     paths = [tmp_path / f"item_{i:03d}" / "image.png" for i in range(200)]

@@ -12,7 +12,6 @@ from tessera.core.bundle_file import save_bundle
 from tessera.core.conditions.kinds import ConditionConfig
 from tessera.core.priors.transformer import Transformer, TransformerConfig
 from tessera.training.experiments.intervals import bootstrap, kernel_distance
-from tessera.training.experiments.laboratory import split_by_table
 from tessera.training.experiments.result import Claim
 
 
@@ -80,14 +79,3 @@ def test_the_kernel_distance_is_near_zero_for_one_distribution_and_not_for_two()
     a, b = (torch.randn(300, 8, generator=generator) for _ in range(2))
     assert abs(kernel_distance(a, b)) < 0.05
     assert kernel_distance(a, b + 1) > 0.5
-
-
-def test_a_table_says_which_pictures_are_held_out(tmp_path):
-    table = tmp_path / "captions.tsv"
-    table.write_text("file\theld_out\na.png\t0\nb.png\t1\nc.png\t0\n")
-    learned, held_out = split_by_table(table)
-    assert [path.name for path in learned] == ["a.png", "c.png"]
-    assert [path.name for path in held_out] == ["b.png"]
-    table.write_text("file\theld_out\na.png\t0\n")
-    with pytest.raises(ValueError, match="holds out 0 of 1 pictures"):
-        split_by_table(table)

@@ -302,9 +302,11 @@ def test_from_pictures_to_a_bundle_by_the_commands_alone(
     assert figures["disagreement_0.5"] < figures["disagreement_1.0"] < 1
     of_condition = {
         "edges": {"edge_f1", "edge_f1_shuffled", "edge_f1_guided", "free_flat", "free_nll"},
-        "low-resolution": {"psnr", "psnr_condition"},
+        "low-resolution": {f"psnr{suffix}" for suffix in ("", "_agreed", "_bicubic", "_condition")},
         "none": set(),
     }
+    if kind == "low-resolution":
+        assert figures["psnr_agreed"] > figures["psnr"], "colors are the small picture's"
     assert of_condition[kind] == {name for name in figures if name.startswith(("edge", "psnr", "free"))}
     assert Image.open(tmp_path / "s.png").size == grid.size
 
