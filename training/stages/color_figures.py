@@ -9,7 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 HUES = {"reds": 0.0, "yellows": 60.0, "greens": 120.0, "blues": 240.0}  # degrees
-NEAR = 30.0  # degrees that a hue may be off
+NEAR = 30.0  # degrees that a cell's hue may be off
+# What people call a color is another matter: of the emoji named so, green apples, hearts and circles have mean hues of
+# 67 to 155 degrees, yellow hearts and circles and lemons of 40 to 58, and frogs of 61 to 120.
+NAMED = {"red": (-30.0, 30.0), "yellow": (30.0, 60.0), "green": (60.0, 170.0), "blue": (180.0, 270.0)}
 COLORED = 0.15  # chroma, 0 to 1, from which a color has a hue
 SEEN = 0.02  # share of an image that must be colored for it to have a hue
 
@@ -46,10 +49,11 @@ def cell_color_errors(given: Tensor, made: Tensor, cell: int) -> Tensor:
     return torch.stack(sums).double().cpu()
 
 
-def has_hue(images: Tensor, center: float) -> Tensor:
-    """Which images [B, 3, H, W] in -1..1 are of a hue as a whole, by their colored pixels; [B] bool."""
+def is_named(images: Tensor, name: str) -> Tensor:
+    """Which images [B, 3, H, W] in -1..1 are, by their colored pixels, red, yellow, green or blue as a whole; [B]."""
+    low, high = NAMED[name]
     hue, chroma = hue_and_chroma((images + 1) / 2)
     weight = chroma * (chroma > COLORED)
     x, y = ((weight * turn(hue.deg2rad())).sum((1, 2)) for turn in (torch.cos, torch.sin))
     mean = torch.atan2(y, x).rad2deg() % 360
-    return (hue_distance(mean, center) < NEAR) & ((weight > 0).float().mean((1, 2)) > SEEN)
+    return ((mean - low) % 360 < high - low) & ((weight > 0).float().mean((1, 2)) > SEEN)

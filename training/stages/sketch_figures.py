@@ -18,14 +18,14 @@ from ..data.drawings import Caption
 from ..data.lines import find_lines
 from ..data.scenes import on_white
 from ..engine.plots import image_grid
-from .color_figures import HUES, has_hue
+from .color_figures import is_named
 from .figures import GUIDANCE, is_single_color
 from .sketch import SketchTask, evenly_spaced
 from .style_classifier import small, styles_of, train_style_classifier
 
 BATCH = 16  # pictures sampled at a time
-SEEDS = 16  # pictures of each of `KNOWN_HUES`
-KNOWN_HUES = {"strawberry": "reds", "frog": "greens", "sun": "yellows"}
+SEEDS = 16  # pictures of each of `KNOWN_COLORS`
+KNOWN_COLORS = {"strawberry": "red", "frog": "green", "sun": "yellow"}
 NAMES = 230  # that a sample's own name is ranked among
 BEST = 5
 SHEET = 8  # pictures a row
@@ -114,7 +114,7 @@ def sketch_of(task: SketchTask, drawing: int) -> Sketch:
 def style_figures(task: SketchTask, painted: dict[str, Tensor], learned: Tensor, held_out: Tensor) -> dict[str, float]:
     """`style_obeyed` of each of `painted`, and `style_real`."""
     rows = task.train_set.cpu()
-    real = torch.cat([small(on_white(task.drawings[part])).cpu() for part in rows.split(BATCH)])  # [N, 3, s, s]
+    real = torch.cat([as_bytes(small(on_white(task.drawings[part]))) for part in rows.split(BATCH)])  # [N, 3, s, s]
     styles = task.styles.cpu()
     model = train_style_classifier(real, styles[rows], task.run.loop.seed)
     shares = {}
@@ -124,6 +124,11 @@ def style_figures(task: SketchTask, painted: dict[str, Tensor], learned: Tensor,
     ):
         shares[name] = (styles_of(model, images) == styles[own]).float().mean().item()
     return shares
+
+
+def as_bytes(images: Tensor) -> Tensor:
+    """Images in 0..1 in 0..255, a quarter of the memory."""
+    return (images * 255).round().byte().cpu()
 
 
 def word_figures(
@@ -147,13 +152,13 @@ def word_figures(
 
 
 def hue_figures(sampler: SketchSampler) -> dict[str, float]:
-    """For each of `KNOWN_HUES` that the vocabulary has, the share of pictures of it that have its color."""
+    """For each of `KNOWN_COLORS` that the vocabulary has, the share of pictures of it that have its color."""
     assert sampler.bundle.vocabulary is not None
     numbers, shares = sampler.bundle.vocabulary.numbers, {}
-    for word, hue in KNOWN_HUES.items():
+    for word, color in KNOWN_COLORS.items():
         for suffix, guidance in (("", 1.0), ("_guided", GUIDANCE)) if word in numbers else ():
             images = sampler.images(sampler.codes([Sketch(words=(numbers[word],))] * SEEDS, guidance))
-            shares[word + suffix] = has_hue(images, HUES[hue]).float().mean().item()
+            shares[word + suffix] = is_named(images, color).float().mean().item()
     return shares
 
 
