@@ -25,6 +25,7 @@ __all__ = [
     "Transformer",
     "TransformerConfig",
     "VQGANConfig",
+    "agree",
     "canny",
     "decode",
     "encode",

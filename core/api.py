@@ -18,6 +18,7 @@ from .canvas.codec import decode_canvas as decode
 from .canvas.codec import encode_canvas as encode
 from .conditions.edges import EdgeSettings, canny
 from .conditions.sketch import Sketch
+from .images.agreement import agree
 from .images.io import to_pil
 from .images.reading import read_image
 from .inspection import inspect_model

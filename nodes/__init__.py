@@ -13,7 +13,6 @@ from . import (
     palette,
     sample,
     sliding,
-    upscale,
 )
 from .host import comfy
 from .host.comfy import ComfyExtension, io
@@ -58,7 +57,7 @@ NODES: list[type[io.ComfyNode]] = [
     canvas.Outpaint,
     inpaint.CropAroundMask,
     inpaint.PutBack,
-    upscale.AgreeWithSmallPicture,
+    inpaint.AgreeWithSmallPicture,
     canvas.Crop,
     canvas.Paste,
     canvas.Roll,

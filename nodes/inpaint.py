@@ -1,13 +1,14 @@
-"""Nodes that take a part out of a large picture and put it back."""
+"""Nodes that keep to the picture that was given: painted parts go back into it, a larger one has its colors."""
 
 from torch import Tensor
 
+from ..core.images.agreement import agree
 from ..core.images.put_back import MAX_FEATHER, Region, cut_out, fit_mask, put_back, region_around
 from . import sockets
 from .host import comfy
 from .host.comfy import io
 from .host.handles import BundleHandle
-from .host.images import channels_first, channels_last, from_mask, to_mask
+from .host.images import channels_first, channels_last, from_image, from_mask, to_image, to_mask
 from .inputs import model_input
 
 CATEGORY = "Tessera/canvas"
@@ -88,4 +89,30 @@ class PutBack(io.ComfyNode):
     ) -> io.NodeOutput:
         whole = put_back(channels_first(painted), channels_first(original), from_mask(mask), feather, region)
         shown = channels_last(whole.clamp(0, 1))
+        return io.NodeOutput(shown, ui=comfy.saved_pictures(shown, cls))
+
+
+class AgreeWithSmallPicture(io.ComfyNode):
+    """The small picture's colors, the large picture's detail."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TesseraAgreeWithSmallPicture",
+            display_name="Agree with Small Picture",
+            category=CATEGORY,
+            description="After super-resolution: changes a large picture as little as it takes to be the small one "
+            "again when it is made small. Colors and light are then the small picture's own, and only the detail is "
+            "the model's.",
+            inputs=[
+                io.Image.Input("image", tooltip="The large picture, from Sample Codes or any other upscaler."),
+                io.Image.Input("small", tooltip="The small picture that it was made from; one, or one for each."),
+            ],
+            outputs=[io.Image.Output(display_name="image", tooltip="As large as before.")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, small: Tensor) -> io.NodeOutput:
+        shown = to_image(agree(from_image(image), from_image(small)))
         return io.NodeOutput(shown, ui=comfy.saved_pictures(shown, cls))
