@@ -133,7 +133,8 @@ def low_resolution(images: Tensor, factor: int) -> Tensor:
     Raises:
         ValueError: as of `made_small`.
     """
-    return enlarge(made_small(images, factor), images.shape[-2:]).to(images)
+    height, width = images.shape[-2:]
+    return enlarge(made_small(images, factor), (height, width)).to(images)
 
 
 def made_small(images: Tensor, factor: int) -> Tensor:
