@@ -181,7 +181,7 @@ def test_with_an_adversary_the_last_weights_are_kept_since_crispness_costs_decib
 def test_dead_codes_come_back_to_life(tiny_run, tmp_path):
     def dead_at_the_end(every: int) -> float:
         run = tiny_run(
-            output=str(tmp_path / str(every)), model={"codebook_size": 64, "codebook": "nearest"},
+            output=str(tmp_path / str(every)), model={"codebook_size": 128, "codebook": "nearest"},
             loop={"steps": 40, "batch": 2}, loss={"restart_every": every},
         )  # fmt: skip
         train_vqgan(run)
