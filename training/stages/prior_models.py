@@ -32,9 +32,7 @@ def _transformer(model: PriorModelConfig, codes: Codes) -> Transformer:
 
 
 def _llama(model: PriorModelConfig, codes: Codes) -> Llama:
-    hidden = (
-        round(model.width * 8 / 3 / HIDDEN_STEP) * HIDDEN_STEP or HIDDEN_STEP
-    )  # a block as large as a transformer's
+    hidden = max(1, round(model.width * 8 / 3 / HIDDEN_STEP)) * HIDDEN_STEP  # a block as large as a transformer's
     sizes = {"layers": model.layers, "width": model.width, "heads": model.heads, "hidden": hidden}
     of_codes = {"codebook_size": codes.codebook_size, "prefix_rows": codes.vocab_size - codes.codebook_size}
     lengths = {"prefix_length": codes.prefix_length, "window": codes.window}

@@ -1,7 +1,6 @@
 import dataclasses
 import itertools
 import os
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,6 @@ from PIL import Image
 from tessera.training.config.runs import DataConfig
 from tessera.training.data.augment import FIRM_WIDTH
 from tessera.training.data.folder import ImageViews, find_images, load_split, split_images
-from tessera.training.data.stream import EndlessOrder, endless, once
 from tessera.training.data.views import input_and_target
 
 
@@ -354,55 +352,6 @@ def test_held_out_views_are_the_same_in_every_epoch(pictures):
     rich = config(pictures, zoom=(0.6, 1.2), shift=0.1, hue=0.1, flip=True, backgrounds=("#ffffff", "random"))
     views = ImageViews(find_images(rich), rich, seed=0, augment=False)
     assert torch.equal(views[0, 1]["color"], views[9, 1]["color"])
-
-
-# --- the endless stream
-
-
-def test_an_epoch_holds_every_picture_once_and_each_has_its_own_order():
-    stream = list(islice(EndlessOrder(10, seed=0, batch=4), 30))
-    epochs = [[index for epoch, index in stream if epoch == e] for e in range(3)]
-    assert all(sorted(order) == list(range(10)) for order in epochs)
-    assert epochs[0] != epochs[1] != epochs[2]
-    assert stream != list(islice(EndlessOrder(10, seed=1, batch=4), 30))
-
-
-@pytest.mark.parametrize("start", [1, 4, 10, 37])
-def test_the_stream_resumes_in_the_middle_exactly(start):
-    whole = list(islice(EndlessOrder(10, seed=0, batch=4), 80))
-    assert list(islice(EndlessOrder(10, seed=0, batch=4, start=start), 40)) == whole[start : start + 40]
-
-
-@pytest.mark.parametrize("start", [0, 24])
-def test_several_processes_together_see_what_one_would(start):
-    alone = iter(EndlessOrder(7, seed=0, batch=12, start=start))
-    ranks = [iter(EndlessOrder(7, seed=0, batch=4, start=start, rank=rank, world=3)) for rank in range(3)]
-    for _ in range(5):
-        together = [item for rank in ranks for item in islice(rank, 4)]
-        assert together == list(islice(alone, 12))
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_batches_from_the_middle_are_those_of_the_whole_stream(pictures, workers):
-    paths = find_images(config(pictures))
-    views = ImageViews(paths, config(zoom=(0.8, 1.0)), seed=0, augment=True)
-    whole = list(islice(endless(views, 0, 4, 0, 0, 0, 1), 8))
-    for wanted, found in zip(whole[5:], endless(views, 0, 4, 20, workers, 0, 1), strict=False):
-        assert torch.equal(wanted["color"], found["color"])
-
-
-def test_reading_pictures_leaves_the_random_state_of_training_alone(pictures):
-    views = ImageViews(find_images(config(pictures)), config(), seed=0, augment=True)
-    before = torch.get_rng_state()
-    next(endless(views, 0, 4, 0, 0, 0, 1))
-    next(iter(once(views, 4)))
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_once_gives_every_picture_in_order(pictures):
-    views = ImageViews(find_images(config(pictures)), config(), seed=0, augment=False)
-    found = torch.cat([batch["color"] for batch in once(views, 5)])
-    assert torch.equal(found, torch.stack([views[0, i]["color"] for i in range(len(views))]))
 
 
 def test_the_defaults_show_a_picture_as_it_is(pictures):
