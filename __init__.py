@@ -12,6 +12,7 @@ __all__ = [
     "Bundle",
     "Canvas",
     "EdgeSettings",
+    "Emphasis",
     "FirstStage",
     "PatchDiscriminator",
     "Prior",

@@ -17,7 +17,7 @@ from .canvas.canvas_file import load_canvas, save_canvas
 from .canvas.codec import decode_canvas as decode
 from .canvas.codec import encode_canvas as encode
 from .conditions.edges import EdgeSettings, canny
-from .conditions.sketch import Sketch
+from .conditions.sketch import Emphasis, Sketch
 from .images.agreement import agree
 from .images.io import to_pil
 from .images.reading import read_image

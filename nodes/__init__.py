@@ -43,6 +43,7 @@ NODES: list[type[io.ComfyNode]] = [
     prompts.LoadPrompt,
     prompts.Control,
     sketch.SketchNode,
+    sketch.EmphasisNode,
     layout.SceneLayout,
     loaders.LoadVQGAN,
     codes.EncodeCanvas,

@@ -47,7 +47,7 @@ class Settings(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "guidance", default=DEFAULT_SETTINGS.guidance_scale, min=0.0, max=20.0, step=0.1, optional=True,
-                    tooltip="How strongly the edges pull, for models that have learned to do without them, such as "
+                    tooltip="How strongly the condition pulls, for models that have learned to do without, such as "
                     "emoji-sketch: 1 is off, 2 doubles what they change and takes twice the time.",
                 ),
             ],

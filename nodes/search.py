@@ -33,6 +33,7 @@ WORDS = {
     "TesseraLoadPrompt": ["open prompt", "text features"],
     "TesseraControl": ["controlnet", "controlar", "canny", "depth"],
     "TesseraSketch": ["text to image", "prompt", "scribble", "color map", "style", "words", "canny", "controlnet"],
+    "TesseraEmphasis": ["weight", "strength", "guidance", "style strength", "cfg", "sketch"],
     "TesseraLayout": ["bounding boxes", "bbox", "regions", "scene", "composition"],
     "TesseraLoadVQGAN": ["vae", "vqvae", "autoencoder", "tokenizer", "load vae"],
     "TesseraEncodeCanvas": ["vae encode", "tokenize", "image to codes", "vqgan encode", "img2img"],

@@ -5,6 +5,7 @@ from .host.comfy import io
 Bundle = io.Custom("TESSERA_BUNDLE")  # models.BundleHandle
 VQGAN = io.Custom("TESSERA_VQGAN")  # models.VQGANHandle
 Condition = io.Custom("TESSERA_CONDITION")  # core.prepared.PreparedCondition
+Emphasis = io.Custom("TESSERA_EMPHASIS")  # core.conditions.sketch.Emphasis
 Text = io.Custom("TESSERA_TEXT")  # core.conditions.text.TextFeatures
 Canvas = io.Custom("TESSERA_CANVAS")  # core.canvas.Canvas
 Sampling = io.Custom("TESSERA_SAMPLING")  # core.warp.SamplingSettings

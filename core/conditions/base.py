@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -33,6 +33,22 @@ class Condition(Protocol):
 
     def prefix(self, window: Window) -> Tensor | Prefix:
         """What stands before the window's cells, and what is added at each of them."""
+        ...
+
+
+@runtime_checkable
+class ConditionInParts(Condition, Protocol):
+    """A condition of parts, by some of which guidance may go further than by others."""
+
+    @property
+    def partial(self) -> tuple[Condition, ...]:
+        """Some of its parts only, each with more of them than the one before; the first has more than nothing."""
+        ...
+
+    @property
+    def emphasis(self) -> tuple[float, ...]:
+        """How far guidance goes, 1 being as far as the settings say, by what each of `partial` adds to the one before,
+        and at last by what the whole adds to them."""
         ...
 
 

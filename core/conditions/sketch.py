@@ -7,7 +7,8 @@ colors, presence of colors [B, 4, h/2, w/2] --convolutions-+
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,7 @@ FOLD = 4  # pixels a side that become channels before the first convolution
 WORDS = 8  # that an image can be asked for
 CELL = 16  # pixels of the lines a side, for each cell
 MIN_COLORED = 0.3  # share of a spot that must be painted for its color to count
+MAX_EMPHASIS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +78,24 @@ class SketchEncoder(nn.Module):
         return torch.stack([layer(shared) for layer in self.control_layers], 3)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Emphasis:
+    """How far guidance goes by each part of a sketch: 1 as far as the settings say, 0 not at all, which leaves the part
+    as it was learned, 2 twice as far; 0 to 10. Each value that differs from the others costs one more pass over the
+    window, but for 0. ValueError for values out of range.
+    """
+
+    words: float = 1.0
+    style: float = 1.0
+    lines: float = 1.0
+    colors: float = 1.0
+
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            if not 0 <= value <= MAX_EMPHASIS:
+                raise ValueError(f"the emphasis of {name} is {value}; choose 0 to {MAX_EMPHASIS:g}, 1 is as the others")
+
+
 @dataclass(frozen=True)
 class Sketch:
     """What an image is asked to show, on the grid of its canvas; any part may be missing.
@@ -85,6 +105,7 @@ class Sketch:
     lines: [B or 1, 1, 16h, 16w], 0..1, where there are lines.
     colors: [B or 1, 3, H, W] in -1..1, the image whose colors are wanted, of any size.
     colored: [B or 1, 1, H', W'] 0..1, where its colors count; None: everywhere.
+    emphasis: what guidance makes of each part.
     """
 
     words: tuple[int, ...] = ()
@@ -92,6 +113,18 @@ class Sketch:
     lines: Tensor | None = None
     colors: Tensor | None = None
     colored: Tensor | None = None
+    emphasis: Emphasis = field(default_factory=Emphasis)
+
+    def steps(self) -> list[tuple[Sketch, float]]:
+        """The sketch built up from nothing, the parts with the least emphasis first: what is asked for after each step,
+        and the emphasis of what the step adds. The last is the whole of it."""
+        given = {"words": self.words or None, "style": self.style, "lines": self.lines, "colors": self.colors}
+        parts = sorted((name for name in given if given[name] is not None), key=vars(self.emphasis).__getitem__)
+        steps, some = [], Sketch()
+        for emphasis, names in groupby(parts, vars(self.emphasis).__getitem__):
+            some = replace(some, colored=self.colored, **{name: given[name] for name in names})
+            steps.append((some, emphasis))
+        return steps
 
 
 def sketch_tokens(sketch: Sketch, slots: int, first: int, styles: int, words: int) -> Tensor:
@@ -121,6 +154,8 @@ class SketchCondition:
     control: [B or 1, h, w, N, C], of all cells of the canvas.
     unconditional: the same canvas with nothing asked for; None of itself.
     lines, colors: what was encoded, as `SketchEncoder` takes it, to compare images with.
+    partial: the same with some parts only, each with more of them than the one before.
+    emphasis: how far guidance goes by what each of `partial` adds to the one before, and by what this adds to the last.
     """
 
     tokens: Tensor
@@ -128,6 +163,8 @@ class SketchCondition:
     unconditional: SketchCondition | None = None
     lines: Tensor | None = None
     colors: Tensor | None = None
+    partial: tuple[SketchCondition, ...] = ()
+    emphasis: tuple[float, ...] = (1.0,)
 
     @property
     def canvas_size(self) -> tuple[int, int]:
@@ -161,13 +198,19 @@ def sketch_condition(
         )
     weight = encoder.out.weight
 
-    def of(some: Sketch, unconditional: SketchCondition | None) -> SketchCondition:
+    def of(some: Sketch) -> SketchCondition:
         tokens = sketch_tokens(some, slots, first, styles, words)
         lines, colors = sketch_inputs(some, *size)
         control = encoder(lines.to(weight), colors.to(weight)).float().cpu()
-        return SketchCondition(tokens, control, unconditional, lines, colors)
+        return SketchCondition(tokens, control, None, lines, colors)
 
-    return of(sketch, of(Sketch(), None))
+    *partial, (_, last) = sketch.steps() or [(sketch, 1.0)]
+    return replace(
+        of(sketch),
+        unconditional=of(Sketch()),
+        partial=tuple(of(some) for some, _ in partial),
+        emphasis=(*(emphasis for _, emphasis in partial), last),
+    )
 
 
 def sketch_inputs(sketch: Sketch, height: int, width: int) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from ..conditions.base import Condition
+from ..conditions.base import Condition, ConditionInParts
 from ..geometry import Window, Wrap
 from ..prefix import Prefix
 from ..priors.base import Prior
@@ -78,21 +78,29 @@ def first_prefix(prior: Prior, condition: Condition) -> Prefix:
     return Prefix.of(condition.prefix(Window(0, 0, prior.window, prior.window)))
 
 
-def unconditional_of(condition: Condition, settings: SamplingSettings) -> Condition | None:
-    """What guidance contrasts the condition with; None where there is no guidance.
+def guided_by(condition: Condition, settings: SamplingSettings) -> tuple[list[Condition], list[float]]:
+    """The conditions that guidance mixes, and what the log-probabilities given each count: 1 in all.
+
+    What each part adds counts 1 + (guidance - 1) times its emphasis. What counts nothing is left out.
 
     Raises:
         ValueError: guidance without a condition, or of a prior that has not learned to do without it.
     """
     if settings.guidance_scale == 1:
-        return None
+        return [condition], [1.0]
     unconditional = condition.unconditional
     if unconditional is None:
         raise ValueError(
             f"guidance is {settings.guidance_scale:g}, but nothing guides the picture, or this model has not learned "
             "to paint without what does; leave guidance at 1"
         )
-    return unconditional
+    partial, emphasis = (), (1.0,)
+    if isinstance(condition, ConditionInParts):
+        partial, emphasis = condition.partial, condition.emphasis
+    scales = [1 + (settings.guidance_scale - 1) * part for part in emphasis]
+    counts = [before - after for before, after in zip([1.0, *scales], [*scales, 0.0], strict=True)]
+    mixed = [pair for pair in zip([unconditional, *partial, condition], counts, strict=True) if pair[1]]
+    return [one for one, _ in mixed], [count for _, count in mixed]
 
 
 def settings_on(settings: SamplingSettings, prior: Prior) -> SamplingSettings:

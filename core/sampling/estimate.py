@@ -85,23 +85,23 @@ def estimate_run(
         windows=conditions * sum(not segment.resumes for segment in segments),
         rounds=len(rounds),
         seconds=seconds,
-        memory=sampling_memory(prior, images, conditions > 1, windows, kept, sharing, windows * images * max(CHOICES)),
+        memory=sampling_memory(prior, images, conditions, windows, kept, sharing, windows * images * max(CHOICES)),
     )
 
 
 def sampling_memory(
-    prior: Prior, images: int, guidance: bool = False, windows: int = 1, kept: int = 0, sharing: int = 1, steps: int = 0
+    prior: Prior, images: int, conditions: int = 1, windows: int = 1, kept: int = 0, sharing: int = 1, steps: int = 0
 ) -> int:
     """Bytes that sampling takes at most, beyond the weights: evaluating whole windows, and their caches.
 
     Args:
-        guidance: each window is evaluated twice, with the condition and without.
+        conditions: that each window is evaluated with; two where there is guidance.
         windows: side by side.
         kept: windows whose caches are kept for the row below.
         sharing: images that have one prefix.
         steps: rows that are decoded at a time, for which a CPU lays out the weights anew; 0 leaves that out.
     """
-    images *= 2 if guidance else 1
+    images *= conditions
     caches = (windows + kept) * images * prior.cache_bytes(prior.window**2, sharing)
     return caches + prior.work_bytes(windows * images, steps)
 

@@ -4,6 +4,7 @@ Pure functions on float32 logits [..., V], applied in this order; each is off at
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -11,18 +12,19 @@ from torch import Tensor
 from .settings import MIN_TEMPERATURE, SamplingSettings
 
 
-def apply_guidance(logits: Tensor, unconditional: Tensor, guidance_scale: float) -> Tensor:
-    """Classifier-free guidance (Ho and Salimans 2022) of logits [B, V]: what the condition changes, times
-    `guidance_scale`.
+def apply_guidance(logits: Tensor, counts: Sequence[float]) -> Tensor:
+    """Classifier-free guidance (Ho and Salimans 2022): log-probabilities given several conditions, mixed.
 
     Args:
-        logits: with the condition.
-        unconditional: without it.
+        logits: [C, ..., V], given each of the conditions.
+        counts: C numbers, 1 in all: for a guidance of g it is g with the condition and 1 - g without; see
+            `checks.guided_by`.
     Returns:
-        [B, V] float32.
+        [..., V]; float32 if there are several conditions.
     """
-    free = unconditional.float().log_softmax(-1)
-    return free + guidance_scale * (logits.float().log_softmax(-1) - free)
+    if len(logits) == 1:
+        return logits[0]
+    return torch.stack([count * one for count, one in zip(counts, logits.float().log_softmax(-1), strict=True)]).sum(0)
 
 
 def warp(logits: Tensor, settings: SamplingSettings, temperature: Tensor | float) -> Tensor:

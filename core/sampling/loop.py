@@ -26,7 +26,7 @@ from ..canvas.canvas import Canvas
 from ..conditions.base import Condition
 from ..priors.base import Prior
 from ..priors.threads import Threads, is_small
-from .checks import check_inputs, settings_on, temperature_map, unconditional_of
+from .checks import check_inputs, guided_by, settings_on, temperature_map
 from .evaluator import OpenWindows, WindowEvaluator
 from .logits import apply_guidance, draw, warp
 from .lookahead import Lookahead
@@ -124,8 +124,7 @@ class SamplingRun:
         self.maps = self._widen(state, extra, device)
         self.trace = trace.widen(extra) if trace is not None else None
         self.padded = self.maps["indices"].clone()
-        unconditional = unconditional_of(condition, settings)
-        conditions = [condition] if unconditional is None else [condition, unconditional]
+        conditions, self.counts = guided_by(condition, settings)
         self.evaluator = WindowEvaluator(prior, conditions, self.padded.view(batch, height, -1))
         self.lookaheads: dict[int, Lookahead] = {}  # by the number of sequences side by side
 
@@ -198,7 +197,7 @@ class SamplingRun:
         logits = windows.evaluate(end, end - first + 1)  # [C, G * B, last, K]
         if end - first + 1 > count:  # known cells lie between them
             logits = logits.index_select(2, group.places_at[start : start + count] - first)
-        return logits[0] if len(logits) == 1 else apply_guidance(logits[0], logits[1], self.settings.guidance_scale)
+        return apply_guidance(logits, self.counts)
 
     def _record(self, group: Group, start: int, codes: Tensor, pending: Tensor, logits: Tensor, noise: Tensor) -> None:
         """Note codes [B, G, n] where the draw was still to be made, and the statistics of logits [G * B, n, K]."""

@@ -11,7 +11,7 @@ from ..canvas.canvas import Canvas
 from ..conditions.base import Condition
 from ..prefix import Prefix
 from ..priors.base import Prior
-from .checks import settings_on, temperature_map, unconditional_of
+from .checks import guided_by, settings_on, temperature_map
 from .logits import apply_guidance, draw, warp
 from .noise import cell_keys, gumbel
 from .schedule import right_padding
@@ -35,17 +35,15 @@ def sample_plainly(
     maps = {name: F.pad(tensor, (0, wide - width)) for name, tensor in state.tensors().items()}
     codes, given, settings = maps["indices"], maps["known"], settings_on(settings, prior)
     temperatures = F.pad(temperature_map(settings, batch, height, width), (0, wide - width), "replicate")
-    keys, unconditional = cell_keys(seed, batch, height, wide), unconditional_of(condition, settings)
+    keys, (conditions, counts) = cell_keys(seed, batch, height, wide), guided_by(condition, settings)
     for row, column, number, window in visits(height, wide, prior.window, sliding, canvas.wrap):
         fresh = ~given[:, row, column]
         if not fresh.any():
             continue
         place = (row - window.top) * window.width + column - window.left
         seen = codes[:, window.rows(height)][:, :, window.columns(wide)].flatten(1)[:, :place]
-        logits, _ = prior.start(Prefix.of(condition.prefix(window)), seen)  # [B, 1, K]
-        if unconditional is not None:
-            free, _ = prior.start(Prefix.of(unconditional.prefix(window)), seen)
-            logits = apply_guidance(logits, free, settings.guidance_scale)
+        each = [prior.start(Prefix.of(one.prefix(window)), seen)[0] for one in conditions]  # [B, 1, K] each
+        logits = apply_guidance(torch.stack(each), counts)
         warped = warp(logits[:, 0], settings, temperatures[:, row, column, None])
         drawn = draw(warped, gumbel(keys[:, :, row, column], prior.codebook_size))
         likely = logits[:, 0].float().log_softmax(1)

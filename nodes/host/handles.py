@@ -114,14 +114,14 @@ class BundleHandle:
         """Of the weights that paint."""
         return _fingerprint_once(f"{self.name} prior", self.bundle.prior)
 
-    def ready_to_sample(self, canvas: Canvas, guidance: bool = False, memory: int | None = None) -> Bundle:
+    def ready_to_sample(self, canvas: Canvas, conditions: int = 1, memory: int | None = None) -> Bundle:
         """Prior and decoder on the device, with room to sample a canvas and show it.
 
         Args:
-            guidance: each window is read twice, with the condition and without.
+            conditions: that each window is read with; more than one where there is guidance.
             memory: bytes for sampling, if that is known better than for a canvas of one window.
         """
-        memory = sampling_memory(self.bundle.prior, len(canvas.indices), guidance) if memory is None else memory
+        memory = sampling_memory(self.bundle.prior, len(canvas.indices), conditions) if memory is None else memory
         comfy.make_room([self.prior, self.vqgan.patcher], memory + self.vqgan.decoding_memory(canvas.size))
         return self.bundle
 

@@ -22,6 +22,7 @@ from ...core.images.io import to_pil
 from ...core.images.tiles import tile_images
 from ...core.prepared import PreparedCondition, expand_batch, prepare_unconditional
 from ...core.provenance import origin
+from ...core.sampling.checks import guided_by
 from ...core.sampling.estimate import RunEstimate, estimate_run
 from ...core.sampling.loop import sample_steps
 from ...core.sampling.settings import SamplingSettings, settings_for
@@ -113,8 +114,8 @@ def run(request: SamplingRequest, preview_every: int, bar: comfy.Progress | None
     """
     key, model, sliding = request.key, request.model, request.sliding
     condition, start, settings = request.begin()
-    guidance = settings.guidance_scale != 1
-    bundle = model.ready_to_sample(start, guidance)
+    conditions = len(guided_by(condition, settings)[0])
+    bundle = model.ready_to_sample(start, conditions)
     before = resume.kept.get(key)
     state = before.state if before else SamplingState.start(start, request.seed)
     trace = before.trace if before else blank_trace(bundle, start)
@@ -122,7 +123,7 @@ def run(request: SamplingRequest, preview_every: int, bar: comfy.Progress | None
     if large:
         plan = estimate_run(bundle.prior, condition, state.canvas, settings, sliding, comfy.stop_if_cancelled)
         comfy.say(plan.summary())
-        model.ready_to_sample(start, guidance, plan.memory)
+        model.ready_to_sample(start, conditions, plan.memory)
     remark, left = _remark(request, start), int((~start.known & (state.draws == 0)).sum())
     if remark or (left and not large):  # before the first preview, or the page lays the picture over what is said later
         comfy.say(remark or f"Painting {left} cells")
@@ -190,7 +191,7 @@ def save_trace(sampled: Sampled, images: Tensor, vqgan: VQGAN) -> Path:
 def plan(request: SamplingRequest) -> RunEstimate:
     """What `run` of the same request would take."""
     condition, start, settings = request.begin()
-    bundle = request.model.ready_to_sample(start, settings.guidance_scale != 1)
+    bundle = request.model.ready_to_sample(start, len(guided_by(condition, settings)[0]))
     return estimate_run(bundle.prior, condition, start, settings, request.sliding, comfy.stop_if_cancelled)
 
 

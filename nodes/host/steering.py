@@ -10,6 +10,7 @@ from ...core.canvas.canvas import Canvas
 from ...core.canvas.codec import decode_canvas
 from ...core.clip.scoring import score_texts
 from ...core.clip.steering import steer_steps
+from ...core.sampling.checks import guided_by
 from ...core.sampling.loop import sample
 from ...core.sampling.state import SamplingState
 from ...core.sampling.windows import Sliding
@@ -29,7 +30,7 @@ def steer(request: SamplingRequest, clip: ClipHandle, text: str, preview_every: 
     request = replace(request, window=UNWRAPPED)
     given, start, settings = request.begin()
     alone, first, _ = replace(request, pictures=1).begin()
-    bundle = request.model.ready_to_sample(start, settings.guidance_scale != 1)
+    bundle = request.model.ready_to_sample(start, len(guided_by(given, settings)[0]))
 
     def score(made: Canvas) -> Tensor:
         return score_texts(judge, (decode_canvas(bundle.vqgan, made) + 1) / 2, [text]).mean(1)

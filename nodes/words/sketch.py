@@ -1,11 +1,11 @@
-"""A node that asks for a picture by words, a style, lines and colors."""
+"""Nodes that ask for a picture by words, a style, lines and colors."""
 
 from typing import get_args
 
 from torch import Tensor
 
 from ...core.conditions.edges import LineSource, extract_lines
-from ...core.conditions.sketch import WORDS, Sketch, show_sketch, sketch_inputs
+from ...core.conditions.sketch import MAX_EMPHASIS, WORDS, Emphasis, Sketch, show_sketch, sketch_inputs
 from ...core.images.resize import fit, resize, resize_lines
 from ...core.prepared import check_kind, prepare_sketch
 from .. import sockets
@@ -59,6 +59,11 @@ class SketchNode(io.ComfyNode):
                     tooltip="A picture that gives the colors, two cells by two: a few blobs do.",
                 ),
                 io.Mask.Input("colored", optional=True, tooltip="Where its colors count; without a mask everywhere."),
+                sockets.Emphasis.Input(
+                    "emphasis",
+                    optional=True,
+                    tooltip="From Emphasis: which part counts more where there is guidance; without it all alike.",
+                ),
             ],
             outputs=[
                 sockets.Condition.Output(display_name="condition", tooltip="Guides Sample Codes."),
@@ -81,6 +86,7 @@ class SketchNode(io.ComfyNode):
         lines: Tensor | None = None,
         colors: Tensor | None = None,
         colored: Tensor | None = None,
+        emphasis: Emphasis | None = None,
     ) -> io.NodeOutput:
         check_kind(model.bundle, "sketch")
         sketch = Sketch(
@@ -89,12 +95,45 @@ class SketchNode(io.ComfyNode):
             lines=None if lines is None else bright_lines(lines, lines_are, size, model.side),
             colors=None if colors is None else fit(from_image(colors), size, model.side),
             colored=None if colored is None else fit(from_mask(colored).unsqueeze(1), size, model.side, resize_lines),
+            emphasis=emphasis or Emphasis(),
         )
         if not sketch.words and sketch.style is None and lines is None and colors is None:
             comfy.say("Nothing is asked for: the model paints freely")
         condition = prepare_sketch(model.ready_for_control(*side_of(sketch, model.side)), sketch)
         seen = to_image(show_sketch(*sketch_inputs(sketch, *condition.canvas.size)))
         return io.NodeOutput(condition, seen, ui=comfy.saved_pictures(seen, cls))
+
+
+class EmphasisNode(io.ComfyNode):
+    """What guidance makes of each part of a sketch."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TesseraEmphasis",
+            display_name="Emphasis",
+            category=CATEGORY,
+            description="Which part of a sketch counts more, where guidance in Sampling Settings is above 1: 1 as far "
+            "as they say, 0 not at all, 2 twice as far.",
+            inputs=[emphasis_input(part) for part in ("words", "style", "lines", "colors")],
+            outputs=[sockets.Emphasis.Output(display_name="emphasis", tooltip="For Sketch, one or several.")],
+        )
+
+    @classmethod
+    def execute(cls, words: float, style: float, lines: float, colors: float) -> io.NodeOutput:
+        return io.NodeOutput(Emphasis(words=words, style=style, lines=lines, colors=colors))
+
+
+def emphasis_input(part: str) -> io.Float.Input:
+    """How far guidance goes by a part."""
+    return io.Float.Input(
+        part,
+        default=1.0,
+        min=0.0,
+        max=MAX_EMPHASIS,
+        step=0.1,
+        tooltip=f"How far guidance goes by the {part}: 1 as far as Sampling Settings say, 0 not at all.",
+    )
 
 
 def read_words(model: BundleHandle, text: str) -> tuple[int, ...]:

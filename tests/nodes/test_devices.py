@@ -111,8 +111,8 @@ def test_precision_of_a_prior_can_be_chosen_and_memory_follows(host, make_bundle
     start = Canvas.empty(2, 4, 4)
     asked = []
     for name in ("bf16", "float32"):
-        for scale in (1.0, 2.0):
-            opened[name].ready_to_sample(start, scale != 1)
+        for number in (1, 2):
+            opened[name].ready_to_sample(start, number)
             asked.append(host.loaded[-1][1])
     room = opened["bf16"].vqgan.decoding_memory(start.size)
     half, half_guided, whole, whole_guided = (memory - room for memory in asked)

@@ -90,5 +90,5 @@ def test_run_that_fails_before_its_first_cell_leaves_nothing_to_recall(model):
 def test_guidance_asks_for_the_memory_of_two_readings(make_bundle):
     prior = make_bundle("none").prior
     plain = sampling_memory(prior, 3)
-    assert sampling_memory(prior, 3, guidance=True) == 2 * plain
+    assert sampling_memory(prior, 3, conditions=2) == 2 * plain
     assert sampling_memory(prior.bfloat16(), 3) == plain // 2

@@ -29,7 +29,7 @@ IDS = {
     "TesseraPaintStory", "TesseraRestyle", "TesseraRankByWords", "TesseraClassify",
     "TesseraSteerByWords", "TesseraGate", "TesseraLoadDiscriminator", "TesseraPairCLIP",
     "TesseraEncodePrompt", "TesseraPrompt", "TesseraSavePrompt", "TesseraLoadPrompt", "TesseraControl",
-    "TesseraSketch", "TesseraTrainVQGAN", "TesseraTrainPrior",
+    "TesseraSketch", "TesseraEmphasis", "TesseraTrainVQGAN", "TesseraTrainPrior",
 }  # fmt: skip
 
 

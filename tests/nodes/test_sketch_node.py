@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tessera.core.canvas.canvas import Canvas
+from tessera.core.sampling.settings import SamplingSettings
 from tessera.nodes import NODES
 from tessera.tests.core.worded_bundles import save_sketch_bundle
 
@@ -27,8 +28,8 @@ def ask(model, words="", style="any", size="original size", **pictures):
     return node("TesseraSketch").execute(model, words, style, "lines", size, **pictures)
 
 
-def codes(model, condition) -> torch.Tensor:
-    made = node("TesseraSampleCodes").execute(model, 3, 1, 0, condition).args
+def codes(model, condition, **settings) -> torch.Tensor:
+    made = node("TesseraSampleCodes").execute(model, 3, 1, 0, condition, **settings).args
     return next(one for one in made if isinstance(one, Canvas)).indices
 
 
@@ -49,6 +50,14 @@ def test_each_part_that_is_asked_for_changes_the_picture(model):
     changed = [int((made[0] != other).sum()) for other in made[1:4]]
     assert all(changed), changed
     assert torch.equal(made[0], made[4])  # nothing is colored: no color is asked for
+
+
+def test_emphasis_changes_the_picture_where_there_is_guidance(model):
+    asked, stronger = {"words": "fresa", "style": "noto"}, node("TesseraEmphasis").execute(1.0, 4.0, 1.0, 1.0)[0]
+    plain, styled = ask(model, **asked)[0], ask(model, **asked, emphasis=stronger)[0]
+    guided = {"settings": SamplingSettings(guidance_scale=3.0)}
+    assert not torch.equal(codes(model, plain, **guided), codes(model, styled, **guided))
+    assert torch.equal(codes(model, plain), codes(model, styled))
 
 
 def test_english_and_spanish_words_are_the_same_and_what_is_not_known_is_said(model, monkeypatch):

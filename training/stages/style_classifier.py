@@ -7,29 +7,33 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import trange
 
-SIDE = 96  # pixels
+SIDE = 128  # pixels
 BATCH = 64
-EPOCHS, MIN_STEPS = 8, 30
+EPOCHS, MIN_STEPS = 16, 30
 RATE = 3e-3
 SOFTEST = 2.5  # how many times as small a drawing is made before it is learned, at most
-SHIFT = 6  # pixels that it is moved at most
+SHIFT = 8  # pixels that it is moved at most
 
 
 def train_style_classifier(images: Tensor, styles: Tensor, seed: int) -> nn.Module:
     """A classifier of images [N, 3, SIDE, SIDE], 0..255 in bytes, by styles [N] int64.
 
     Half of what it learns is softened: what a first stage decodes is a little soft, and a style is more than crispness.
+    It learns in bfloat16, which halves the time.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = style_classifier(int(styles.max()) + 1)
+        model = style_classifier(int(styles.max()) + 1).to(memory_format=torch.channels_last)
         batch_size = min(BATCH, len(images))
         steps = max(MIN_STEPS, EPOCHS * len(images) // batch_size)
         optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps)
         for _ in trange(steps, desc="style classifier", disable=None):
             some = torch.randint(len(images), (batch_size,))
-            loss = F.cross_entropy(model(varied(images[some] / 255)), styles[some], label_smoothing=0.05)
+            learned = varied(images[some] / 255).to(memory_format=torch.channels_last)
+            with torch.autocast(learned.device.type, torch.bfloat16):
+                logits = model(learned)
+            loss = F.cross_entropy(logits.float(), styles[some], label_smoothing=0.05)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

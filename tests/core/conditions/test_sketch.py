@@ -1,10 +1,14 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from tessera.core.bundle_file import load_bundle
 from tessera.core.calibration import scores_of_real
+from tessera.core.canvas.canvas import Canvas
 from tessera.core.conditions.edges import canny
 from tessera.core.conditions.sketch import (
+    Emphasis,
     Sketch,
     SketchConfig,
     SketchEncoder,
@@ -14,7 +18,12 @@ from tessera.core.conditions.sketch import (
 )
 from tessera.core.conditions.vocabulary import Vocabulary
 from tessera.core.geometry import Window
+from tessera.core.prefix import Prefix
 from tessera.core.prepared import condition_agreement, prepare_sketch, prepare_unconditional
+from tessera.core.sampling.checks import guided_by
+from tessera.core.sampling.loop import sample
+from tessera.core.sampling.reference import sample_plainly
+from tessera.core.sampling.settings import SamplingSettings
 from tessera.tests.core.worded_bundles import save_sketch_bundle
 
 
@@ -70,6 +79,64 @@ def test_a_window_sees_the_control_of_its_own_cells_and_nothing_asked_for_is_the
     free = condition.unconditional.prefix(Window(2, 3, 4, 4))
     assert free.tokens.tolist() == [[51, 54, 54]]
     assert not torch.equal(free.per_cell, part.per_cell)
+
+
+def test_a_sketch_is_built_up_from_what_is_emphasized_least():
+    lines, colors = torch.zeros(1, 1, 32, 32), torch.zeros(1, 3, 32, 32)
+    sketch = Sketch(words=(1,), style=0, lines=lines, colors=colors, emphasis=Emphasis(words=0, style=2, colors=2))
+    given = [(some.words, some.style, some.lines is lines, some.colors is colors) for some, _ in sketch.steps()]
+    assert given == [((1,), None, False, False), ((1,), None, True, False), ((1,), 0, True, True)]
+    assert [emphasis for _, emphasis in sketch.steps()] == [0, 1, 2]
+    assert [emphasis for _, emphasis in Sketch(style=1, emphasis=Emphasis(words=3)).steps()] == [1]  # no words
+    assert Sketch(emphasis=Emphasis(words=3)).steps() == []
+
+
+@pytest.mark.parametrize("value", [-0.1, 10.5, float("nan")])
+def test_emphasis_out_of_range_is_refused(value):
+    with pytest.raises(ValueError, match=r"the emphasis of style is .*; choose 0 to 10"):
+        Emphasis(style=value)
+
+
+def test_guidance_goes_by_each_part_as_far_as_its_emphasis(tmp_path):
+    save_sketch_bundle(tmp_path / "sketch.safetensors", window=2)
+    bundle, size, guidance = load_bundle(tmp_path / "sketch.safetensors"), (2, 2), 3.0
+    sketch = Sketch(words=(1,), style=0, colors=torch.ones(1, 3, 32, 32))
+    plain = bundle.condition(sketch, size)
+    emphasized = bundle.condition(replace(sketch, emphasis=Emphasis(words=0, style=2)), size)
+    worded, colored = (
+        bundle.condition(replace(sketch, **out), size) for out in ({"style": None, "colors": None}, {"style": None})
+    )
+
+    def likely(condition) -> torch.Tensor:
+        seen = torch.tensor([[0, 1, 2]])
+        return bundle.prior.start(Prefix.of(condition.prefix(Window(0, 0, 2, 2))), seen)[0].log_softmax(-1)
+
+    def mixed(condition) -> torch.Tensor:
+        conditions, counts = guided_by(condition, SamplingSettings(guidance_scale=guidance))
+        assert sum(counts) == pytest.approx(1)
+        return sum(count * likely(one) for one, count in zip(conditions, counts, strict=True))
+
+    free = likely(plain.unconditional)
+    torch.testing.assert_close(mixed(plain), free + 3 * (likely(plain) - free))
+    wanted = likely(worded) + 3 * (likely(colored) - likely(worded)) + 5 * (likely(plain) - likely(colored))
+    torch.testing.assert_close(mixed(emphasized), wanted)
+
+
+def test_emphasis_paints_what_the_plainest_loop_paints_and_nothing_else_without_guidance(tmp_path):
+    save_sketch_bundle(tmp_path / "sketch.safetensors", window=2)
+    bundle = load_bundle(tmp_path / "sketch.safetensors")
+    sketch = Sketch(words=(1,), style=0, colors=torch.ones(1, 3, 48, 64))
+    some = replace(sketch, emphasis=Emphasis(words=0.5, style=3))
+    plain, emphasized = (bundle.condition(one, (3, 4)) for one in (sketch, some))
+    canvas = Canvas.empty(2, 3, 4)
+
+    def codes(condition, guidance: float, paint=sample) -> torch.Tensor:
+        return paint(bundle.prior, condition, canvas, 5, SamplingSettings(guidance_scale=guidance)).indices
+
+    guided = codes(emphasized, 2.5)
+    assert torch.equal(guided, codes(emphasized, 2.5, sample_plainly))
+    assert not torch.equal(guided, codes(plain, 2.5))
+    assert torch.equal(codes(emphasized, 1.0), codes(plain, 1.0))
 
 
 def test_lines_of_another_size_than_the_canvas_are_refused():

@@ -108,7 +108,8 @@ def test_guidance_goes_from_without_the_condition_through_it_and_beyond():
     logits, free = random_logits(50, 64), random_logits(50, 65)[:, :64] + 3.0
     expected = {0.0: free, 1.0: logits, 2.0: 2 * logits - free}  # equal up to a constant a row
     for guidance, wanted in expected.items():
-        torch.testing.assert_close(apply_guidance(logits, free, guidance).softmax(-1), wanted.softmax(-1))
+        mixed = apply_guidance(torch.stack([logits, free]), (guidance, 1 - guidance))
+        torch.testing.assert_close(mixed.softmax(-1), wanted.softmax(-1))
 
 
 @pytest.mark.parametrize(("first", "second"), [(0.8, 0.85), (1.0, 1.05), (1.0, 0.8)])

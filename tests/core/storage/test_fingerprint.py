@@ -19,6 +19,7 @@ def test_every_difference_shows():
     zeros = torch.zeros(2, 3)
     different = [
         (zeros,), (zeros.view(3, 2),), (zeros.long(),), (zeros + 1,), (0,), (0.0,), ("0",), (None,), (), (0, 0),
+        ((zeros,),), ((zeros + 1,),),
         (SamplingSettings(),), (SamplingSettings(top_k=1),), (SamplingSettings(temperature=zeros),), (StartToken(),),
     ]  # fmt: skip
     assert len({fingerprint(*values) for values in different}) == len(different)
