@@ -79,7 +79,9 @@ def test_what_is_trained_is_measured_on_what_it_is_asked_for(run, tmp_path, caps
     sheet = tmp_path / "sheet.png"
     assert main(["evaluate", *run[1:], *small, "--number", "4", "--json", "--sheet", str(sheet)]) == 0
     figures = json.loads(capsys.readouterr().out)
-    assert set(figures) >= {"nothing", "lines", "style_obeyed", "color_error", "edge_f1_guided", "disagreement"}
+    assert set(figures) >= {"nothing", "lines", "style_obeyed", "color_error", "edge_f1_guided", "disagreement"} | {
+        "style_obeyed_emphasized"
+    }
     assert all(0 <= figures[name] <= 1 for name in figures if name not in ("nothing", "words", "colors", "lines"))
     with Image.open(sheet) as drawn:
         assert drawn.width > drawn.height
