@@ -28,7 +28,7 @@ from .style_classifier import small, styles_of, train_style_classifier
 
 BATCH = 16  # pictures sampled at a time
 SEEDS = 16  # pictures of each of `KNOWN_COLORS`
-PLAIN, GUIDED = SamplingSettings(), SamplingSettings(temperature=0.6, guidance_scale=3.0)
+PLAIN, GUIDED = SamplingSettings(), SamplingSettings(temperature=0.8, guidance_scale=3.0)
 STYLE_FIRST = Emphasis(style=3.0)
 KNOWN_COLORS = {"strawberry": "red", "frog": "green", "sun": "yellow"}
 NAMES = 230  # that a sample's own name is ranked among
@@ -93,7 +93,7 @@ def sketch_figures(
     disagreement: share of cells that differ between two seeds of the same style and words.
     free_flat: share of pictures painted of nothing that have one color only.
 
-    Samples are of temperature 1; those of names that end in _guided have guidance 3 and temperature 0.6, and where they
+    Samples are of temperature 1; those of names that end in _guided have guidance 3 and temperature 0.8, and where they
     end in _emphasized guidance goes three times as far by the style.
     """
     sampler = SketchSampler(bundle, task.run.loop.seed)
