@@ -93,6 +93,34 @@ def test_panel_tells_what_this_seed_draws_and_follows_the_slider(screen):
     assert saved[:4] == [temperature, 6, 1, 0]
 
 
+def test_each_panel_shows_the_run_that_its_settings_made(screen):
+    if not screen.has_panel:
+        pytest.skip("this front end shows no elements in Vue nodes")
+    first = small_run(top_k=6)
+    second = {
+        "1": first["1"],
+        "4": node("TesseraSamplingSettings", **(first["2"]["inputs"] | {"top_k": 3})),
+        "5": node("TesseraSampleCodes", **(first["3"]["inputs"] | {"settings": ["4", 0], "seed": 9})),
+    }
+    alone = [said_by_panels(screen, graph) for graph in (first, second)]
+    assert alone[0][0] != alone[1][0]
+    assert sorted(said_by_panels(screen, first | second)) == sorted([alone[0][0], alone[1][0]])
+
+
+def said_by_panels(screen, graph: dict) -> list[str]:
+    """What each panel says after a run of a graph."""
+    screen.load(graph)
+    assert screen.run() == "execution_success"
+    labels = "[...document.querySelectorAll('.tessera-next-code canvas')].map((one) => one.ariaLabel)"
+    ready = (
+        f"(number) => {{ const all = {labels}; return all.length === number && all.every((t) => t.startsWith('Row')) }}"
+    )
+    kinds = [one["class_type"] for one in graph.values()]
+    screen.page.wait_for_function(ready, arg=kinds.count("TesseraSamplingSettings"))
+    screen.page.wait_for_timeout(500)  # runs are fetched one after the other
+    return screen.page.evaluate(f"() => {labels}")
+
+
 def move_slider(screen) -> None:
     """Drag the temperature to the right."""
     mouse = screen.page.mouse

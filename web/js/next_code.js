@@ -1,8 +1,8 @@
 // A panel on Sampling Settings: how temperature, top-k, top-p and min-p reshape what the model expected at one cell of
 // the last picture that Sample Codes made. Click the picture to choose the cell, move the sliders to see.
 //
-// An extra: nothing depends on it. The last run and the chosen cell are shared by all panels of the page, so that it
-// does not matter how nodes are connected, or in which subgraph they are.
+// An extra: nothing depends on it. A panel shows the last run of what its node is connected to, and where that is not
+// known, as across the border of a subgraph, the last run of all. The chosen cell is shared by all panels of the page.
 
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
@@ -12,7 +12,8 @@ import { draw, scores, warp } from "./warp.js";
 const NODE = "TesseraSamplingSettings";
 const SETTINGS = ["temperature", "top_k", "top_p", "min_p"];
 const HEIGHT = 190;
-const last = { forecast: null, picture: null, row: 0, column: 0 };
+const runs = new Map(); // id of the node that ran -> what it made, the last one at the end
+const chosen = { row: 0, column: 0 };
 const redraw = new WeakMap(); // panel element -> its function
 
 function redrawAll() {
@@ -29,10 +30,12 @@ api.addEventListener("executed", async ({ detail }) => {
     const picture = new Image();
     picture.src = url(detail.output.images[0]);
     await picture.decode();
-    if (forecast.rows <= last.row || forecast.columns <= last.column || !last.forecast) {
-      Object.assign(last, { row: forecast.rows >> 1, column: forecast.columns >> 1 });
+    if (forecast.rows <= chosen.row || forecast.columns <= chosen.column || !runs.size) {
+      Object.assign(chosen, { row: forecast.rows >> 1, column: forecast.columns >> 1 });
     }
-    Object.assign(last, { forecast, picture });
+    const id = String(detail.node);
+    runs.delete(id);
+    runs.set(id, { forecast, picture });
     redrawAll();
   } catch (error) {
     console.warn("Tessera: the next-code panel can't read this run", error); // a cached run whose file is gone
@@ -45,6 +48,14 @@ app.registerExtension({
     if (node.comfyClass === NODE) addPanel(node);
   },
 });
+
+// The last run of the nodes that this one is connected to, else of any.
+function runOf(node) {
+  const links = (node.outputs[0].links ?? []).map((id) => node.graph.links[id] ?? node.graph.links.get?.(id));
+  const own = new Set(links.map((link) => String(link?.target_id)));
+  const all = [...runs.entries()];
+  return (all.findLast(([id]) => own.has(id)) ?? all.at(-1))?.[1];
+}
 
 function addPanel(node) {
   const panel = document.createElement("div");
@@ -68,7 +79,7 @@ function addPanel(node) {
     context.scale(sharp, sharp);
     const settings = Object.fromEntries(SETTINGS.map((name) => [name, node.widgets.find((w) => w.name === name).value]));
     let words;
-    [frame, words] = paintPanel(context, width, height, settings);
+    [frame, words] = paintPanel(context, width, height, settings, runOf(node));
     canvas.ariaLabel = words.join(" ");
   };
   redraw.set(panel, paint);
@@ -91,18 +102,20 @@ function addPanel(node) {
     const y = ((event.clientY - box.top) / box.height) * panel.clientHeight - frame.y;
     if (x < 0 || y < 0 || x >= frame.width || y >= frame.height) return;
     event.stopPropagation();
-    Object.assign(last, { row: Math.floor(y / frame.cell), column: Math.floor(x / frame.cell) });
+    Object.assign(chosen, { row: Math.floor(y / frame.cell), column: Math.floor(x / frame.cell) });
     redrawAll();
   });
 }
 
 // Returns where the picture is and how large a cell of it, and what is said.
-function paintPanel(context, width, height, settings) {
-  const { forecast, picture, row, column } = last;
+function paintPanel(context, width, height, settings, run) {
+  const { forecast, picture } = run ?? {};
+  const row = Math.min(chosen.row, (forecast?.rows ?? 1) - 1); // of a smaller picture the nearest cell
+  const column = Math.min(chosen.column, (forecast?.columns ?? 1) - 1);
   const cell = forecast?.cell(row, column);
   const warped = cell && warp(cell.logProbabilities, forecast.counts, settings);
   const place = cell && draw(warped, cell.noise);
-  const words = inWords(cell, warped, place);
+  const words = inWords(forecast, row, column, cell, warped, place);
   context.font = "11px sans-serif";
   context.fillStyle = "#bbb";
   words.forEach((line, i) => context.fillText(line, 4, 12 + 15 * i, width - 8));
@@ -118,13 +131,12 @@ function paintPanel(context, width, height, settings) {
   }
   if (cell) {
     context.translate(frame.x + frame.width + 10, top);
-    paintBars(context, width - frame.width - 18, floor - top, cell, warped, place);
+    paintBars(context, width - frame.width - 18, floor - top, forecast, cell, warped, place);
   }
   return [frame, words];
 }
 
-function inWords(cell, warped, place) {
-  const { forecast, row, column } = last;
+function inWords(forecast, row, column, cell, warped, place) {
   if (!forecast) return ["Run Sample Codes: here you will see what these", "settings do to the choice of the next code."];
   if (!cell) return [`Row ${row}, column ${column} was given, not drawn;`, "choose another cell in the picture."];
   const { kept, probabilities } = warped;
@@ -140,8 +152,7 @@ function inWords(cell, warped, place) {
 
 // A bar for each of the likeliest codes, in its colour; outlined, as the model was trained. A dot for what the code
 // scores with the noise of this seed, as a share of the winner's: the winner's is at the top.
-function paintBars(context, width, height, cell, warped, place) {
-  const { forecast } = last;
+function paintBars(context, width, height, forecast, cell, warped, place) {
   const { probabilities } = warped;
   const shown = Math.min(forecast.likeliest, Math.floor(width / 4));
   const trained = Array.from(cell.logProbabilities.subarray(0, shown), Math.exp);
