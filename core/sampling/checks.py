@@ -81,7 +81,8 @@ def first_prefix(prior: Prior, condition: Condition) -> Prefix:
 def guided_by(condition: Condition, settings: SamplingSettings) -> tuple[list[Condition], list[float]]:
     """The conditions that guidance mixes, and what the log-probabilities given each count: 1 in all.
 
-    What each part adds counts 1 + (guidance - 1) times its emphasis. What counts nothing is left out.
+    What each part adds counts 1 + (guidance - 1) times its emphasis, as in arXiv 2211.09800, equation 3, for two parts.
+    What counts nothing is left out.
 
     Raises:
         ValueError: guidance without a condition, or of a prior that has not learned to do without it.

@@ -13,7 +13,7 @@ from .settings import MIN_TEMPERATURE, SamplingSettings
 
 
 def apply_guidance(logits: Tensor, counts: Sequence[float]) -> Tensor:
-    """Classifier-free guidance (Ho and Salimans 2022): log-probabilities given several conditions, mixed.
+    """Classifier-free guidance (arXiv 2207.12598, equation 6): log-probabilities given several conditions, mixed.
 
     Args:
         logits: [C, ..., V], given each of the conditions.

@@ -52,9 +52,12 @@ class SketchSampler:
         window = self.bundle.prior.window
         parts = [self.bundle.condition(sketch, (window, window)) for sketch in sketches]
         assert all(isinstance(part, SketchCondition) for part in parts)
-        partial = zip(*(part.partial for part in parts), strict=True)
-        whole = replace(together(parts), partial=tuple(map(together, partial)))
-        return replace(whole, unconditional=parts[0].unconditional, emphasis=parts[0].emphasis)
+        return replace(
+            together(parts),
+            unconditional=parts[0].unconditional,
+            partial=tuple(map(together, zip(*(part.partial for part in parts), strict=True))),
+            emphasis=parts[0].emphasis,
+        )
 
     def codes(self, sketches: list[Sketch], settings: SamplingSettings = PLAIN, offset: int = 0) -> Tensor:
         """A sample [B, h, w] of each sketch."""

@@ -16,10 +16,11 @@ def test_equal_content_has_equal_fingerprints():
 
 
 def test_every_difference_shows():
-    zeros = torch.zeros(2, 3)
+    zeros, long = torch.zeros(2, 3), torch.zeros(5000)
+    changed = long.index_fill(0, torch.tensor([2500]), 1.0)  # where a printed tensor has an ellipsis
     different = [
         (zeros,), (zeros.view(3, 2),), (zeros.long(),), (zeros + 1,), (0,), (0.0,), ("0",), (None,), (), (0, 0),
-        ((zeros,),), ((zeros + 1,),),
+        ((long,),), ((changed,),),
         (SamplingSettings(),), (SamplingSettings(top_k=1),), (SamplingSettings(temperature=zeros),), (StartToken(),),
     ]  # fmt: skip
     assert len({fingerprint(*values) for values in different}) == len(different)
