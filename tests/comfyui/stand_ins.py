@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from tessera.tests.core.checkpoints.imagegpt_layout import random_image_gpt
-from tessera.tests.core.checkpoints.llamagen_layout import (
+from tessera.tests.core.checkpoints.layouts.imagegpt_layout import random_image_gpt
+from tessera.tests.core.checkpoints.layouts.llamagen_layout import (
     CODES,
     FEATURES,
     any_order_shapes,
@@ -18,8 +18,8 @@ from tessera.tests.core.checkpoints.llamagen_layout import (
     text_shapes,
     vq_shapes,
 )
-from tessera.tests.core.checkpoints.original_layout import write_lightning
-from tessera.tests.core.checkpoints.released_shapes import prior_state
+from tessera.tests.core.checkpoints.layouts.original_layout import write_lightning
+from tessera.tests.core.checkpoints.layouts.released_shapes import prior_state
 from tessera.tests.core.conditions.tiny_text_encoder import write_text_encoder
 from tessera.tests.core.worded_bundles import save_caption_bundle
 

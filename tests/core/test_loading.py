@@ -9,8 +9,8 @@ from tessera.core.bundle_file import save_bundle
 from tessera.core.conditions.kinds import ConditionConfig
 from tessera.core.loading import load, load_condition_vqgan, load_vqgan
 from tessera.core.priors.transformer import Transformer, TransformerConfig
+from tessera.tests.core.checkpoints.layouts.original_layout import fill, loss_shapes, vqgan_shapes
 from tessera.tests.core.checkpoints.opening_files import PICTURE, SHAPE, STAGE, YAML, same, transformer, write
-from tessera.tests.core.checkpoints.original_layout import fill, loss_shapes, vqgan_shapes
 
 
 @pytest.mark.parametrize("name", ["a.ckpt", "a.pt", "a.pth", "a.bin", "a.safetensors"])

@@ -11,7 +11,7 @@ from tessera.downloads.catalogue import PublishedFile, read_catalogue
 from tessera.nodes import loaders
 from tessera.nodes.host import comfy as adapter
 from tessera.nodes.host.published import open_published
-from tessera.tests.core.checkpoints.original_layout import fill, vqgan_shapes, write_lightning
+from tessera.tests.core.checkpoints.layouts.original_layout import fill, vqgan_shapes, write_lightning
 from tessera.tests.core.clip.test_encoder import openai_names, reference
 from tessera.tests.downloads.test_download import certificate, server  # noqa: F401, fixtures
 

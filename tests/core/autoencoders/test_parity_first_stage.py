@@ -11,8 +11,8 @@ from tessera.core.autoencoders.quantizers import QuantizerLosses
 from tessera.core.autoencoders.vqgan import VQGAN
 from tessera.core.checkpoints.reader import open_checkpoint
 from tessera.core.checkpoints.taming import released_vqgan
-from tessera.tests.core.checkpoints.original_layout import fill, vqgan_shapes, write_lightning
-from tessera.tests.core.checkpoints.released_shapes import FIRST_STAGES, first_stage_input
+from tessera.tests.core.checkpoints.layouts.original_layout import fill, vqgan_shapes, write_lightning
+from tessera.tests.core.checkpoints.layouts.released_shapes import FIRST_STAGES, first_stage_input
 
 GOLDEN = load_file(Path(__file__).parent.parent.parent / "golden" / "first_stages.safetensors")
 # The golden numbers are rounded from float64, so in float64 only that rounding is left

@@ -19,7 +19,7 @@ from tessera.core.autoencoders.quantizers import QuantizerLosses
 from tessera.core.autoencoders.vqgan import VQGAN
 from tessera.core.checkpoints.reader import open_checkpoint
 from tessera.core.checkpoints.taming import released_vqgan
-from tessera.tests.core.checkpoints.original_layout import (
+from tessera.tests.core.checkpoints.layouts.original_layout import (
     discriminator_shapes,
     fill,
     picture,

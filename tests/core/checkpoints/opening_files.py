@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from tessera.core.autoencoders.vqgan import VQGAN
-from tessera.tests.core.checkpoints.original_layout import (
+from tessera.tests.core.checkpoints.layouts.original_layout import (
     fill,
     prefixed,
     transformer_shapes,

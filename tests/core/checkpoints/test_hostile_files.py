@@ -22,7 +22,7 @@ from tessera.core.checkpoints.reader import open_checkpoint
 from tessera.core.checkpoints.taming_yaml import read_yaml
 from tessera.core.loading import load, load_condition_vqgan, load_vqgan
 from tessera.tests.core.checkpoints.hostile_pickles import BOMBS, touching
-from tessera.tests.core.checkpoints.original_layout import write_lightning
+from tessera.tests.core.checkpoints.layouts.original_layout import write_lightning
 
 DOORS = (load_vqgan, load, load_condition_vqgan)
 

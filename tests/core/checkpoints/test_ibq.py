@@ -10,7 +10,7 @@ from tessera.core.autoencoders.vqgan import VQGANConfig
 from tessera.core.autoencoders.vqgan_file import save_vqgan
 from tessera.core.inspection import inspect_model
 from tessera.core.loading import load_vqgan
-from tessera.tests.core.checkpoints.original_layout import fill, picture, vqgan_shapes
+from tessera.tests.core.checkpoints.layouts.original_layout import fill, picture, vqgan_shapes
 from tessera.training.config.runs import DataConfig, VQGANRun
 
 GOLDEN = load_file(Path(__file__).parents[2] / "golden" / "llamagen.safetensors")

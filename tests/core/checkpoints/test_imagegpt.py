@@ -8,7 +8,7 @@ from tessera.core.canvas.canvas import Canvas
 from tessera.core.canvas.codec import encode_canvas
 from tessera.core.inspection import inspect_model
 from tessera.core.loading import load
-from tessera.tests.core.checkpoints.imagegpt_layout import random_image_gpt
+from tessera.tests.core.checkpoints.layouts.imagegpt_layout import random_image_gpt
 
 pytest.importorskip("transformers")
 

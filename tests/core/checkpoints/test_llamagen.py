@@ -23,7 +23,7 @@ from tessera.core.loading import load, load_vqgan
 from tessera.core.prefix import Prefix
 from tessera.core.priors.any_order import AnyOrderLlama
 from tessera.core.priors.llama import Llama
-from tessera.tests.core.checkpoints.llamagen_layout import (
+from tessera.tests.core.checkpoints.layouts.llamagen_layout import (
     CLASSES,
     CODES,
     FEATURES,
@@ -34,7 +34,7 @@ from tessera.tests.core.checkpoints.llamagen_layout import (
     text_shapes,
     vq_shapes,
 )
-from tessera.tests.core.checkpoints.original_layout import numbers, picture
+from tessera.tests.core.checkpoints.layouts.original_layout import numbers, picture
 
 GOLDEN = load_file(Path(__file__).parents[2] / "golden" / "llamagen.safetensors")
 SIDE, CELLS = 4, numbers("llama cells", (2, 16), 0, CODES - 0.5).long()

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from tessera.core.loading import load_vqgan
-from tessera.tests.core.checkpoints.diffusers_layout import diffusers_shapes
+from tessera.tests.core.checkpoints.layouts.diffusers_layout import diffusers_shapes
+from tessera.tests.core.checkpoints.layouts.original_layout import fill
 from tessera.tests.core.checkpoints.opening_files import PICTURE, write
-from tessera.tests.core.checkpoints.original_layout import fill
 
 DIFFUSERS = fill(diffusers_shapes(widths=(32, 64), attentive=(1,), codes=64))
 CONFIG = {"_class_name": "VQModel", "norm_num_groups": 32, "act_fn": "silu", "num_vq_embeddings": 64}

@@ -13,8 +13,8 @@ from tessera.core.geometry import Window
 from tessera.core.loading import load, load_vqgan
 from tessera.core.priors.orders import cells_in_order
 from tessera.core.priors.transformer import TransformerConfig
+from tessera.tests.core.checkpoints.layouts.original_layout import vqgan_shapes
 from tessera.tests.core.checkpoints.opening_files import STAGE, YAML, same, transformer, write, yaml_of_transformer
-from tessera.tests.core.checkpoints.original_layout import vqgan_shapes
 
 
 def test_a_transformer_opens_by_its_path_alone(tmp_path):

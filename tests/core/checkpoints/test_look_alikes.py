@@ -13,8 +13,8 @@ from tessera.core.autoencoders.vqgan_file import save_vqgan
 from tessera.core.inspection import inspect_model
 from tessera.core.loading import load_vqgan
 from tessera.core.storage.model_file import write_model_file
-from tessera.tests.core.checkpoints.diffusers_layout import diffusers_shapes
-from tessera.tests.core.checkpoints.original_layout import fill
+from tessera.tests.core.checkpoints.layouts.diffusers_layout import diffusers_shapes
+from tessera.tests.core.checkpoints.layouts.original_layout import fill
 
 SHAPE = {"channels": 32, "channel_mult": (1, 1), "attention_levels": (), "latent_channels": 8, "codebook_size": 16}
 

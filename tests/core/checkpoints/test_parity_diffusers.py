@@ -9,9 +9,9 @@ from safetensors.torch import load_file, save_file
 from tessera.core.autoencoders.vqgan import VQGAN
 from tessera.core.checkpoints.reader import open_checkpoint
 from tessera.core.checkpoints.taming import released_vqgan
-from tessera.tests.core.checkpoints.diffusers_layout import diffusers_shapes, older_names
-from tessera.tests.core.checkpoints.original_layout import fill
-from tessera.tests.core.checkpoints.released_shapes import DIFFUSERS, diffusers_input
+from tessera.tests.core.checkpoints.layouts.diffusers_layout import diffusers_shapes, older_names
+from tessera.tests.core.checkpoints.layouts.original_layout import fill
+from tessera.tests.core.checkpoints.layouts.released_shapes import DIFFUSERS, diffusers_input
 
 GOLDEN = load_file(Path(__file__).parent.parent.parent / "golden" / "diffusers.safetensors")
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-6}  # the golden numbers are rounded from float64

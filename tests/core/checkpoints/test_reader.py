@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from tessera.core.checkpoints.reader import open_checkpoint
 from tessera.core.checkpoints.torch_format import PIECE
-from tessera.tests.core.checkpoints.original_layout import write_lightning
+from tessera.tests.core.checkpoints.layouts.original_layout import write_lightning
 
 STATE = {
     "encoder.weight": torch.arange(24.0).view(2, 3, 4),

@@ -21,8 +21,8 @@ from tessera.core.canvas.canvas import Canvas
 from tessera.core.loading import load, load_vqgan
 from tessera.core.sampling.loop import sample
 from tessera.core.sampling.settings import SamplingSettings
-from tessera.tests.core.checkpoints.diffusers_layout import diffusers_shapes, older_names
-from tessera.tests.core.checkpoints.original_layout import (
+from tessera.tests.core.checkpoints.layouts.diffusers_layout import diffusers_shapes, older_names
+from tessera.tests.core.checkpoints.layouts.original_layout import (
     fill,
     label_map,
     loss_shapes,

@@ -10,7 +10,7 @@ from tessera.core.conditions.layout import Box, LayoutCondition, layout_tokens
 from tessera.core.conditions.maps import depth, low_resolution
 from tessera.core.conditions.spatial import CoordinatesCondition
 from tessera.core.geometry import Window
-from tessera.tests.core.checkpoints.original_layout import numbers, picture
+from tessera.tests.core.checkpoints.layouts.original_layout import numbers, picture
 
 GOLDEN = load_file(Path(__file__).parent.parent.parent / "golden" / "conditions.safetensors")
 

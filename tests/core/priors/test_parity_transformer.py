@@ -11,8 +11,8 @@ from tessera.core.checkpoints.reader import open_checkpoint
 from tessera.core.checkpoints.taming import released_bundle
 from tessera.core.prefix import Prefix
 from tessera.core.priors.transformer import Transformer
-from tessera.tests.core.checkpoints.original_layout import write_lightning
-from tessera.tests.core.checkpoints.released_shapes import prior_state, tokens
+from tessera.tests.core.checkpoints.layouts.original_layout import write_lightning
+from tessera.tests.core.checkpoints.layouts.released_shapes import prior_state, tokens
 
 GOLDEN = load_file(Path(__file__).parent.parent.parent / "golden" / "priors.safetensors")
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-6}  # the golden numbers are rounded from float64

@@ -18,8 +18,8 @@ from tessera.core.geometry import Window
 from tessera.core.sampling.loop import sample
 from tessera.core.sampling.settings import SamplingSettings
 from tessera.core.sampling.state import SamplingState
-from tessera.tests.core.checkpoints.original_layout import label_map, numbers, write_lightning
-from tessera.tests.core.checkpoints.released_shapes import PRIORS, prior_state
+from tessera.tests.core.checkpoints.layouts.original_layout import label_map, numbers, write_lightning
+from tessera.tests.core.checkpoints.layouts.released_shapes import PRIORS, prior_state
 
 GOLDEN = load_file(Path(__file__).parent.parent.parent / "golden" / "samples.safetensors")
 GREEDY = SamplingSettings(temperature=0)

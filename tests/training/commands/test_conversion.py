@@ -14,7 +14,7 @@ from tessera.core.inspection import inspect_model
 from tessera.core.loading import load, load_vqgan
 from tessera.core.storage.model_file import read_model_file
 from tessera.downloads.catalogue import PublishedFile, differences, read_catalogue
-from tessera.tests.core.checkpoints.original_layout import (
+from tessera.tests.core.checkpoints.layouts.original_layout import (
     fill,
     loss_shapes,
     prefixed,

@@ -14,8 +14,8 @@ from tessera.__main__ import main
 from tessera.core.autoencoders.vqgan_file import codes_fingerprint, read_vqgan, save_vqgan
 from tessera.core.bundle_file import load_bundle, load_prior, save_prior
 from tessera.core.inspection import inspect_model
-from tessera.tests.core.checkpoints.diffusers_layout import diffusers_shapes
-from tessera.tests.core.checkpoints.original_layout import fill
+from tessera.tests.core.checkpoints.layouts.diffusers_layout import diffusers_shapes
+from tessera.tests.core.checkpoints.layouts.original_layout import fill
 from tessera.training.stages.prior import load_views, train_prior
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from tessera.tests.core.checkpoints.original_layout import (
+from tessera.tests.core.checkpoints.layouts.original_layout import (
     fill,
     label_map,
     numbers,

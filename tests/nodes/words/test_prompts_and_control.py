@@ -10,7 +10,7 @@ from tessera.core.canvas.canvas import Canvas
 from tessera.core.conditions.text import TextFeatures
 from tessera.core.sampling.settings import SamplingSettings
 from tessera.nodes import NODES
-from tessera.tests.core.checkpoints.llamagen_layout import (
+from tessera.tests.core.checkpoints.layouts.llamagen_layout import (
     CODES,
     FEATURES,
     any_order_shapes,

@@ -1,6 +1,6 @@
 """Names and shapes of diffusers' VQModel."""
 
-from tessera.tests.core.checkpoints.original_layout import Shapes, convolution, linear, norm
+from tessera.tests.core.checkpoints.layouts.original_layout import Shapes, convolution, linear, norm
 
 
 def resnet(name: str, into: int, out: int) -> Shapes:

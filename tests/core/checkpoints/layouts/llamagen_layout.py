@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tessera.tests.core.checkpoints.original_layout import (
+from tessera.tests.core.checkpoints.layouts.original_layout import (
     Shapes,
     convolution,
     filled,
